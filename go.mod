@@ -1,0 +1,3 @@
+module gitlab.com/skerry/skerry
+
+go 1.26.8

@@ -1,0 +1,107 @@
+// Package executor is the contract between the engine and whatever provides environments for
+// jobs. An executor only provides places: it prepares an environment, hands out a connection to
+// the agent in each place, finds the environment again after a restart and says why a place died.
+// Everything that is done in a place is done by the agent.
+//
+// # Lifecycle
+//
+// The engine chooses a Ref and records it before it calls Prepare. Prepare may be called again
+// with the same Ref (the runner died in between, or nobody knows whether it did): it continues
+// what is half-made. Everything that an executor makes carries the Ref, so that Reconcile can
+// remove what no Ref names. A Ref is never used again after Close succeeded.
+//
+// # Concurrency
+//
+// All methods may be called concurrently, for one or for several environments. Prepare returns
+// without waiting for the places to come up; the goroutines it starts end with Close or with the
+// runner. Dial waits until the place's agent answers, until ctx ends, or until the place has died,
+// and returns what Diagnose knows in that case.
+//
+// # Errors
+//
+// An error that is the fault of the job's author (image not found, not allowed) or of a third party
+// is a *Failure; every other error means that the runner or its host is at fault.
+package executor
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	"gitlab.com/skerry/skerry/internal/job"
+)
+
+// Place is where an agent runs inside an environment.
+type Place string
+
+// The places. An executor may serve both with one agent (shell does): then Dial ignores the difference.
+const (
+	Helper Place = "helper" // our tools and git
+	Build  Place = "build"  // the user's image
+)
+
+// OwnerID names one installation of the runner: 16 hex digits, random, kept in its state directory.
+type OwnerID string
+
+// Ref is an environment's identity: chosen before anything of it exists, never used twice.
+type Ref struct {
+	Owner OwnerID
+	ID    string // 16 lower-case hex digits, random
+}
+
+// NewRef returns a Ref with a random ID.
+func NewRef(owner OwnerID) Ref {
+	b := make([]byte, 8)
+	_, _ = rand.Read(b) // never fails, crypto/rand
+	return Ref{Owner: owner, ID: hex.EncodeToString(b)}
+}
+
+// String returns "owner/id", which ParseRef reads.
+func (r Ref) String() string { return string(r.Owner) + "/" + r.ID }
+
+// ParseRef reads what Ref.String wrote.
+func ParseRef(s string) (Ref, error) {
+	owner, id, ok := strings.Cut(s, "/")
+	if !ok || owner == "" || id == "" || strings.ContainsAny(id, "/.") || strings.ContainsAny(owner, ".") {
+		return Ref{}, fmt.Errorf("environment reference %q is not of the form OWNER/ID", s)
+	}
+	return Ref{Owner: OwnerID(owner), ID: id}, nil
+}
+
+// Executor makes environments. See the package comment for the rules.
+type Executor interface {
+	// Prepare begins to make (or continues) the environment ref and returns at once; Dial waits for
+	// each place. Lines for the job's author go to log, one Write a line. Work that Prepare goes on
+	// with in the background is bound to the Environment, not to ctx.
+	Prepare(ctx context.Context, ref Ref, j *job.Job, log io.Writer) (Environment, error)
+	// Adopt finds ref again, half-made or whole. It returns ErrGone when nothing of it is left.
+	Adopt(ctx context.Context, ref Ref) (Environment, error)
+	// Reconcile removes everything of owner that keep does not name. What is already gone is no error.
+	Reconcile(ctx context.Context, owner OwnerID, keep []Ref) error
+}
+
+// Environment is where one job runs.
+type Environment interface {
+	// Dial returns a connection to the agent of place. The caller closes it. See "Concurrency" above.
+	Dial(ctx context.Context, place Place) (net.Conn, error)
+	// Diagnose says why a place died (out of memory, evicted, noexec, killed), nil while it lives.
+	Diagnose(ctx context.Context, place Place) error
+	// Close ends every process of the environment and removes all of it. It may be called again, also
+	// by another runner process, and must survive an engine that is gone or an environment half-made.
+	Close(ctx context.Context) error
+}
+
+// Failure is an error with a reason other than the runner's own fault.
+type Failure struct {
+	Reason job.Reason
+	Err    error
+}
+
+func (f *Failure) Error() string { return f.Err.Error() }
+
+// Unwrap returns the cause.
+func (f *Failure) Unwrap() error { return f.Err }
