@@ -1,0 +1,60 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/job"
+)
+
+// defaultTimeout is what a job may take when the coordinator sets no timeout.
+// Source: gitlab-runner common/consts.go, DefaultTimeout.
+const defaultTimeout = 2 * time.Hour
+
+// Plan is what a job means on this runner. It is immutable after New.
+type Plan struct {
+	Job     *job.Job
+	Runner  Runner
+	Slot    Slot
+	Version Version
+
+	Timeout   time.Duration // of the whole job
+	Layout    Layout
+	Flags     map[Flag]bool
+	Settings  Settings
+	Variables job.Variables // all of them, expanded, in order; the last of a key wins
+}
+
+// New makes the plan of j. An error is a *executor.Failure for the job's author: the job asks for
+// what this runner does not allow.
+func New(j *job.Job, r Runner, slot Slot, v Version) (*Plan, error) {
+	p := &Plan{Job: j, Runner: r, Slot: slot, Version: v, Timeout: j.Timeout}
+	if p.Timeout <= 0 {
+		p.Timeout = defaultTimeout
+	}
+	if len(j.Unsupported) > 0 {
+		return p, &executor.Failure{Reason: job.ReasonUnsupported,
+			Err: fmt.Errorf("this runner cannot run the job: %s", strings.Join(j.Unsupported, "; "))}
+	}
+	// Variables may name directories, and directories depend on variables (GIT_STRATEGY,
+	// GIT_CLONE_PATH): resolve with a first layout, then again with the final one.
+	p.Layout.Builds = r.BuildsDir
+	p.Variables = p.resolve()
+	p.Settings = readSettings(j, r, p.Value, p.Timeout)
+	layout, err := newLayout(j, r, slot, p.Settings.GitStrategy, p.Expand(p.Settings.GitClonePath))
+	if err != nil {
+		return p, &executor.Failure{Reason: job.ReasonConfiguration, Err: err}
+	}
+	p.Layout = layout
+	flags, warnings := readFlags(r, p.Value)
+	p.Flags = flags
+	p.Variables = p.resolve()
+	p.Settings = readSettings(j, r, p.Value, p.Timeout)
+	p.Settings.Warnings = append(p.Settings.Warnings, warnings...)
+	return p, nil
+}
+
+// Flag reports whether a feature flag is on.
+func (p *Plan) Flag(f Flag) bool { return p.Flags[f] }

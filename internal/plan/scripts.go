@@ -1,0 +1,112 @@
+package plan
+
+import (
+	"strings"
+	"time"
+
+	"gitlab.com/skerry/skerry/internal/job"
+	"gitlab.com/skerry/skerry/internal/stage"
+)
+
+// Step is one stage as the engine runs it: what the agent does, and what the log calls it.
+type Step struct {
+	Name    job.StageName // the log section's name
+	Title   string        // the line that opens the section
+	Lines   []string      // further lines of the runner, before the stage's own output
+	Timeout time.Duration // 0: the job's
+	Spec    stage.Spec
+}
+
+// step fills what all stages have in common.
+func (p *Plan) step(name job.StageName, title string) Step {
+	return Step{Name: name, Title: title, Spec: stage.Spec{
+		ID:    string(name),
+		Env:   p.environment(""),
+		Dir:   p.Layout.Project,
+		Grace: p.Runner.GracefulKill,
+		Leave: p.Runner.LeaveProcesses,
+	}}
+}
+
+// Scripts lists the job's own steps in order, without after_script.
+func (p *Plan) Scripts() []Step {
+	var steps []Step
+	for _, s := range p.Job.Steps {
+		if s.Name == "after_script" {
+			continue
+		}
+		name := job.StageName("step_" + strings.ToLower(s.Name))
+		st := p.step(name, `Executing "`+string(name)+`" stage of the job script`)
+		lines := s.Script
+		if s.Name == "release" { // GitLab leaves the variables of this generated step to the runner
+			lines = p.expandAll(lines)
+		}
+		st.Spec.Script = p.script(withHooks(p.Runner.PreBuild, lines, p.Runner.PostBuild))
+		st.Timeout = p.Settings.ScriptTimeout
+		if s.Timeout > 0 && (st.Timeout == 0 || s.Timeout < st.Timeout) && s.Timeout < p.Timeout {
+			st.Timeout = s.Timeout
+		}
+		steps = append(steps, st)
+	}
+	return steps
+}
+
+func withHooks(pre string, lines []string, post string) []string {
+	var out []string
+	if pre != "" {
+		out = append(out, pre)
+	}
+	out = append(out, lines...)
+	if post != "" {
+		out = append(out, post)
+	}
+	return out
+}
+
+// AfterScript is the after_script stage, if the job has one. status is CI_JOB_STATUS: "success",
+// "failed" or "canceled".
+func (p *Plan) AfterScript(status string) (Step, bool) {
+	for _, s := range p.Job.Steps {
+		if s.Name != "after_script" || len(s.Script) == 0 {
+			continue
+		}
+		st := p.step(job.StageAfterScript, "Running after_script")
+		st.Lines = []string{notice("Running after script...")}
+		st.Spec.Env = p.environment(status)
+		st.Spec.Script = p.script(s.Script)
+		st.Timeout = p.Settings.AfterScriptTimeout
+		return st, true
+	}
+	return Step{}, false
+}
+
+func (p *Plan) script(lines []string) *stage.Script {
+	return &stage.Script{
+		Lines:     lines,
+		Shell:     p.Runner.Shell,
+		Login:     p.Runner.Login,
+		Trace:     p.Settings.DebugTrace,
+		CheckEach: p.Flag(FlagExitCodeCheck),
+		Sections:  p.Flag(FlagScriptSections) && p.Job.Features.TraceSections,
+		EnvFile:   p.envFile(),
+		Umask:     -1,
+	}
+}
+
+// Cleanup removes file variables and, when the job or runner wants it, the project directory.
+func (p *Plan) Cleanup() Step {
+	st := p.step(job.StageCleanup, "Cleaning up project directory and file based variables")
+	st.Spec.Env = nil
+	st.Spec.Remove = &stage.Remove{Paths: []string{p.Layout.Temp}, Project: p.Flag(FlagJobCleanup)}
+	return st
+}
+
+// ANSI colours as GitLab Runner's log uses them.
+const (
+	green  = "\x1b[32;1m"
+	yellow = "\x1b[0;33m"
+	reset  = "\x1b[0;m"
+)
+
+func notice(text string) string  { return green + text + reset }
+func warning(text string) string { return yellow + text + reset }
