@@ -96,6 +96,8 @@ type Environment interface {
 }
 
 // Failure is an error with a reason other than the runner's own fault.
+//
+//nolint:errname // it is a failure with a reason, and "FailureError" would say less
 type Failure struct {
 	Reason job.Reason
 	Err    error

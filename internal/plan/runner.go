@@ -67,9 +67,7 @@ func ShortToken(token string) string {
 	if len(token) > 3 && token[0] == 't' && token[1] >= '1' && token[1] <= '3' && token[2] == '_' {
 		token = token[3:] // the partition of the newer runner tokens
 	}
-	if strings.HasPrefix(token, "GR1348941") {
-		token = token[len("GR1348941"):]
-	}
+	token = strings.TrimPrefix(token, "GR1348941")
 	return token[:min(len(token), 9)]
 }
 
