@@ -39,7 +39,7 @@ func TestDamagedFileIsMovedAside(t *testing.T) {
 		"short":     func([]byte) []byte { return []byte("x") },
 		"truncated": func(b []byte) []byte { return b[:3*os.Getpagesize()] },
 		"both metas": func(b []byte) []byte {
-			clear(b[16:2*os.Getpagesize()])
+			clear(b[16 : 2*os.Getpagesize()])
 			return b
 		},
 		"pages": func(b []byte) []byte {

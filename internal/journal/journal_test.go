@@ -221,7 +221,7 @@ func TestOneCommitServesAllThatWait(t *testing.T) {
 	}
 }
 
-func txID(t *testing.T, j *Journal) int {
+func txID(t testing.TB, j *Journal) int {
 	t.Helper()
 	tx, err := j.db.Begin(false)
 	if err != nil {
