@@ -1,0 +1,214 @@
+package gitlabtest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/fault"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/project"
+)
+
+// Coordinator is a running coordinator. Make one with Start or New.
+type Coordinator struct {
+	opts    Options
+	addr    string
+	mux     *http.ServeMux
+	faults  fault.Plan
+	closing chan struct{}
+	wg      sync.WaitGroup // the goroutines of this coordinator
+
+	srvMu  sync.Mutex
+	server *http.Server // nil while it is down
+	served chan struct{}
+
+	breachMu sync.Mutex
+	breaches []Breach
+
+	mu        sync.Mutex // guards everything below
+	nextID    int64
+	runners   map[string]*runner // by token
+	jobs      map[int64]*record
+	byToken   map[string]*record // the job tokens ever handed out
+	order     []int64
+	queue     []*record // pending, oldest first
+	active    map[int64]*record
+	pipelines map[int64]*run
+	projects  map[string]*project.Project
+	commits   map[string]*run // of AddJob, by project and ref
+	notBefore map[string]time.Time
+	changed   chan struct{} // closed and replaced when a job's or pipeline's state changes
+}
+
+// New starts a coordinator. The caller closes it.
+func New(opts Options) (*Coordinator, error) {
+	opts.fill()
+	if opts.Dir == "" {
+		return nil, errors.New("coordinator: Options.Dir is empty; name a directory for its state")
+	}
+	for _, d := range []string{"repositories", "artifacts", "traces", "uploads"} {
+		if err := os.MkdirAll(filepath.Join(opts.Dir, d), 0o700); err != nil {
+			return nil, fmt.Errorf("coordinator's directory: %w", err)
+		}
+	}
+	c := &Coordinator{
+		opts: opts, closing: make(chan struct{}), nextID: 100, changed: make(chan struct{}),
+		runners: map[string]*runner{}, jobs: map[int64]*record{}, byToken: map[string]*record{},
+		active: map[int64]*record{}, pipelines: map[int64]*run{}, projects: map[string]*project.Project{},
+		commits: map[string]*run{}, notBefore: map[string]time.Time{},
+	}
+	if err := c.routes(); err != nil {
+		return nil, err
+	}
+	if err := c.listen(opts.Listen); err != nil {
+		return nil, err
+	}
+	c.wg.Add(1)
+	go c.sweepLoop()
+	return c, nil
+}
+
+// URL returns the instance's URL, as a runner's configuration wants it.
+func (c *Coordinator) URL() string { return "http://" + c.addr }
+
+// RegistrationToken returns the token that registers runners.
+func (c *Coordinator) RegistrationToken() string { return c.opts.RegistrationToken }
+
+// Close ends the server and every open request. It may be called again.
+func (c *Coordinator) Close() {
+	c.mu.Lock()
+	select {
+	case <-c.closing:
+	default:
+		close(c.closing)
+	}
+	c.mu.Unlock()
+	c.Down()
+	c.wg.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, j := range c.jobs {
+		j.trace.close()
+	}
+}
+
+// Down refuses connections from now on and cuts the open ones; state is kept.
+func (c *Coordinator) Down() {
+	c.srvMu.Lock()
+	defer c.srvMu.Unlock()
+	if c.server == nil {
+		return
+	}
+	_ = c.server.Close() // closes listener and connections; nothing to be told about
+	<-c.served
+	c.server = nil
+}
+
+// Up listens again, on the same port, after Down.
+func (c *Coordinator) Up() error { return c.listen(c.addr) }
+
+func (c *Coordinator) listen(addr string) error {
+	c.srvMu.Lock()
+	defer c.srvMu.Unlock()
+	if c.server != nil {
+		return nil
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("coordinator: listen on %q: %w", addr, err)
+	}
+	c.addr = l.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background()) // ends the requests that Close does not see: hijacked or waiting
+	srv := &http.Server{
+		Handler: c.mux, ReadHeaderTimeout: time.Minute, BaseContext: func(net.Listener) context.Context { return ctx },
+		ErrorLog: slog.NewLogLogger(c.opts.Logger.Handler(), slog.LevelWarn),
+	}
+	srv.RegisterOnShutdown(cancel)
+	c.server, c.served = srv, make(chan struct{})
+	go func(served chan struct{}) {
+		defer close(served)
+		defer cancel()
+		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			c.opts.Logger.Error("coordinator stopped serving", "error", err)
+		}
+	}(c.served)
+	return nil
+}
+
+// Fault adds a failure to the programme. Waits are scaled by Options.Scale.
+func (c *Coordinator) Fault(f fault.Fault) *fault.Handle { return c.faults.Add(f) }
+
+// ClearFaults removes every failure that has not happened yet.
+func (c *Coordinator) ClearFaults() { c.faults.Clear() }
+
+// RunnerDied says that the test killed a runner process: until it has been seen once more, one
+// repetition of a patch and of a final state is legitimate for every job, for the runner cannot know
+// whether the last one arrived.
+func (c *Coordinator) RunnerDied() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, j := range c.jobs {
+		if j.started.IsZero() {
+			continue
+		}
+		j.mayRepeatPatch, j.mayRepeatFinal = true, true
+	}
+}
+
+// notify wakes everybody who waits for a change. The caller holds mu.
+func (c *Coordinator) notify() {
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+func (c *Coordinator) id() int64 {
+	c.nextID++
+	return c.nextID
+}
+
+// random returns 2n hex digits.
+func random(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+func (c *Coordinator) routes() error {
+	backend, err := project.Backend(context.Background())
+	if err != nil {
+		return err
+	}
+	c.mux = http.NewServeMux()
+	for pattern, h := range map[string]http.HandlerFunc{
+		"POST runners":                            c.route(EndpointRegister, c.register),
+		"DELETE runners":                          c.route(EndpointUnregister, c.unregister),
+		"POST runners/verify":                     c.route(EndpointVerify, c.verify),
+		"DELETE runners/managers":                 c.route(EndpointUnregister, c.unregisterManager),
+		"POST runners/reset_authentication_token": c.route(EndpointReset, c.resetToken),
+		"GET runners/router/discovery":            c.route(EndpointDiscovery, c.discovery),
+		"POST jobs/request":                       c.route(EndpointRequest, c.request),
+		"PUT jobs/{id}":                           c.route(EndpointUpdate, c.update),
+		"PATCH jobs/{id}/trace":                   c.route(EndpointTrace, c.patch),
+		"POST jobs/{id}/artifacts":                c.route(EndpointUpload, c.upload),
+		"GET jobs/{id}/artifacts":                 c.route(EndpointDownload, c.download),
+	} {
+		c.mux.HandleFunc(patternOf(pattern), h)
+	}
+	c.mux.HandleFunc("GET /storage/{key}", c.route(EndpointStorage, c.storage))
+	c.mux.HandleFunc(gitlab.APIPath, c.route(EndpointUnknown, c.unknown))
+	c.mux.Handle("/", c.gitHandler(&project.Server{
+		Root: filepath.Join(c.opts.Dir, "repositories"), Backend: backend, Authorize: c.mayRead,
+		Log: slog.NewLogLogger(c.opts.Logger.Handler(), slog.LevelWarn).Writer(),
+	}))
+	return nil
+}
