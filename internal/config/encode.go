@@ -1,0 +1,171 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/pelletier/go-toml/v2/unstable"
+)
+
+// render writes r as a [[runners]] entry: what is set, plain values first, then sections.
+func render(r *Runner) string {
+	var b strings.Builder
+	b.WriteString("[[runners]]\n")
+	renderTable(&b, "runners", "  ", reflect.ValueOf(r).Elem())
+	return b.String()
+}
+
+// renderTable writes the set fields of a section whose header stands already.
+func renderTable(b *strings.Builder, path, indent string, v reflect.Value) {
+	var later []field
+	for _, f := range fieldsOf(v.Type()) {
+		value := v.FieldByIndex(f.index)
+		if value.IsZero() {
+			continue
+		}
+		if isTable(value.Type()) {
+			later = append(later, f)
+			continue
+		}
+		fmt.Fprintf(b, "%s%s = %s\n", indent, join("", f.key), inline(value))
+	}
+	for _, f := range later {
+		renderSection(b, path+"."+join("", f.key), indent, v.FieldByIndex(f.index))
+	}
+}
+
+func renderSection(b *strings.Builder, path, indent string, v reflect.Value) {
+	if v.Kind() == reflect.Pointer {
+		v = v.Elem()
+	}
+	switch v.Kind() {
+	case reflect.Slice:
+		for _, e := range v.Seq2() {
+			fmt.Fprintf(b, "%s[[%s]]\n", indent, path)
+			renderTable(b, path, indent+"  ", e)
+		}
+	case reflect.Map:
+		fmt.Fprintf(b, "%s[%s]\n", indent, path)
+		for _, k := range sortedMapKeys(v) {
+			fmt.Fprintf(b, "%s  %s = %s\n", indent, join("", k), inline(v.MapIndex(reflect.ValueOf(k))))
+		}
+	default:
+		fmt.Fprintf(b, "%s[%s]\n", indent, path)
+		renderTable(b, path, indent+"  ", v)
+	}
+}
+
+// isTable reports whether values of t get a header of their own.
+func isTable(t reflect.Type) bool {
+	return section(t) != nil || t.Kind() == reflect.Map
+}
+
+func sortedMapKeys(v reflect.Value) []string {
+	var keys []string
+	for _, k := range v.MapKeys() {
+		keys = append(keys, k.String())
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// inline writes any value on one line.
+func inline(v reflect.Value) string {
+	switch x := v.Interface().(type) {
+	case time.Time:
+		return date(x)
+	case time.Duration:
+		return quote(x.String())
+	case string:
+		return quote(x)
+	case fmt.Stringer: // local dates and times of a template
+		return x.String()
+	}
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		return inline(v.Elem())
+	case reflect.String:
+		return quote(v.String())
+	case reflect.Float64:
+		s := strconv.FormatFloat(v.Float(), 'f', -1, 64)
+		if !strings.ContainsAny(s, ".IN") {
+			s += ".0"
+		}
+		return strings.ToLower(strings.TrimPrefix(s, "+"))
+	case reflect.Slice:
+		var parts []string
+		for _, e := range v.Seq2() {
+			parts = append(parts, inline(e))
+		}
+		return "[" + strings.Join(parts, ", ") + "]"
+	case reflect.Map:
+		var parts []string
+		for _, k := range sortedMapKeys(v) {
+			parts = append(parts, join("", k)+" = "+inline(v.MapIndex(reflect.ValueOf(k))))
+		}
+		return "{" + strings.Join(parts, ", ") + "}"
+	default:
+		return fmt.Sprint(v.Interface())
+	}
+}
+
+// quote writes a basic string. What is not UTF-8 cannot be in a TOML file: it is replaced.
+func quote(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, c := range s {
+		switch {
+		case c == '"' || c == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(c)
+		case c == '\n':
+			b.WriteString(`\n`)
+		case c == '\t':
+			b.WriteString(`\t`)
+		case c < ' ' || c == 0x7f:
+			fmt.Fprintf(&b, `\u%04X`, c)
+		default:
+			b.WriteRune(c)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}
+
+// withHeaders returns the text with its runners as [[runners]] entries. They are that already
+// unless somebody wrote runners = [...], as programs that rewrite TOML do; then that one value is
+// replaced by entries at the end, because nothing can be appended to it.
+func (d *Draft) withHeaders() ([]byte, error) {
+	doc, err := parseDocument(d.text)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(doc.items, func(it item) bool {
+		return it.kind == unstable.KeyValue && it.path == "runners"
+	})
+	if i < 0 {
+		return d.text, nil
+	}
+	raw, _, err := decode(d.path, d.text)
+	if err != nil {
+		return nil, err
+	}
+	var b strings.Builder
+	b.Write(d.text[:doc.lineStart(doc.items[i].offset)])
+	b.Write(d.text[doc.endOfItem(i):])
+	for _, r := range raw.Runners {
+		if s := b.String(); s != "" && !strings.HasSuffix(s, "\n") {
+			b.WriteByte('\n')
+		}
+		b.WriteString("\n" + render(r))
+	}
+	return []byte(b.String()), nil
+}
+
+// valid reports whether s may stand in a TOML file.
+func valid(s string) bool { return utf8.ValidString(s) }

@@ -1,0 +1,193 @@
+package config
+
+import (
+	"bytes"
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2/unstable"
+)
+
+// item is one top-level expression of a TOML document: a header, a key with its value, a comment.
+type item struct {
+	kind   unstable.Kind
+	offset int    // of its first byte (of the first key for a header)
+	length int    // of a comment
+	path   string // of the table or key
+	runner int    // the [[runners]] entry it belongs to, -1 for none
+	value  span   // of a value that is a string
+}
+
+// span is a range of bytes of a document.
+type span struct{ from, to int }
+
+// document is the shape of a TOML document: where each key stands.
+type document struct {
+	text   []byte
+	starts []int           // offset of each line
+	at     map[string]int  // offset of the first mention of each path
+	values map[string]span // of the values that are strings
+	counts map[string]int  // elements of each array of tables
+	items  []item
+}
+
+// join extends the path of a table by a key, quoted when it is no bare key.
+func join(path, key string) string {
+	if key == "" || strings.Trim(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") != "" {
+		key = strconv.Quote(key)
+	}
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
+
+func element(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
+
+// parseDocument finds every key of text. It does not check what a TOML decoder checks better
+// (keys given twice, tables opened again).
+func parseDocument(text []byte) (*document, error) {
+	d := &document{text: text, at: map[string]int{}, values: map[string]span{}, counts: map[string]int{}}
+	d.starts = append(d.starts, 0)
+	for i, c := range text {
+		if c == '\n' {
+			d.starts = append(d.starts, i+1)
+		}
+	}
+	p := unstable.Parser{KeepComments: true}
+	p.Reset(text)
+	table, runner := "", -1
+	for p.NextExpression() {
+		e := p.Expression()
+		switch e.Kind {
+		case unstable.Comment:
+			d.items = append(d.items, item{kind: e.Kind, offset: int(e.Raw.Offset), length: int(e.Raw.Length), runner: runner})
+		case unstable.Table, unstable.ArrayTable:
+			var offset int
+			table, offset = d.header(e)
+			runner = runnerOf(table)
+			d.items = append(d.items, item{kind: e.Kind, offset: offset, path: table, runner: runner})
+		case unstable.KeyValue:
+			path, offset := d.keyValue(table, e)
+			d.items = append(d.items, item{kind: e.Kind, offset: offset, path: path, runner: runner, value: d.values[path]})
+		}
+	}
+	return d, p.Error()
+}
+
+// runnerOf returns which [[runners]] entry a path belongs to, -1 for none.
+func runnerOf(path string) int {
+	rest, ok := strings.CutPrefix(path, "runners[")
+	if !ok {
+		return -1
+	}
+	digits, _, _ := strings.Cut(rest, "]")
+	n, err := strconv.Atoi(digits)
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// header notes the table that a [header] or [[header]] opens.
+func (d *document) header(e *unstable.Node) (path string, offset int) {
+	offset = -1
+	keys := e.Key()
+	for keys.Next() {
+		n := keys.Node()
+		if offset < 0 {
+			offset = int(n.Raw.Offset)
+		}
+		path = join(path, string(n.Data))
+		if e.Kind == unstable.ArrayTable && keys.IsLast() {
+			d.note(path, offset)
+			d.counts[path]++
+		}
+		if count := d.counts[path]; count > 0 {
+			path = element(path, count-1)
+		}
+		d.note(path, offset)
+	}
+	return path, max(offset, 0)
+}
+
+// keyValue notes a key and everything in its value.
+func (d *document) keyValue(table string, e *unstable.Node) (path string, offset int) {
+	path, offset = table, -1
+	keys := e.Key()
+	for keys.Next() {
+		n := keys.Node()
+		if offset < 0 {
+			offset = int(n.Raw.Offset)
+		}
+		path = join(path, string(n.Data))
+		d.note(path, int(n.Raw.Offset))
+	}
+	d.value(path, e.Value(), max(offset, 0))
+	return path, max(offset, 0)
+}
+
+func (d *document) value(path string, n *unstable.Node, offset int) {
+	switch n.Kind {
+	case unstable.String:
+		d.values[path] = span{int(n.Raw.Offset), int(n.Raw.Offset + n.Raw.Length)}
+	case unstable.InlineTable:
+		children := n.Children()
+		for children.Next() {
+			if c := children.Node(); c.Kind == unstable.KeyValue {
+				d.keyValue(path, c)
+			}
+		}
+	case unstable.Array:
+		i := 0
+		children := n.Children()
+		for children.Next() {
+			c := children.Node()
+			if c.Kind == unstable.Comment {
+				continue
+			}
+			if c.Raw.Length > 0 {
+				offset = int(c.Raw.Offset)
+			}
+			d.note(element(path, i), offset)
+			d.value(element(path, i), c, offset)
+			i++
+		}
+	default:
+	}
+}
+
+func (d *document) note(path string, offset int) {
+	if _, ok := d.at[path]; !ok {
+		d.at[path] = offset
+	}
+}
+
+// lineOf returns the line, from 1, of an offset.
+func (d *document) lineOf(offset int) int {
+	return sort.SearchInts(d.starts, offset+1)
+}
+
+// line returns the line of a path or of the nearest table around it that is known; 0 when none is.
+func (d *document) line(path string) int {
+	for path != "" {
+		if offset, ok := d.at[path]; ok {
+			return d.lineOf(offset)
+		}
+		i := strings.LastIndexAny(path, ".[")
+		path = path[:max(i, 0)]
+	}
+	return 0
+}
+
+// lineStart and lineEnd return the range of the line around offset; the end is after its newline.
+func (d *document) lineStart(offset int) int { return d.starts[d.lineOf(offset)-1] }
+
+func (d *document) lineEnd(offset int) int {
+	i := bytes.IndexByte(d.text[offset:], '\n')
+	if i < 0 {
+		return len(d.text)
+	}
+	return offset + i + 1
+}

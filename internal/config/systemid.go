@@ -1,0 +1,73 @@
+package config
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// SystemIDFile is the name of the file beside config.toml that holds the machine's identity.
+const SystemIDFile = ".runner_system_id"
+
+const systemIDLength = 12
+
+// SystemID returns this machine's identity towards GitLab and keeps it in dir. It is what
+// GitLab Runner gives itself: "s_" and 12 hex digits made from the machine's id, or "r_" and 12
+// random characters where there is none. An identity that is there already stays. When only the
+// writing went wrong, the identity is returned together with the error.
+func SystemID(dir string) (string, error) {
+	return systemID(filepath.Join(dir, SystemIDFile), "/var/lib/dbus/machine-id", "/etc/machine-id")
+}
+
+func systemID(file string, machineIDs ...string) (string, error) {
+	text, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read the system id: %w", err)
+	}
+	if id := strings.TrimSpace(string(text)); validSystemID(id) {
+		return id, nil
+	}
+	id := newSystemID(machineIDs)
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return id, keepSystemID(file, id, err)
+	}
+	if err := replace(file, []byte(id)); err != nil {
+		return id, keepSystemID(file, id, err)
+	}
+	return id, nil
+}
+
+func keepSystemID(file, id string, err error) error {
+	return fmt.Errorf("the system id cannot be kept, write %q to %s to keep it: %w", id, file, err)
+}
+
+func validSystemID(id string) bool {
+	rest, s := strings.CutPrefix(id, "s_")
+	if !s {
+		rest, s = strings.CutPrefix(id, "r_")
+	}
+	return s && len(rest) == systemIDLength && strings.Trim(rest, alphanumeric) == ""
+}
+
+const alphanumeric = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+
+func newSystemID(machineIDs []string) string {
+	for _, file := range machineIDs {
+		text, err := os.ReadFile(file)
+		id := strings.TrimSpace(string(text))
+		if err != nil || id == "" {
+			continue
+		}
+		mac := hmac.New(sha256.New, []byte(id))
+		mac.Write([]byte("gitlab-runner"))
+		return "s_" + hex.EncodeToString(mac.Sum(nil))[:systemIDLength]
+	}
+	return "r_" + rand.Text()[:systemIDLength]
+}
