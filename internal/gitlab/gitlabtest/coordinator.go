@@ -30,7 +30,9 @@ type Coordinator struct {
 
 	srvMu  sync.Mutex
 	server *http.Server // nil while it is down
+	cancel context.CancelFunc
 	served chan struct{}
+	gate   gate
 
 	breachMu sync.Mutex
 	breaches []Breach
@@ -47,7 +49,6 @@ type Coordinator struct {
 	projects  map[string]*project.Project
 	commits   map[string]*run // of AddJob, by project and ref
 	notBefore map[string]time.Time
-	changed   chan struct{} // closed and replaced when a job's or pipeline's state changes
 }
 
 // New starts a coordinator. The caller closes it.
@@ -62,7 +63,7 @@ func New(opts Options) (*Coordinator, error) {
 		}
 	}
 	c := &Coordinator{
-		opts: opts, closing: make(chan struct{}), nextID: 100, changed: make(chan struct{}),
+		opts: opts, closing: make(chan struct{}), nextID: 100,
 		runners: map[string]*runner{}, jobs: map[int64]*record{}, byToken: map[string]*record{},
 		active: map[int64]*record{}, pipelines: map[int64]*run{}, projects: map[string]*project.Project{},
 		commits: map[string]*run{}, notBefore: map[string]time.Time{},
@@ -110,7 +111,9 @@ func (c *Coordinator) Down() {
 		return
 	}
 	_ = c.server.Close() // closes listener and connections; nothing to be told about
+	c.cancel()
 	<-c.served
+	c.gate.wait()
 	c.server = nil
 }
 
@@ -128,16 +131,14 @@ func (c *Coordinator) listen(addr string) error {
 		return fmt.Errorf("coordinator: listen on %q: %w", addr, err)
 	}
 	c.addr = l.Addr().String()
-	ctx, cancel := context.WithCancel(context.Background()) // ends the requests that Close does not see: hijacked or waiting
+	ctx, cancel := context.WithCancel(context.Background()) // a server has no caller; Down cancels it
 	srv := &http.Server{
-		Handler: c.mux, ReadHeaderTimeout: time.Minute, BaseContext: func(net.Listener) context.Context { return ctx },
+		Handler: c.gate.handler(c.mux), ReadHeaderTimeout: time.Minute, BaseContext: func(net.Listener) context.Context { return ctx },
 		ErrorLog: slog.NewLogLogger(c.opts.Logger.Handler(), slog.LevelWarn),
 	}
-	srv.RegisterOnShutdown(cancel)
-	c.server, c.served = srv, make(chan struct{})
+	c.server, c.cancel, c.served = srv, cancel, make(chan struct{})
 	go func(served chan struct{}) {
 		defer close(served)
-		defer cancel()
 		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			c.opts.Logger.Error("coordinator stopped serving", "error", err)
 		}
@@ -163,12 +164,6 @@ func (c *Coordinator) RunnerDied() {
 		}
 		j.mayRepeatPatch, j.mayRepeatFinal = true, true
 	}
-}
-
-// notify wakes everybody who waits for a change. The caller holds mu.
-func (c *Coordinator) notify() {
-	close(c.changed)
-	c.changed = make(chan struct{})
 }
 
 func (c *Coordinator) id() int64 {
@@ -211,4 +206,42 @@ func (c *Coordinator) routes() error {
 		Log: slog.NewLogLogger(c.opts.Logger.Handler(), slog.LevelWarn).Writer(),
 	}))
 	return nil
+}
+
+// gate counts the requests in hand, so that Down can wait for their handlers.
+type gate struct {
+	mu   sync.Mutex
+	n    int
+	idle chan struct{} // closed when n becomes 0 and somebody waits
+}
+
+func (g *gate) handler(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		g.add(1)
+		defer g.add(-1)
+		h.ServeHTTP(w, r)
+	})
+}
+
+func (g *gate) add(n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.n += n; g.n == 0 && g.idle != nil {
+		close(g.idle)
+		g.idle = nil
+	}
+}
+
+func (g *gate) wait() {
+	g.mu.Lock()
+	if g.n == 0 {
+		g.mu.Unlock()
+		return
+	}
+	if g.idle == nil {
+		g.idle = make(chan struct{})
+	}
+	idle := g.idle
+	g.mu.Unlock()
+	<-idle
 }

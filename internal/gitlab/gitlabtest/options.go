@@ -56,7 +56,6 @@ type Limits struct {
 	Overdue time.Duration // after the job's timeout: 15 min (TimedOutBuilds)
 	Token   time.Duration // after the job's timeout the job token dies: 5 min
 	Pending time.Duration // an unacknowledged job goes to somebody else: 2 min
-	Persist time.Duration // after so long GitLab takes a final state although the log is not stored: 5 min
 }
 
 const (
@@ -97,7 +96,6 @@ func (o *Options) fill() {
 	orDuration(&o.Limits.Overdue, 15*time.Minute)
 	orDuration(&o.Limits.Token, 5*time.Minute)
 	orDuration(&o.Limits.Pending, 2*time.Minute)
-	orDuration(&o.Limits.Persist, 5*time.Minute)
 }
 
 // scaled returns how long d is on the coordinator's clock.

@@ -1,0 +1,277 @@
+package gitlabtest
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/store"
+)
+
+// Artifact is a stored artifact of a job.
+type Artifact struct {
+	Type     string // "archive", "junit", …
+	Format   string // "zip", "gzip", "raw"
+	Filename string
+	ExpireIn string
+	Size     int64
+	SHA256   string // hex
+	Path     string // where it is stored
+	Metadata string // where the metadata beside an archive is stored; empty when the runner sent none
+}
+
+// upload is a received multipart body, before anybody has looked at what it is for.
+type upload struct {
+	file, metadata *part
+	extra          []string // unknown form fields
+	err            error    // of the body itself
+}
+
+type part struct {
+	path, name, sum string
+	size            int64
+	tooLarge        bool
+}
+
+func (u *upload) remove() {
+	if u == nil {
+		return
+	}
+	for _, p := range []*part{u.file, u.metadata} {
+		if p != nil {
+			_ = os.Remove(p.path) // gone when it was stored
+		}
+	}
+}
+
+// receive reads an upload's body to disk. The error is of the connection.
+func (c *Coordinator) receive(k *call) (*upload, error) {
+	u := &upload{}
+	if expect := k.r.Header.Get("Content-Type"); !strings.HasPrefix(expect, "multipart/form-data") {
+		c.breach(BreachContentType, k.job, "artifact upload: Content-Type is %q, not multipart/form-data", expect)
+	}
+	mr, err := k.r.MultipartReader()
+	if err != nil {
+		u.err = err
+		return u, nil
+	}
+	for {
+		p, err := mr.NextPart()
+		if errors.Is(err, io.EOF) {
+			return u, nil
+		}
+		if err != nil {
+			return u, c.bodyError(k, u, err)
+		}
+		switch p.FormName() {
+		case gitlab.FormFile:
+			u.file, err = c.receivePart(p)
+		case gitlab.FormMetadata:
+			u.metadata, err = c.receivePart(p)
+		default:
+			u.extra = append(u.extra, p.FormName())
+		}
+		if err != nil {
+			return u, c.bodyError(k, u, err)
+		}
+	}
+}
+
+// bodyError tells a body that ends too early from a client that went away.
+func (c *Coordinator) bodyError(k *call, u *upload, err error) error {
+	if k.r.Context().Err() != nil {
+		u.remove()
+		return err
+	}
+	u.err = err
+	return nil
+}
+
+func (c *Coordinator) receivePart(p *multipart.Part) (*part, error) {
+	f, err := os.CreateTemp(filepath.Join(c.opts.Dir, "uploads"), "part-")
+	if err != nil {
+		return nil, fmt.Errorf("store upload: %w", err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	n, err := io.Copy(io.MultiWriter(f, h), io.LimitReader(p, c.opts.MaxArtifact+1))
+	out := &part{path: f.Name(), name: p.FileName(), size: n, sum: hex.EncodeToString(h.Sum(nil)), tooLarge: n > c.opts.MaxArtifact}
+	if err != nil {
+		return out, fmt.Errorf("store upload: %w", err)
+	}
+	if out.tooLarge {
+		_, err = io.Copy(io.Discard, p)
+	}
+	return out, err
+}
+
+// upload is POST /jobs/:id/artifacts. Source: JobArtifacts::CreateService.
+func (c *Coordinator) upload(k *call) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	j := c.jobCall(k, "")
+	if j == nil {
+		return
+	}
+	u, q := k.upload, k.r.URL.Query()
+	if u.err != nil || u.file == nil {
+		c.breach(BreachBody, j.id, "artifact upload: no form field %q (%v)", gitlab.FormFile, u.err)
+		k.fail(http.StatusBadRequest, "400 Bad request - file is missing")
+		return
+	}
+	if len(u.extra) > 0 {
+		c.breach(BreachBody, j.id, "artifact upload: unknown form fields %q", u.extra)
+	}
+	a := &Artifact{
+		Type: q.Get(gitlab.QueryArtifactType), Format: q.Get(gitlab.QueryArtifactFormat), ExpireIn: q.Get(gitlab.QueryExpireIn),
+		Filename: u.file.name, Size: u.file.size, SHA256: u.file.sum,
+	}
+	if a.Type == "" {
+		a.Type = "archive"
+	}
+	if a.Format == "" {
+		a.Format = "zip"
+	}
+	status, message := c.keep(j, a, u)
+	c.event(j, EventUpload, status, fmt.Sprintf("%s %s %d bytes", a.Type, a.Filename, a.Size))
+	if status == http.StatusCreated {
+		k.text(status)
+		return
+	}
+	k.fail(status, message)
+}
+
+// keep validates and stores an upload, and returns the answer. The caller holds mu.
+func (c *Coordinator) keep(j *record, a *Artifact, u *upload) (int, string) {
+	if u.file.tooLarge {
+		return http.StatusRequestEntityTooLarge, "413 Request Entity Too Large - file size has reached maximum size limit"
+	}
+	if old := j.artifacts[a.Type]; old != nil {
+		if old.SHA256 == a.SHA256 {
+			return http.StatusCreated, ""
+		}
+		return http.StatusBadRequest, "400 Bad request - another artifact of the same type already exists"
+	}
+	c.checkAsked(j, a)
+	if err := store.Check(u.file.path, a.Format); err != nil {
+		c.breach(BreachArtifact, j.id, "%s artifact: %v", a.Type, err)
+		return http.StatusBadRequest, "400 Bad request - " + err.Error()
+	}
+	if a.Type == "dotenv" {
+		vars, err := store.Dotenv(u.file.path)
+		if err != nil {
+			return http.StatusBadRequest, "400 Bad request - " + err.Error()
+		}
+		for _, v := range vars {
+			j.dotenv = append(j.dotenv, gitlab.Variable{Key: v.Key, Value: v.Value})
+		}
+	}
+	base := filepath.Join(c.opts.Dir, "artifacts", strconv.FormatInt(j.id, 10)+"-"+filepath.Base(a.Type))
+	a.Path = base
+	if err := os.Rename(u.file.path, a.Path); err != nil {
+		return http.StatusInternalServerError, "500 Internal Server Error"
+	}
+	if u.metadata != nil {
+		a.Metadata = base + "-metadata"
+		if err := os.Rename(u.metadata.path, a.Metadata); err != nil {
+			return http.StatusInternalServerError, "500 Internal Server Error"
+		}
+	}
+	j.artifacts[a.Type] = a
+	return http.StatusCreated, ""
+}
+
+// checkAsked records an artifact that the payload does not ask for, or asks for differently.
+func (c *Coordinator) checkAsked(j *record, a *Artifact) {
+	i := slices.IndexFunc(j.spec.Artifacts, func(s gitlab.Artifact) bool {
+		return s.ArtifactType == a.Type || (s.ArtifactType == "" && a.Type == "archive")
+	})
+	if i < 0 {
+		c.breach(BreachArtifact, j.id, "the job has no artifact of type %q", a.Type)
+		return
+	}
+	want := j.spec.Artifacts[i]
+	if want.ArtifactFormat != "" && want.ArtifactFormat != a.Format {
+		c.breach(BreachArtifact, j.id, "%s artifact in format %q instead of %q", a.Type, a.Format, want.ArtifactFormat)
+	}
+	if want.ExpireIn != "" && want.ExpireIn != a.ExpireIn {
+		c.breach(BreachArtifact, j.id, "%s artifact with expire_in %q instead of %q", a.Type, a.ExpireIn, want.ExpireIn)
+	}
+}
+
+// download is GET /jobs/:id/artifacts: with the job's own token, or with that of a running job
+// that depends on it.
+func (c *Coordinator) download(k *call) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	token := k.r.Header.Get(gitlab.HeaderJobToken)
+	j, asks := c.jobs[k.job], c.byToken[token]
+	switch {
+	case token == "":
+		c.breach(BreachJobToken, k.job, "GET %s: header %s is missing", k.r.URL.Path, gitlab.HeaderJobToken)
+		k.fail(http.StatusUnauthorized, "401 Unauthorized")
+		return
+	case j == nil || asks == nil || c.tokenDead(asks, c.opts.Clock.Now()):
+		c.breach(BreachJobToken, k.job, "GET %s: not a token that may read it", k.r.URL.Path)
+		k.fail(http.StatusForbidden, "403 Forbidden")
+		return
+	case asks != j && !slices.Contains(asks.spec.Dependencies, j.id):
+		c.breach(BreachDownload, asks.id, "asks for the artifacts of job %d, which it does not depend on", j.id)
+		k.fail(http.StatusForbidden, "403 Forbidden")
+		return
+	}
+	a := j.artifacts["archive"]
+	if a == nil {
+		c.event(j, EventDownload, http.StatusNotFound, "")
+		k.fail(http.StatusNotFound, "404 Not Found")
+		return
+	}
+	if k.r.URL.Query().Get(gitlab.QueryDirectDownload) == "true" {
+		k.status = http.StatusFound
+		k.header.Set("Location", c.URL()+"/storage/"+filepath.Base(a.Path)+"?X-Amz-Signature="+signature(a))
+		c.event(j, EventDownload, http.StatusFound, "")
+		return
+	}
+	k.status, k.file = http.StatusOK, a.Path
+	k.header.Set("Content-Type", "application/octet-stream")
+	k.header.Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", a.Filename))
+	c.event(j, EventDownload, http.StatusOK, "")
+}
+
+// signature makes a presigned URL's secret of an artifact: enough to see that it was passed on.
+func signature(a *Artifact) string { return a.SHA256[:16] }
+
+// storage is the object storage that a direct download is redirected to. The job's token must not
+// be sent there.
+func (c *Coordinator) storage(k *call) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := k.r.PathValue("key")
+	id, _, _ := strings.Cut(key, "-")
+	n, _ := strconv.ParseInt(id, 10, 64)
+	j := c.jobs[n]
+	if j == nil {
+		k.fail(http.StatusNotFound, "404 Not Found")
+		return
+	}
+	for _, a := range j.artifacts {
+		if filepath.Base(a.Path) != key || k.r.URL.Query().Get("X-Amz-Signature") != signature(a) {
+			continue
+		}
+		k.status, k.file = http.StatusOK, a.Path
+		c.event(j, EventDownload, http.StatusOK, "from storage at "+c.opts.Clock.Now().UTC().Format(time.RFC3339))
+		return
+	}
+	k.fail(http.StatusForbidden, "403 Forbidden")
+}

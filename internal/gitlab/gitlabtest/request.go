@@ -1,0 +1,156 @@
+package gitlabtest
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+
+	"gitlab.com/skerry/skerry/internal/gitlab"
+)
+
+// request is POST /jobs/request. What Workhorse does comes first: it holds a request whose
+// last_update is current, and answers 204 without a queue value when the time is over or when it
+// saw a change; the runner asks again at once and then finds its last_update outdated.
+func (c *Coordinator) request(k *call) {
+	var req gitlab.JobRequest
+	if !c.decode(k, &req) {
+		return
+	}
+	c.runnerToken(k, req.Token)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.authenticate(k, req.Token, req.SystemID, &req.Info)
+	if r == nil {
+		return
+	}
+	if req.LastUpdate != "" && req.LastUpdate == r.version && c.opts.LongPoll > 0 {
+		c.longPoll(k, r)
+		return
+	}
+	k.header.Set(gitlab.HeaderLastUpdate, r.version)
+	if req.LastUpdate == r.version || r.Paused {
+		k.status = http.StatusNoContent
+		return
+	}
+	j := c.pick(r, &req)
+	if j == nil {
+		k.status = http.StatusNoContent
+		return
+	}
+	k.header.Del(gitlab.HeaderLastUpdate)
+	c.handOut(k, j, r, &req)
+}
+
+// longPoll waits without mu, which the caller holds.
+func (c *Coordinator) longPoll(k *call, r *runner) {
+	bumped := r.bumped
+	c.mu.Unlock()
+	defer c.mu.Lock()
+	over, stop := c.opts.Clock.After(c.opts.LongPoll)
+	defer stop()
+	select {
+	case <-bumped:
+	case <-over:
+	case <-k.r.Context().Done():
+	case <-c.closing:
+	}
+	k.status = http.StatusNoContent
+}
+
+// pick takes the oldest job that the runner may run out of the queue. A job that the runner lacks
+// a feature for fails, as in GitLab. The caller holds mu.
+func (c *Coordinator) pick(r *runner, req *gitlab.JobRequest) *record {
+	for i := 0; i < len(c.queue); i++ {
+		j := c.queue[i]
+		if !r.takes(j) {
+			continue
+		}
+		c.queue = slices.Delete(c.queue, i, i+1)
+		if lacks := j.lacks(&req.Info.Features); lacks != "" {
+			c.finish(j, StatusFailed, "runner_unsupported", 0, "the runner lacks the feature "+lacks)
+			i = -1 // finishing may have queued others
+			continue
+		}
+		return j
+	}
+	return nil
+}
+
+// lacks names a feature that the job needs and the runner does not have.
+// Source: Ci::Build::RUNNER_FEATURES.
+func (j *record) lacks(f *gitlab.Features) string {
+	archives := j.spec.Artifacts
+	excludes := slices.ContainsFunc(archives, func(a gitlab.Artifact) bool { return len(a.Exclude) > 0 })
+	raw := slices.ContainsFunc(archives, func(a gitlab.Artifact) bool { return a.ArtifactFormat == "raw" })
+	fallback := slices.ContainsFunc(j.spec.Cache, func(x gitlab.Cache) bool { return len(x.FallbackKeys) > 0 })
+	switch {
+	case !f.UploadMultipleArtifacts && len(archives) > 1:
+		return "upload_multiple_artifacts"
+	case !f.UploadRawArtifacts && raw:
+		return "upload_raw_artifacts"
+	case !f.ArtifactsExclude && excludes:
+		return "artifacts_exclude"
+	case !f.Refspecs:
+		return "refspecs"
+	case !f.FallbackCacheKeys && fallback:
+		return "fallback_cache_keys"
+	case !f.ReturnExitCode && len(j.spec.AllowExitCodes) > 0:
+		return "return_exit_code"
+	}
+	return ""
+}
+
+// handOut gives the job to the runner. The caller holds mu.
+func (c *Coordinator) handOut(k *call, j *record, r *runner, req *gitlab.JobRequest) {
+	now := c.opts.Clock.Now()
+	j.token = "glcbt-" + random(16)
+	c.byToken[j.token] = j
+	j.runner, j.systemID, j.features = r.ID, req.SystemID, req.Info.Features
+	j.timeout = j.spec.Timeout
+	if r.MaximumTimeout > 0 {
+		j.timeout = min(j.timeout, r.MaximumTimeout)
+	}
+	j.handed, j.acked, j.touched = now, now, now
+	j.tokenKilled = false
+	if c.twoPhase(&req.Info.Features) {
+		j.waitingAck = true
+	} else {
+		j.status, j.started = StatusRunning, now
+	}
+	c.active[j.id] = j
+	c.event(j, EventHandedOut, http.StatusCreated, "")
+	p := c.payload(j, r)
+	if j.spec.Edit != nil {
+		j.spec.Edit(&p)
+	}
+	k.status = http.StatusCreated
+	k.header.Set("Content-Type", "application/json")
+	if j.spec.Body != nil {
+		k.answer = j.spec.Body(p)
+	} else {
+		k.answer, _ = json.Marshal(p) // our own types, which marshal
+	}
+}
+
+func (c *Coordinator) twoPhase(f *gitlab.Features) bool {
+	return f.TwoPhaseJobCommit && !c.opts.OnePhase
+}
+
+// enqueue makes the job pending and tells the runners that could take it. The caller holds mu.
+func (c *Coordinator) enqueue(j *record) {
+	j.status, j.queued = StatusPending, c.opts.Clock.Now()
+	c.queue = append(c.queue, j)
+	c.event(j, EventQueued, 0, "")
+	for _, r := range c.runners {
+		if r.takes(j) {
+			r.bump()
+		}
+	}
+}
+
+// requeue gives a job that was handed out to somebody else. The caller holds mu.
+func (c *Coordinator) requeue(j *record) {
+	j.waitingAck = false
+	delete(c.active, j.id)
+	c.enqueue(j)
+}

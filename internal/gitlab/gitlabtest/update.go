@@ -1,0 +1,248 @@
+package gitlabtest
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"gitlab.com/skerry/skerry/internal/gitlab"
+)
+
+// jobCall authenticates a call about a job as GitLab's authenticate_job! does. It returns nil when
+// it has answered. The caller holds mu.
+func (c *Coordinator) jobCall(k *call, token string) *record {
+	header := k.r.Header.Get(gitlab.HeaderJobToken)
+	if header == "" {
+		c.breach(BreachJobToken, k.job, "%s %s: header %s is missing", k.r.Method, k.r.URL.Path, gitlab.HeaderJobToken)
+	} else if token != "" && header != token {
+		c.breach(BreachJobToken, k.job, "%s %s: header %s differs from the body's token", k.r.Method, k.r.URL.Path, gitlab.HeaderJobToken)
+	}
+	if token == "" {
+		token = header
+	}
+	j := c.jobs[k.job]
+	if j == nil {
+		c.breach(BreachUnknownJob, k.job, "%s %s: there is no such job", k.r.Method, k.r.URL.Path)
+		k.fail(http.StatusForbidden, "403 Forbidden")
+		return nil
+	}
+	now := c.opts.Clock.Now()
+	if c.byToken[token] != j {
+		if token != "" {
+			c.breach(BreachJobToken, k.job, "%s %s: not a token of this job", k.r.Method, k.r.URL.Path)
+		}
+		k.fail(http.StatusForbidden, "403 Forbidden")
+		return nil
+	}
+	if token != j.token || c.tokenDead(j, now) {
+		c.event(j, EventRefused, http.StatusForbidden, "the token is dead")
+		k.fail(http.StatusForbidden, "403 Forbidden") // bare: no Job-Status
+		return nil
+	}
+	if j.processing() || (j.waitingAck && k.endpoint == EndpointUpdate) {
+		return j
+	}
+	c.notProcessing(k, j)
+	return nil
+}
+
+// notProcessing answers a call about a job that is not, or no longer, the runner's.
+func (c *Coordinator) notProcessing(k *call, j *record) {
+	switch {
+	case j.waitingAck:
+		c.breach(BreachNotRunning, j.id, "%s %s before the job was reported running", k.r.Method, k.r.URL.Path)
+	case j.reported == "":
+		// GitLab ended it, or gave it to somebody else; the runner learns it now
+	case k.endpoint == EndpointUpdate:
+		if !j.mayRepeatFinal {
+			c.breach(BreachSecondFinal, j.id, "state %s again after the accepted final state %s", k.state(), j.reported)
+		}
+		j.mayRepeatFinal = false
+	case !j.mayRepeatPatch:
+		c.breach(BreachAfterEnd, j.id, "%s %s after the accepted final state %s", k.r.Method, k.r.URL.Path, j.reported)
+	default:
+		j.mayRepeatPatch = false
+	}
+	c.event(j, EventRefused, http.StatusForbidden, k.endpoint)
+	k.header.Set(gitlab.HeaderJobStatus, j.status)
+	k.fail(http.StatusForbidden, "403 Forbidden - Job is not processing on runner")
+}
+
+// update is PUT /jobs/:id.
+func (c *Coordinator) update(k *call) {
+	var u gitlab.Update
+	if !c.decode(k, &u) {
+		return
+	}
+	if u.Token == "" {
+		c.breach(BreachBody, k.job, "PUT %s: token is missing", k.r.URL.Path)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	j := c.jobCall(k, u.Token)
+	if j == nil {
+		return
+	}
+	status := c.applyUpdate(j, &u)
+	c.event(j, EventUpdate, status, describe(&u))
+	k.header.Set(gitlab.HeaderJobStatus, j.status)
+	if status == http.StatusBadRequest {
+		c.breach(BreachState, j.id, "state %q is not possible now (%s)", u.State, j.status)
+	}
+	k.text(status)
+}
+
+func describe(u *gitlab.Update) string {
+	if u.State != StatusFailed {
+		return u.State
+	}
+	return fmt.Sprintf("%s %s %d", u.State, u.FailureReason, u.ExitCode)
+}
+
+// applyUpdate returns the status of the answer. Source: UpdateBuildStateService#execute.
+func (c *Coordinator) applyUpdate(j *record, u *gitlab.Update) int {
+	now := c.opts.Clock.Now()
+	if j.waitingAck {
+		switch u.State {
+		case StatusPending:
+			j.acked = now
+			return http.StatusOK
+		case StatusRunning:
+			j.waitingAck = false
+			j.status, j.started, j.touched = StatusRunning, now, now
+			return http.StatusOK
+		}
+		return http.StatusBadRequest
+	}
+	switch u.State {
+	case StatusRunning:
+		c.touch(j, now)
+		return http.StatusOK
+	case StatusSuccess, StatusFailed:
+		c.checkFinal(j, u)
+		c.accept(j, u)
+		return http.StatusOK
+	}
+	return http.StatusBadRequest
+}
+
+// checkFinal compares what the runner says of the log with what has arrived.
+func (c *Coordinator) checkFinal(j *record, u *gitlab.Update) {
+	size, sum := j.trace.state()
+	want := fmt.Sprintf("crc32:%08x", sum)
+	if u.Output.Checksum != want && (size > 0 || u.Output.Checksum != "") {
+		c.breach(BreachChecksum, j.id, "final update says %q, the trace of %d bytes is %s", u.Output.Checksum, size, want)
+	}
+	if u.Output.Bytesize != size {
+		c.breach(BreachSize, j.id, "final update says %d bytes, the trace has %d", u.Output.Bytesize, size)
+	}
+	if u.Checksum != "" && u.Checksum != u.Output.Checksum {
+		c.breach(BreachChecksum, j.id, "checksum %q is not output.checksum %q", u.Checksum, u.Output.Checksum)
+	}
+	if u.State == StatusSuccess && (u.FailureReason != "" || u.ExitCode != 0) {
+		c.breach(BreachState, j.id, "success with failure_reason %q and exit code %d", u.FailureReason, u.ExitCode)
+	}
+	if u.State == StatusFailed && u.FailureReason != "" && !slices.Contains(failureReasons(), u.FailureReason) {
+		c.breach(BreachReason, j.id, "failure_reason %q is not among those that the payload offers", u.FailureReason)
+	}
+}
+
+// accept ends the job as the runner says; one that was being cancelled ends as canceled.
+func (c *Coordinator) accept(j *record, u *gitlab.Update) {
+	status, reason := u.State, u.FailureReason
+	if status == StatusFailed && !slices.Contains(failureReasons(), reason) {
+		reason = "unknown_failure"
+	}
+	if j.status == StatusCanceling {
+		status = StatusCanceled
+	}
+	j.reported, j.reportedReason = u.State, u.FailureReason
+	c.finish(j, status, reason, u.ExitCode, "")
+}
+
+// Cancel cancels the job as a user would: a running one whose runner can do it gracefully is
+// canceling until the runner reports its end, any other is canceled at once.
+func (c *Coordinator) Cancel(id int64) { c.cancelJob(id, false) }
+
+// ForceCancel cancels the job at once.
+func (c *Coordinator) ForceCancel(id int64) { c.cancelJob(id, true) }
+
+func (c *Coordinator) cancelJob(id int64, force bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	j := c.jobs[id]
+	if j == nil || finished(j.status) {
+		return
+	}
+	if !force && j.status == StatusRunning && j.features.CancelGracefully {
+		j.status = StatusCanceling
+		c.event(j, EventCanceling, 0, "")
+		return
+	}
+	c.finish(j, StatusCanceled, "", 0, "canceled")
+}
+
+// Drop ends a job on the server's side: calls about it get 403 with Job-Status from now on.
+func (c *Coordinator) Drop(id int64, reason string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if j := c.jobs[id]; j != nil && !finished(j.status) {
+		c.finish(j, StatusFailed, reason, 0, "dropped")
+	}
+}
+
+// KillToken makes the job's token invalid: calls about it get a bare 403, without Job-Status.
+func (c *Coordinator) KillToken(id int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if j := c.jobs[id]; j != nil {
+		j.tokenKilled = true
+	}
+}
+
+// finish gives the job its final state. The caller holds mu.
+func (c *Coordinator) finish(j *record, status, reason string, exit int, why string) {
+	c.queue = slices.DeleteFunc(c.queue, func(q *record) bool { return q == j })
+	delete(c.active, j.id)
+	j.waitingAck = false
+	j.status, j.reason, j.exit, j.finished = status, reason, exit, c.opts.Clock.Now()
+	detail := strings.TrimSpace(strings.Join([]string{status, reason, why}, " "))
+	c.event(j, EventFinished, 0, detail)
+	c.advance(j)
+}
+
+// event notes what happened to the job. The caller holds mu.
+func (c *Coordinator) event(j *record, kind EventKind, status int, detail string) {
+	j.events = append(j.events, Event{Time: c.opts.Clock.Now(), Kind: kind, Status: status, Detail: detail})
+	close(j.changed)
+	j.changed = make(chan struct{})
+}
+
+// undelivered notes that the answer to a handled call will not arrive, so that the runner may
+// legitimately do it again.
+func (c *Coordinator) undelivered(k *call) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	j := c.jobs[k.job]
+	if j == nil {
+		return
+	}
+	switch k.endpoint {
+	case EndpointTrace:
+		j.mayRepeatPatch = true
+	case EndpointUpdate:
+		j.mayRepeatFinal = true
+	}
+}
+
+// failureReasons is what the payload offers. Source: Enums::Ci::CommitStatus.failure_reasons.
+func failureReasons() []string {
+	return []string{
+		"unknown_failure", "script_failure", "api_failure", "stuck_or_timeout_failure", "runner_system_failure",
+		"missing_dependency_failure", "runner_unsupported", "stale_schedule", "job_execution_timeout", "archived_failure",
+		"unmet_prerequisites", "scheduler_failure", "data_integrity_failure", "forward_deployment_failure", "user_blocked",
+		"project_deleted", "ci_quota_exceeded", "trace_size_exceeded", "builds_disabled", "environment_creation_failure",
+		"runner_external_dependency_failure", "image_pull_failure",
+	}
+}
