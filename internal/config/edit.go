@@ -144,8 +144,13 @@ func (d *Draft) CanSetToken(index int) error {
 		return Problem{File: d.path, Line: r.Line, Key: at, Message: "is kept in token_file, which other programs own: change it there"}
 	case strings.Contains(r.rawToken, "$"):
 		return Problem{File: d.path, Line: r.Line, Key: at, Message: "comes from an environment variable: change it there"}
-	case r.rawToken == "":
-		return Problem{File: d.path, Line: r.Line, Key: at, Message: "is missing"}
+	}
+	doc, err := parseDocument(d.text)
+	if err != nil {
+		return err
+	}
+	if _, ok := doc.values[at]; !ok {
+		return Problem{File: d.path, Line: r.Line, Key: at, Message: "is missing or not in lower case: write it as token"}
 	}
 	return nil
 }
@@ -158,8 +163,8 @@ func (d *Draft) SetToken(index int, token string, obtained, expires time.Time) e
 	at := element("runners", index)
 	for _, v := range []struct{ key, value string }{
 		{"token", quote(token)},
-		{"token_obtained_at", date(obtained)},
 		{"token_expires_at", date(expires)},
+		{"token_obtained_at", date(obtained)}, // a new line goes before that of the expiry
 	} {
 		text, err := setValue(d.text, at, v.key, v.value)
 		if err != nil {
@@ -168,6 +173,9 @@ func (d *Draft) SetToken(index int, token string, obtained, expires time.Time) e
 		if err := d.update(text, len(d.config.Runners)); err != nil {
 			return err
 		}
+	}
+	if got := d.config.Runners[index]; got.Token != token {
+		return Problem{File: d.path, Line: got.Line, Key: join(at, "token"), Message: "could not be replaced: the file sets it in another place, too"}
 	}
 	return nil
 }
@@ -186,7 +194,7 @@ func setValue(text []byte, at, key, value string) ([]byte, error) {
 	_, end := valueSpan(doc, token, doc.at[token])
 	start := doc.lineStart(doc.at[token])
 	indent := text[start:doc.at[token]]
-	if len(bytes.TrimSpace(indent)) > 0 { // inside an inline table
+	if !slices.ContainsFunc(doc.items, func(it item) bool { return it.path == token }) { // inside an inline table
 		return slices.Concat(text[:end], []byte(", "+key+" = "+value), text[end:]), nil
 	}
 	line := slices.Concat(indent, []byte(key+" = "+value+"\n"))

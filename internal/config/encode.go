@@ -76,6 +76,9 @@ func sortedMapKeys(v reflect.Value) []string {
 
 // inline writes any value on one line.
 func inline(v reflect.Value) string {
+	if v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface {
+		return inline(v.Elem())
+	}
 	switch x := v.Interface().(type) {
 	case time.Time:
 		return date(x)
@@ -87,8 +90,6 @@ func inline(v reflect.Value) string {
 		return x.String()
 	}
 	switch v.Kind() {
-	case reflect.Pointer, reflect.Interface:
-		return inline(v.Elem())
 	case reflect.String:
 		return quote(v.String())
 	case reflect.Float64:
