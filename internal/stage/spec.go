@@ -16,8 +16,13 @@ type Spec struct {
 	Env     []Var         `json:"env"`     // the stage's environment, beside the place's own
 	Dir     string        `json:"dir"`     // working directory (project directory); made when missing
 
-	// Pre and Post are scripts run before and after the work, in a shell of their own, with the
-	// stage's environment; one that fails fails the stage.
+	// Base is the directory at or above Dir that no job can have replaced (builds_dir). Below it nothing
+	// is trusted: a component of Dir that is a link is removed. Empty: the parent of Dir.
+	Base string `json:"base,omitempty"`
+
+	// Pre and Post are scripts run before and after the work, with the stage's environment; one that
+	// fails fails the stage. With Script they run in its shell (pre_build_script may set variables),
+	// else in a shell of their own; with Sources only for the strategies clone and fetch.
 	Pre  []string `json:"pre,omitempty"`
 	Post []string `json:"post,omitempty"`
 
