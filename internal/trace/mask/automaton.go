@@ -1,0 +1,159 @@
+package mask
+
+import "slices"
+
+// automaton finds patterns in a stream (Aho and Corasick's way). Its nodes are kept small, because
+// a job may have long secrets and a runner many jobs; text that begins no pattern is skipped with a
+// table of byte pairs (Wu and Manber's way) and never touches them.
+type automaton struct {
+	patterns []string
+	nodes    []node
+	root     [256]int32
+	window   int     // length of the shortest pattern, at most maxWindow
+	shift    []uint8 // by pairHash: how far the window may move when it ends in that pair
+}
+
+// node is the beginning of one or several patterns; node 0 is the empty one.
+type node struct {
+	fail    int32 // the longest proper suffix that begins a pattern
+	child   int32 // the first child; 0 none
+	sibling int32 // the next child of the same parent; 0 none
+	pattern int32 // a pattern that begins with this node's text
+	depth   int32 // length of this node's text
+	out     int32 // length of the longest pattern that ends this node's text; 0 none
+	label   byte  // the last byte of this node's text
+}
+
+const (
+	maxWindow = 8
+	shiftBits = 12
+)
+
+func pairHash(a, b byte) uint32 {
+	return (uint32(a) | uint32(b)<<8) * 0x9E3779B1 >> (32 - shiftBits)
+}
+
+// newAutomaton returns nil when there are no patterns. Patterns must not be empty.
+func newAutomaton(patterns []string) *automaton {
+	if len(patterns) == 0 {
+		return nil
+	}
+	a := &automaton{patterns: patterns, nodes: make([]node, 1), window: maxWindow}
+	for i, p := range patterns {
+		a.insert(int32(i), p) //nolint:gosec // the number of secrets of a job
+		a.window = min(a.window, len(p))
+	}
+	a.link()
+	a.fillShift()
+	return a
+}
+
+func (a *automaton) insert(index int32, pattern string) {
+	at := int32(0)
+	for i := range len(pattern) {
+		next := a.childOf(at, pattern[i])
+		if next == 0 {
+			next = int32(len(a.nodes)) //nolint:gosec // bounded by the payload's size
+			a.nodes = append(a.nodes, node{
+				label: pattern[i], pattern: index, depth: int32(i) + 1, sibling: a.nodes[at].child, //nolint:gosec // likewise
+			})
+			a.nodes[at].child = next
+			if at == 0 {
+				a.root[pattern[i]] = next
+			}
+		}
+		at = next
+	}
+	a.nodes[at].out = int32(len(pattern)) //nolint:gosec // likewise
+}
+
+// link sets fail and out in the order of depth.
+func (a *automaton) link() {
+	order := make([]int32, 0, len(a.nodes))
+	for c := a.nodes[0].child; c != 0; c = a.nodes[c].sibling {
+		order = append(order, c)
+	}
+	for i := 0; i < len(order); i++ {
+		at := order[i]
+		n := &a.nodes[at]
+		if n.out == 0 {
+			n.out = a.nodes[n.fail].out
+		}
+		for c := n.child; c != 0; c = a.nodes[c].sibling {
+			a.nodes[c].fail = a.step(n.fail, a.nodes[c].label)
+			order = append(order, c)
+		}
+	}
+}
+
+func (a *automaton) fillShift() {
+	if a.window < 2 {
+		return
+	}
+	a.shift = slices.Repeat([]uint8{uint8(a.window - 1)}, 1<<shiftBits) //nolint:gosec // at most maxWindow
+	for _, p := range a.patterns {
+		for end := 1; end < a.window; end++ {
+			s := &a.shift[pairHash(p[end-1], p[end])]
+			*s = min(*s, uint8(a.window-1-end)) //nolint:gosec // likewise
+		}
+	}
+}
+
+func (a *automaton) childOf(at int32, b byte) int32 {
+	if at == 0 {
+		return a.root[b]
+	}
+	c := a.nodes[at].child
+	for c != 0 && a.nodes[c].label != b {
+		c = a.nodes[c].sibling
+	}
+	return c
+}
+
+// step returns the node of the longest suffix of (at's text and b) that begins a pattern.
+func (a *automaton) step(at int32, b byte) int32 {
+	for at != 0 {
+		if c := a.childOf(at, b); c != 0 {
+			return c
+		}
+		at = a.nodes[at].fail
+	}
+	return a.root[b]
+}
+
+// open returns the node of at's longest suffix, at's text itself included, that may still grow into a
+// pattern.
+func (a *automaton) open(at int32) int32 {
+	for at != 0 && a.nodes[at].child == 0 {
+		at = a.nodes[at].fail
+	}
+	return at
+}
+
+// skip returns the first position from i on at which a pattern may begin, len(p) when there is none.
+func (a *automaton) skip(p []byte, i int) int {
+	if a.shift != nil {
+		j := i + a.window - 1
+		shift := (*[1 << shiftBits]uint8)(a.shift)
+		for j < len(p) {
+			s := shift[pairHash(p[j-1], p[j])&(1<<shiftBits-1)]
+			if s == 0 {
+				return j - a.window + 1
+			}
+			j += int(s)
+		}
+		i = j - a.window + 1
+	}
+	for ; i < len(p); i++ {
+		if a.root[p[i]] != 0 {
+			return i
+		}
+	}
+	return len(p)
+}
+
+// text is the text of a node: what has been seen of a pattern.
+func (a *automaton) text(at int32) string {
+	n := &a.nodes[at]
+	return a.patterns[n.pattern][:n.depth]
+}

@@ -1,0 +1,247 @@
+package trace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+)
+
+// Options say how a job's log is made. All but Dir, Logger and Clock must be the same whenever a
+// directory is opened again.
+type Options struct {
+	Dir        string   // the job's own directory, made (0700) when missing; the trace's files are 0600
+	Secrets    []string // values to mask
+	Prefixes   []string // token prefixes beyond GitLab's (features.token_mask_prefixes)
+	FewTokens  bool     // FF_MASK_ALL_DEFAULT_TOKENS is off: of GitLab's prefixes only glpat-
+	Timestamps bool     // FF_TIMESTAMPS
+	Sections   bool     // features.trace_sections
+	Limit      int64    // output_limit in bytes; 0 means DefaultLimit
+	Logger     *slog.Logger
+	Clock      Clock // nil is the real one
+
+	fault fault
+}
+
+// Trace is the log of one job in the making. Its methods may be called concurrently, but only one
+// Render and one Upload at a time.
+type Trace struct {
+	opts    Options
+	log     *slog.Logger
+	clock   Clock
+	outline *outline
+	file    *logFile
+
+	mu        sync.Mutex // all below
+	c         *composer
+	at        position
+	in        ack           // the stage in hand and the offset that a checkpoint covers
+	fresh     int64         // bytes of spools rendered since the last checkpoint
+	seen      view          // what others may see
+	changed   chan struct{} // closed and replaced when seen changes
+	trailer   []byte        // the log's end when the file could not take it
+	writers   []*LineWriter
+	acks      ackQueue
+	lost      error         // of the disk: the log ends early
+	dirty     chan struct{} // capacity 1: rendered text waits for a checkpoint
+	waiting   atomic.Bool   // dirty has been signalled and not yet heeded
+	rendering bool
+}
+
+// view is what a checkpoint covers.
+type view struct {
+	size     int64
+	crc      uint32
+	complete bool
+}
+
+// Open makes the trace of a job or goes on with the one in Dir, whenever the process that made it
+// was killed. A checkpoint that is damaged or was made with other options is not used: the log is
+// made again from the beginning, as far as the spools are still kept. The caller closes the Trace.
+func Open(o Options) (*Trace, error) {
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the job's directory: %w", err)
+	}
+	t := &Trace{opts: o, log: o.Logger, clock: o.Clock, changed: make(chan struct{}), dirty: make(chan struct{}, 1)}
+	if t.log == nil {
+		t.log = slog.New(slog.DiscardHandler)
+	}
+	if t.clock == nil {
+		t.clock = wallClock{}
+	}
+	var err error
+	if t.outline, err = openOutline(o.Dir, o.fault); err != nil {
+		return nil, err
+	}
+	if t.file, err = openLog(o.Dir, o.fault); err == nil {
+		err = t.resume()
+	}
+	if err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// resume goes back to the checkpoint or, without one that can be used, to the beginning.
+func (t *Trace) resume() error {
+	k, err := loadCheckpoint(t.opts.Dir)
+	if err == nil {
+		t.c = newComposer(t.opts, newLimiter(t.file, t.opts.Limit))
+		err = t.c.resume(k)
+	}
+	if err == nil && k.At.Entry > len(t.outline.entries) {
+		err = errDamaged
+	}
+	if err == nil {
+		err = t.file.matches(k.Size, k.CRC)
+	}
+	if err == nil {
+		t.at = k.At
+	} else {
+		if !errors.Is(err, os.ErrNotExist) {
+			t.log.Warn("the job's log is made anew: its checkpoint cannot be used", "error", err)
+		}
+		t.c = newComposer(t.opts, newLimiter(t.file, t.opts.Limit))
+	}
+	t.seen = view{t.c.out.size, t.c.out.crc, t.at.Done}
+	for i := range t.at.Entry {
+		t.outline.rendered(i)
+	}
+	return t.file.cut(t.c.out.size)
+}
+
+// matches reports whether the file begins with size bytes of that checksum.
+func (l *logFile) matches(size int64, crc uint32) error {
+	sum := crc32.NewIEEE()
+	n, err := io.Copy(sum, io.NewSectionReader(l.f, 0, size))
+	if err != nil {
+		return fmt.Errorf("read the job's log: %w", err)
+	}
+	if n != size || sum.Sum32() != crc {
+		return fmt.Errorf("%w: the log is not what it says", errDamaged)
+	}
+	return nil
+}
+
+// Close closes the files. Render, Upload and readers must have returned.
+func (t *Trace) Close() error {
+	var errs []error
+	if t.outline != nil {
+		errs = append(errs, t.outline.file.Close())
+	}
+	if t.file != nil {
+		errs = append(errs, t.file.f.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Append adds an entry to the outline; it is on file before it can be shown. An entry whose key is
+// there already is not added. After Close it fails with ErrClosed. When the file cannot be written
+// added may be true beside an error: this process shows the entry, a later one will not know it.
+func (t *Trace) Append(e Entry) (added bool, err error) {
+	if e.Op == Close {
+		t.mu.Lock()
+		writers := t.writers
+		t.mu.Unlock()
+		for _, w := range writers {
+			err = errors.Join(err, w.Close())
+		}
+		if errors.Is(err, ErrClosed) {
+			err = nil
+		}
+	}
+	added, aerr := t.outline.append(e)
+	return added, errors.Join(err, aerr)
+}
+
+// Has reports whether the outline has an entry with key.
+func (t *Trace) Has(key string) bool { return t.outline.has(key) }
+
+// Abandon says that nothing more can be had of a stage's spool. Where it is included the log goes on
+// with what has been read of it and then with message, which says why in words for the job's author.
+func (t *Trace) Abandon(place, stage, message string) error {
+	_, err := t.Append(Entry{
+		Key: "abandon/" + place + "/" + stage, Time: t.clock.Now().UnixMicro(),
+		Op: Abandon, Place: place, Stage: stage, Text: message,
+	})
+	return err
+}
+
+// Size returns how much of the log there is, its CRC-32 (IEEE) and whether that is all of it.
+// What it counts is on file and never changes again.
+func (t *Trace) Size() (size int64, crc uint32, complete bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.seen.size, t.seen.crc, t.seen.complete
+}
+
+// Changed returns a channel that is closed when Size changes; get it before Size.
+func (t *Trace) Changed() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.changed
+}
+
+// ReadAt reads of what Size counts. It returns io.EOF at its end, for now or for good.
+func (t *Trace) ReadAt(p []byte, off int64) (int, error) {
+	t.mu.Lock()
+	size, trailer := t.seen.size, t.trailer
+	t.mu.Unlock()
+	if off < 0 {
+		return 0, fmt.Errorf("read the job's log at %d: %w", off, os.ErrInvalid)
+	}
+	short := off+int64(len(p)) > size
+	if short {
+		p = p[:max(size-off, 0)]
+	}
+	n := 0
+	if filed := size - int64(len(trailer)); off < filed {
+		var err error
+		if n, err = t.file.f.ReadAt(p[:min(int64(len(p)), filed-off)], off); err != nil {
+			return n, fmt.Errorf("read the job's log: %w", err)
+		}
+	}
+	if n < len(p) {
+		n += copy(p[n:], trailer[off+int64(n)-(size-int64(len(trailer))):])
+	}
+	if short {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// Reader returns a reader of the whole log from its beginning, which waits for more until the log is
+// complete or ctx ends.
+func (t *Trace) Reader(ctx context.Context) io.Reader { return &follower{ctx: ctx, t: t} }
+
+type follower struct {
+	ctx context.Context //nolint:containedctx // a reader has no other way to take one
+	t   *Trace
+	off int64
+}
+
+func (f *follower) Read(p []byte) (int, error) {
+	for {
+		changed := f.t.Changed()
+		size, _, complete := f.t.Size()
+		switch {
+		case f.off < size:
+			n, err := f.t.ReadAt(p[:min(int64(len(p)), size-f.off)], f.off)
+			f.off += int64(n)
+			return n, err
+		case complete:
+			return 0, io.EOF
+		}
+		select {
+		case <-changed:
+		case <-f.ctx.Done():
+			return 0, context.Cause(f.ctx)
+		}
+	}
+}
