@@ -112,9 +112,10 @@ func (f *frameReader) scan(ctx context.Context, queue chan<- *frame, r io.Reader
 // read reads a frame. whole is false, and nothing is read, when it is not one to decompress in memory.
 func (one *frame) read(in *bufio.Reader) (whole bool, err error) {
 	head, err := in.Peek(zstd.HeaderMaxSize)
-	if err != nil && err != io.EOF {
+	if err != nil && err != io.EOF { // the last frame may be shorter
 		return false, err
 	}
+	err = nil
 	var h zstd.Header
 	if err := h.Decode(head); err != nil {
 		return false, fmt.Errorf("read zstd: %w", err)

@@ -3,6 +3,7 @@ package archive
 import (
 	"archive/tar"
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -36,22 +37,44 @@ type tarRun struct {
 }
 
 func extractTar(ctx context.Context, r io.ReaderAt, size int64, root *os.Root, f Format, o Options) (Stats, error) {
-	in, done, err := tarStream(ctx, r, size, f, o.workers())
+	stream, done, err := tarStream(ctx, r, size, f, o.workers())
 	if err != nil {
 		return Stats{}, err
 	}
 	defer done()
+	in := &endReader{r: stream}
 	run := &tarRun{t: &target{root: root, o: o}, seen: make(map[string]int), seed: maphash.MakeSeed()}
 	if run.own, err = run.t.placer(); err != nil {
 		return Stats{}, err
 	}
 	defer run.own.close()
 	err = run.extract(ctx, tar.NewReader(in))
+	if err == nil && in.zeros < 2*tarBlock {
+		err = fmt.Errorf("read tar: the archive is cut short: %w", io.ErrUnexpectedEOF)
+	}
 	if err == nil {
 		run.dropReplaced()
 		err = run.own.finishAll()
 	}
 	return run.t.stats(), err
+}
+
+// endReader remembers whether what was read ends in the zeros that end a tar: without them the rest of
+// the archive is missing, which archive/tar does not mind.
+type endReader struct {
+	r     io.Reader
+	zeros int // at the end of what was read, up to 2*tarBlock
+}
+
+func (e *endReader) Read(p []byte) (int, error) {
+	n, err := e.r.Read(p)
+	last := p[max(0, n-2*tarBlock):n]
+	if i := len(bytes.TrimRight(last, "\x00")); i > 0 {
+		e.zeros = len(last) - i
+	} else {
+		e.zeros = min(e.zeros+len(last), 2*tarBlock)
+	}
+	return n, err
 }
 
 // tarStream decompresses.

@@ -116,6 +116,9 @@ type CacheFrom struct {
 type CacheFile struct {
 	Key  string `json:"key"`  // for the log
 	Path string `json:"path"` // absolute, without the format's suffix (.zip, .tar.zst)
+	// Root is the directory above Path that no job can have replaced (cache_dir). Below it nothing is
+	// trusted: no link leads out of it. Empty: the parent of Path's directory.
+	Root string `json:"root,omitempty"`
 }
 
 // SaveCache packs caches into the local tier.
@@ -163,7 +166,7 @@ type PackOne struct {
 
 // Metadata is what goes into artifacts-metadata.json beside the files' digests.
 type Metadata struct {
-	ArtifactName string            `json:"artifact_name"`
+	ArtifactName string            `json:"artifact_name"` // the archive's file name, NAME.zip; the statement is NAME-metadata.json
 	RunnerID     string            `json:"runner_id"`
 	RunnerName   string            `json:"runner_name"`
 	RepoURL      string            `json:"repo_url"`
@@ -174,6 +177,8 @@ type Metadata struct {
 	EndedAt      time.Time         `json:"ended_at"`
 	Parameters   map[string]string `json:"parameters"`
 	Schema       string            `json:"schema"`
+	Executor     string            `json:"executor,omitempty"`
+	Version      string            `json:"version,omitempty"` // of the runner
 }
 
 // Remove deletes files and, when Project is set, the project directory (cleanup_file_variables,
