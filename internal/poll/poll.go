@@ -94,10 +94,14 @@ type Handler func(ctx context.Context, runner string, payload []byte, slot *Slot
 
 // Observer hears what the poller does, for metrics. Its methods are called concurrently and must not block.
 type Observer interface {
-	Asked(runner string)                                          // a request is sent
-	Answered(runner string, status int, d time.Duration, ok bool) // its end; status 0 without an answer
-	Refused(runner string)                                        // the coordinator answered 403
-	SlotChanged(runner string, held bool)                         // a job or adopted job takes or leaves a slot
+	// Asked says that a request is sent, Answered that it is over: status is 0 without an answer, ok
+	// is false after an error or a refusal.
+	Asked(runner string)
+	Answered(runner string, status int, took time.Duration, ok bool)
+	// Refused says that the coordinator answered 403.
+	Refused(runner string)
+	// SlotChanged says that a job takes a slot or leaves it.
+	SlotChanged(runner string, held bool)
 }
 
 // Options are what a Poller needs for its whole life.

@@ -45,7 +45,7 @@ func (p *Poller) ask(ctx, reqCtx context.Context, q *request, do func(context.Co
 	sent := time.Now()
 	answer, err := do(reqCtx, q.lastUpdate)
 	slot, o := p.finish(q, answer, err)
-	p.observer.Answered(q.key, answer.Status, time.Since(sent), o == aJob || o == nothing)
+	p.observer.Answered(q.key, answer.Status, time.Since(sent), o != refused && o != failed)
 	p.report(q, answer, err, o)
 	if slot == nil {
 		p.poke()
