@@ -46,6 +46,7 @@ type Hello struct {
 	GID      int      `json:"gid"`
 	OS       string   `json:"os"`
 	Arch     string   `json:"arch"`
+	Host     string   `json:"host"` // the machine's or container's host name
 	Home     string   `json:"home"`
 	Shells   []string `json:"shells"` // absolute paths that exist, of bash, sh and pwsh in this order
 	Git      string   `json:"git"`    // version ("2.39.5"), empty when there is no git

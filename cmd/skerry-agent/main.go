@@ -1,0 +1,13 @@
+// Skerry-agent runs in a job's environment and does the work of its stages. See package agent.
+package main
+
+import (
+	"os"
+
+	"gitlab.com/skerry/skerry/internal/agent"
+	"gitlab.com/skerry/skerry/internal/stage"
+)
+
+func main() {
+	os.Exit(agent.Main(os.Args[1:], stage.Run))
+}

@@ -1,0 +1,69 @@
+// Package agenttest builds the real agent for tests. Production code does not import it.
+package agenttest
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// build is memoised: the program does not change while a test binary runs.
+var build = sync.OnceValues(buildAgent) //nolint:gochecknoglobals // see above
+
+// Build returns the path of cmd/skerry-agent, built from the work tree as it is. The file is shared
+// by all tests of the machine: link it (embedded.Place) or execute it, do not change it.
+func Build(t testing.TB) string {
+	t.Helper()
+	path, err := build()
+	if err != nil {
+		t.Fatalf("build the agent: %v", err)
+	}
+	return path
+}
+
+// buildAgent builds into a place of its own, where go finds that nothing has changed, and keeps a
+// copy by content, so that nobody executes a file that somebody else is writing.
+func buildAgent() (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = os.TempDir()
+	}
+	dir := filepath.Join(cache, "skerry-agenttest")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return "", err
+	}
+	out := filepath.Join(dir, "building")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", out, "gitlab.com/skerry/skerry/cmd/skerry-agent")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if b, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, b)
+	}
+	body, err := os.ReadFile(out)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(body)
+	path := filepath.Join(dir, hex.EncodeToString(sum[:6])+"-agent")
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	if err := os.WriteFile(path+".new", body, 0o755); err != nil {
+		return "", err
+	}
+	return path, os.Rename(path+".new", path)
+}

@@ -1,0 +1,126 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"syscall"
+)
+
+// usage is all that a person who starts the agent by hand has to know.
+const usage = `skerry-agent is started by skerry in a job's environment; it needs no argument.
+
+  skerry-agent            serve in the directory of this executable
+  skerry-agent attach     connect standard input and output to the agent of this directory
+  skerry-agent --version
+`
+
+// Main is the program: args are those after the program's name. It returns the exit code.
+func Main(args []string, run RunFunc) int {
+	var err error
+	switch {
+	case len(args) == 0:
+		err = serve(run)
+	case len(args) == 1 && args[0] == "attach":
+		err = attach(os.Stdin, os.Stdout)
+	case len(args) == 1 && (args[0] == "--version" || args[0] == "version"):
+		fmt.Println(Version())
+	default:
+		fmt.Fprint(os.Stderr, usage)
+		return 2
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "skerry-agent:", err)
+		return 1
+	}
+	return 0
+}
+
+// Version is that of this build: the module's or, in a work tree, the commit.
+func Version() string {
+	b, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := b.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range b.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return "devel"
+}
+
+// dir is where the executable lies. A symbolic link has been followed by the kernel: link hard.
+func dir() (string, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find the agent's own executable: %w", err)
+	}
+	return filepath.Dir(exe), nil
+}
+
+func serve(run RunFunc) error {
+	d, err := dir()
+	if err != nil {
+		return err
+	}
+	// A pipe that nobody reads any more, and a terminal that is gone, must not end the agent.
+	deaf := make(chan os.Signal, 1)
+	signal.Notify(deaf, syscall.SIGPIPE, syscall.SIGHUP)
+	defer signal.Stop(deaf)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	return Run(ctx, Options{Dir: d, Version: Version(), Run: run, Log: log})
+}
+
+// attach copies between the agent of the executable's directory and in and out until the agent
+// closes the connection. When in ends, the agent is told; a connection that cannot be made is an error.
+func attach(in io.Reader, out io.Writer) error {
+	d, err := dir()
+	if err != nil {
+		return err
+	}
+	config, err := readConfig(d)
+	if err != nil {
+		return err
+	}
+	conn, err := Dial(config.sockDir(d))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	go func() { // ends with the process: a read of standard input cannot be interrupted
+		_, _ = io.Copy(conn, in)
+		_ = conn.CloseWrite()
+	}()
+	if _, err := io.Copy(out, conn); err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("copy from the agent: %w", err)
+	}
+	return nil
+}
+
+// Dial connects to the agent whose socket is in dir, however long dir's path is. It trusts dir; for a
+// directory that a job can write see the executors.
+func Dial(dir string) (*net.UnixConn, error) {
+	d, err := openDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: shortPath(d), Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("connect to the agent in %s: %w", dir, err)
+	}
+	return conn, nil
+}

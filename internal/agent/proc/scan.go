@@ -1,0 +1,109 @@
+package proc
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// identity names one process for ever within one boot: a pid is used again, its start time is not.
+type identity struct {
+	pid   int
+	start uint64 // clock ticks since boot
+}
+
+// info is what /proc/PID/stat says of a process.
+type info struct {
+	identity
+	ppid, sid int
+}
+
+// scan lists the processes that have not ended.
+func scan() map[int]info {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	out := make(map[int]info, len(names))
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil {
+			if p, ok := stat(pid); ok {
+				out[pid] = p
+			}
+		}
+	}
+	return out
+}
+
+// stat reads one process; false when there is none or it is a zombie.
+func stat(pid int) (info, bool) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return info{}, false
+	}
+	return parseStat(pid, b)
+}
+
+// parseStat reads "PID (NAME) STATE PPID PGRP SID …"; the name may hold anything, also ")".
+func parseStat(pid int, b []byte) (info, bool) {
+	i := bytes.LastIndexByte(b, ')')
+	if i < 0 {
+		return info{}, false
+	}
+	f := strings.Fields(string(b[i+1:]))
+	if len(f) < 20 || f[0] == "X" || f[0] == "Z" && f[17] == "1" { // a zombie with threads lives on in these
+		return info{}, false
+	}
+	ppid, err1 := strconv.Atoi(f[1])
+	sid, err2 := strconv.Atoi(f[3])
+	start, err3 := strconv.ParseUint(f[19], 10, 64)
+	if err1 != nil || err2 != nil || err3 != nil {
+		return info{}, false
+	}
+	return info{identity: identity{pid: pid, start: start}, ppid: ppid, sid: sid}, true
+}
+
+// descendants lists the processes below root, without root.
+func descendants(all map[int]info, root int) []info {
+	children := make(map[int][]info, len(all))
+	for _, p := range all {
+		children[p.ppid] = append(children[p.ppid], p)
+	}
+	var out []info
+	for next := children[root]; len(next) > 0; {
+		p := next[len(next)-1]
+		next = next[:len(next)-1]
+		out = append(out, p)
+		next = append(next, children[p.pid]...)
+	}
+	return out
+}
+
+// marked returns the value of variable key in a process's environment at its start; empty when it
+// has none or may not be read.
+func marked(pid int, key string) string {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+	if err != nil {
+		return ""
+	}
+	for len(b) > 0 {
+		var kv []byte
+		kv, b, _ = bytes.Cut(b, []byte{0})
+		if v, ok := bytes.CutPrefix(kv, []byte(key+"=")); ok {
+			return string(v)
+		}
+	}
+	return ""
+}
+
+// BootID names this boot of the machine; empty when the kernel does not say.
+func BootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
