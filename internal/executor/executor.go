@@ -107,3 +107,10 @@ func (f *Failure) Error() string { return f.Err.Error() }
 
 // Unwrap returns the cause.
 func (f *Failure) Unwrap() error { return f.Err }
+
+// Survivor is an executor that knows whether its environments outlive the runner's process. One that
+// does not implement it is taken to have environments that do.
+type Survivor interface {
+	// Survives returns nil when they do, else why they would not, in words for the operator.
+	Survives(ctx context.Context) error
+}

@@ -1,0 +1,183 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/job"
+	"gitlab.com/skerry/skerry/internal/plan"
+	"gitlab.com/skerry/skerry/internal/trace"
+)
+
+const (
+	// deliverFor is how long the final status is tried to be delivered: GitLab drops a job that it has
+	// heard nothing of for an hour, but says so only when it can be reached again.
+	deliverFor = 24 * time.Hour
+	// deliverOnStop is how long a runner that stops tries; the next process goes on with it.
+	deliverOnStop = 25 * time.Second
+	// closeWithin is how long the removal of an environment may take.
+	closeWithin = 2 * time.Minute
+)
+
+// deliver waits until the log is with the coordinator and then sends the final status until it is
+// accepted, or the coordinator says that the job is not ours any more, and forgets the job.
+func (x *execution) deliver(ctx, send context.Context) error {
+	for attempt, wait := 1, 100*time.Millisecond; ; attempt++ {
+		pause, err := x.attemptDelivery(send)
+		switch {
+		case err == nil && pause == 0:
+			x.log.Info("Job finished", "state", x.rec.Result.State, "reason", x.rec.Result.Reason, "exit_code", x.rec.Result.ExitCode)
+			return x.forget(ctx, "")
+		case errors.Is(err, gitlab.ErrJobGone), errors.Is(err, trace.ErrGone):
+			return x.forget(ctx, "the coordinator had ended the job before its result could be delivered")
+		case cause(send) != nil:
+			return fmt.Errorf("the final status of job %d is delivered by the next runner process: %w", x.plan.Job.ID, cause(send))
+		case err == nil:
+			wait, attempt = pause, 0
+		default:
+			wait = max(min(2*wait, time.Minute), retryAfter(err))
+			x.log.Warn("Final status could not be delivered; it is tried again", "error", err, "in", wait)
+		}
+		limit := x.plan.Runner.FinalUpdateRetries
+		if (limit > 0 && attempt >= limit) || time.Since(x.rec.Ended) > deliverFor {
+			return x.forget(ctx, "the final status could not be delivered")
+		}
+		sleep(send, wait)
+	}
+}
+
+// deliveryContext lets the delivery outlive a stop of the runner for a short while.
+func deliveryContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	send, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		if errors.Is(context.Cause(ctx), ErrDetach) {
+			cancel(ErrDetach)
+			return
+		}
+		time.AfterFunc(deliverOnStop, func() { cancel(ErrShutdown) })
+	})
+	return send, func() { stop(); cancel(nil) }
+}
+
+func retryAfter(err error) time.Duration {
+	var failed *gitlab.Error
+	if errors.As(err, &failed) {
+		return failed.RetryAfter
+	}
+	return 0
+}
+
+// attemptDelivery waits for the log and sends the final status once. A pause asks for the same again
+// after that time: the coordinator is still storing the log, or wants it anew.
+func (x *execution) attemptDelivery(ctx context.Context) (pause time.Duration, err error) {
+	if x.uploaded != nil {
+		err := <-x.uploaded
+		x.uploaded = nil
+		if err != nil && cause(ctx) == nil && !errors.Is(err, trace.ErrGone) {
+			x.startUpload(ctx)
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	res := x.rec.Result
+	size, crc, _ := x.trace.Size()
+	update := gitlab.Update{
+		State:         string(res.State),
+		FailureReason: string(res.Reason.Reported(x.plan.Job.Features.FailureReasons)),
+		Output:        gitlab.Output{Checksum: fmt.Sprintf("crc32:%08x", crc), Bytesize: size},
+	}
+	if res.Reason == job.ReasonScript {
+		update.ExitCode = res.ExitCode
+	}
+	answer, err := x.api.Update(ctx, update)
+	switch {
+	case errors.Is(err, gitlab.ErrTraceMismatch):
+		x.log.Warn("The coordinator's log differs from ours; it is sent again from the start")
+		if err := x.trace.Resend(0); err != nil {
+			return 0, err
+		}
+		x.startUpload(ctx)
+		return time.Second, nil
+	case err != nil:
+		return 0, err
+	case !answer.Accepted:
+		return max(answer.Interval, time.Second), nil
+	default:
+		return 0, nil
+	}
+}
+
+// forget removes the job from the journal. why is empty when all is well; otherwise result and log
+// are kept for some days, and the operator is told where.
+func (x *execution) forget(ctx context.Context, why string) error {
+	ctx = context.WithoutCancel(ctx)
+	x.abandonEnvironment(ctx)
+	x.event(func(ev Events) {
+		if ev.Over != nil {
+			ev.Over(x.rec.Ref)
+		}
+	})
+	if why == "" {
+		if err := x.e.o.Journal.Delete(ctx, x.rec.Ref); err != nil {
+			return fmt.Errorf("forget job %d: %w", x.plan.Job.ID, err)
+		}
+		return os.RemoveAll(x.e.jobDir(x.ref))
+	}
+	until := time.Now().Add(x.e.o.KeepFor)
+	x.log.Warn("Job is given up: "+why, "log", x.e.jobDir(x.ref), "kept_until", until.Format(time.RFC3339))
+	if err := x.e.o.Journal.Keep(ctx, x.rec.Ref, why, until); err != nil {
+		return fmt.Errorf("keep the result of job %d: %w", x.plan.Job.ID, err)
+	}
+	return nil
+}
+
+// closeEnvironment removes the environment beside the delivery of the result.
+func (x *execution) closeEnvironment(ctx context.Context) {
+	env := x.places.take()
+	if env == nil {
+		return
+	}
+	x.e.closing.Go(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWithin)
+		defer cancel()
+		if err := env.Close(ctx); err != nil {
+			x.log.Error("The job's environment could not be removed; it is tried again when the runner starts", "error", err)
+		}
+	})
+}
+
+// abandonEnvironment removes an environment that this process has not looked at yet.
+func (x *execution) abandonEnvironment(ctx context.Context) {
+	if x.exec == nil {
+		exec, err := x.e.o.Executor(x.plan.Runner)
+		if err != nil {
+			x.log.Warn("The job's environment could not be looked at", "error", err)
+			return
+		}
+		x.exec = exec
+		env, err := exec.Adopt(context.WithoutCancel(ctx), x.ref)
+		if err != nil {
+			if !errors.Is(err, executor.ErrGone) {
+				x.log.Warn("The job's environment could not be looked at; it is removed when the runner starts", "error", err)
+			}
+			return
+		}
+		x.places.open(env)
+	}
+	x.closeEnvironment(ctx)
+}
+
+func decodeRunner(raw json.RawMessage) (plan.Runner, error) {
+	var r plan.Runner
+	if err := json.Unmarshal(raw, &r); err != nil {
+		return r, fmt.Errorf("read the journaled runner entry: %w", err)
+	}
+	return r, nil
+}

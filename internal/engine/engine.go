@@ -1,0 +1,186 @@
+// Package engine takes one job from its payload to the final status that the coordinator has
+// accepted. It holds the job's state machine, its secrets, trace and journal; the work itself is
+// done by the agents in the job's environment.
+//
+// # How a job survives the runner
+//
+// Every step is written down before it is acted on and is safe to repeat: the record in the journal
+// (payload, runner entry, ref) before anything is made, the outline's entries before they are shown,
+// stages and archives under ids that the agents keep. A runner that finds a record when it starts
+// runs the same program again; agents answer what they have already done at once, so it comes to the
+// point where its predecessor died and goes on from there.
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/job"
+	"gitlab.com/skerry/skerry/internal/journal"
+	"gitlab.com/skerry/skerry/internal/plan"
+)
+
+// Coordinator is what the engine asks of the coordinator about one job; *gitlab.JobClient is one.
+type Coordinator interface {
+	Update(ctx context.Context, u gitlab.Update) (gitlab.UpdateResult, error)
+	PatchTrace(ctx context.Context, body []byte, start int64, debug bool) (gitlab.PatchResult, error)
+	UploadArtifact(ctx context.Context, a gitlab.ArtifactUpload) error
+	DownloadArtifact(ctx context.Context, d job.Dependency, direct bool) (io.ReadCloser, int64, error)
+}
+
+// Events is told what happens to jobs, for metrics and the read model. Calls come from several
+// goroutines and must not block. Nil functions are not called.
+type Events struct {
+	Started func(ref string, p *plan.Plan)
+	Stage   func(ref string, name job.StageName)
+	Ended   func(ref string, r job.Result)
+	Over    func(ref string) // nothing of the job is left to do
+}
+
+// Options is what an Engine works with.
+type Options struct {
+	Journal  *journal.Journal
+	StateDir string
+	Version  plan.Version
+	Logger   *slog.Logger
+	Events   Events
+
+	// Executor returns the executor of a runner entry. It is called for new jobs and, with what was
+	// journaled, for adopted ones.
+	Executor func(r plan.Runner) (executor.Executor, error)
+	// Coordinator returns the coordinator's side of one job.
+	Coordinator func(r plan.Runner, jobID int64, token string) (Coordinator, error)
+
+	// Lease is how long agents go on without a runner; 0 means two hours: GitLab itself drops a job
+	// that nobody has updated for one.
+	Lease time.Duration
+	// Touch is how often a silent job is reported as running and cancellations are asked for;
+	// 0 means 3 s. With many jobs it is less often, see touchRate.
+	Touch time.Duration
+	// KeepFor is how long the result and log of a job that GitLab dropped are kept; 0 means 7 days.
+	KeepFor time.Duration
+}
+
+// Engine runs jobs. Its methods may be called concurrently.
+type Engine struct {
+	o       Options
+	running counter
+	closing sync.WaitGroup // environments that are being closed
+}
+
+// ErrDetach is the cause to cancel Run's context with when the runner leaves its jobs to the next
+// process: the environments go on, the record stays.
+var ErrDetach = errors.New("the runner is leaving its jobs to the next process")
+
+// ErrShutdown is the cause to cancel Run's context with when the runner stops and its jobs end with it:
+// they are cancelled and reported as failed.
+var ErrShutdown = errors.New("the runner is stopping")
+
+// New returns an Engine.
+func New(o Options) *Engine {
+	if o.Lease == 0 {
+		o.Lease = 2 * time.Hour
+	}
+	if o.Touch == 0 {
+		o.Touch = 3 * time.Second
+	}
+	if o.KeepFor == 0 {
+		o.KeepFor = 7 * 24 * time.Hour
+	}
+	return &Engine{o: o}
+}
+
+// Assignment is a job as the poller got it.
+type Assignment struct {
+	Job        *job.Job // translated from Payload
+	Payload    []byte   // as received; journaled
+	Runner     plan.Runner
+	RunnerKey  string // the poller's name of the runner
+	Slot       plan.Slot
+	ProjectKey string // under which Slot.Project was allocated
+}
+
+// Run takes a job to its end: it returns when the coordinator has accepted the final status, when
+// the job is no longer ours, or when ctx is cancelled. ctx's cause says what then becomes of the job:
+// ErrDetach leaves it to the next runner process, anything else ends it first.
+func (e *Engine) Run(ctx context.Context, a Assignment) error {
+	j := a.Job
+	entry, err := json.Marshal(a.Runner)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	rec := journal.Record{
+		Ref:          executor.NewRef(executor.OwnerID(e.o.Journal.Owner())).String(),
+		State:        journal.Accepted,
+		JobID:        j.ID,
+		RunnerKey:    a.RunnerKey,
+		ConcurrentID: a.Slot.Concurrent,
+		ProjectID:    a.Slot.Project,
+		ProjectKey:   a.ProjectKey,
+		Accepted:     now,
+		Payload:      a.Payload,
+		Runner:       entry,
+	}
+	if rec.Extra, err = json.Marshal(newProgress(now, j.Timeout)); err != nil {
+		return err
+	}
+	if err := e.o.Journal.Put(context.WithoutCancel(ctx), rec); err != nil {
+		return err
+	}
+	return e.execute(ctx, rec, j)
+}
+
+// Adoptable lists the jobs that an earlier runner process left. Call it once, before Run.
+func (e *Engine) Adoptable() ([]journal.Record, error) { return e.o.Journal.All() }
+
+// Resume goes on with a job that an earlier runner process left; it returns like Run.
+func (e *Engine) Resume(ctx context.Context, rec journal.Record) error {
+	j, err := gitlab.Translate(rec.Payload)
+	if err != nil {
+		return err
+	}
+	return e.execute(ctx, rec, j)
+}
+
+// Wait returns when the environments of all jobs that have ended are closed, or when ctx ends.
+func (e *Engine) Wait(ctx context.Context) {
+	done := make(chan struct{})
+	go func() {
+		e.closing.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+// jobDir is where the files of a job's trace are.
+func (e *Engine) jobDir(ref executor.Ref) string { return filepath.Join(e.o.StateDir, "jobs", ref.ID) }
+
+// counter counts the running jobs.
+type counter struct {
+	mu sync.Mutex
+	n  int
+}
+
+func (c *counter) add(d int) {
+	c.mu.Lock()
+	c.n += d
+	c.mu.Unlock()
+}
+
+func (c *counter) value() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.n
+}

@@ -1,0 +1,232 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"gitlab.com/skerry/skerry/internal/agent/wire"
+	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/job"
+	"gitlab.com/skerry/skerry/internal/journal"
+	"gitlab.com/skerry/skerry/internal/plan"
+	"gitlab.com/skerry/skerry/internal/trace"
+)
+
+// execution is one job under way.
+type execution struct {
+	e     *Engine
+	log   *slog.Logger
+	rec   journal.Record
+	ref   executor.Ref
+	clock progress
+
+	plan    *plan.Plan
+	planErr error
+	api     Coordinator
+	trace   *trace.Trace
+	debug   bool // CI_DEBUG_TRACE: GitLab shows such a log to fewer people
+
+	exec   executor.Executor
+	places *places
+
+	cancelWork   context.CancelCauseFunc
+	cancelScript context.CancelCauseFunc
+	begun        time.Time // when the first stage started, for metadata
+	uploaded     chan error
+}
+
+// execute runs or resumes the job of rec to its end.
+func (e *Engine) execute(ctx context.Context, rec journal.Record, j *job.Job) error {
+	x, err := e.prepareExecution(rec, j)
+	if err != nil {
+		return err
+	}
+	e.running.add(1)
+	defer e.running.add(-1)
+	defer x.trace.Close()
+	send, stopSending := deliveryContext(ctx)
+	defer func() {
+		stopSending()
+		if x.uploaded != nil {
+			<-x.uploaded
+		}
+	}()
+
+	if rec.State == journal.Finished {
+		x.log.Info("Job had ended before the runner was restarted; its result is still to be delivered")
+		x.abandonEnvironment(ctx)
+		x.startUpload(send)
+		return x.deliver(ctx, send)
+	}
+	switch err := x.perform(ctx, send); {
+	case errors.Is(err, errGone):
+		return x.forget(ctx, "the coordinator gave the job to somebody else or dropped it")
+	case err != nil:
+		return err
+	}
+	return x.deliver(ctx, send)
+}
+
+func (e *Engine) prepareExecution(rec journal.Record, j *job.Job) (*execution, error) {
+	ref, err := executor.ParseRef(rec.Ref)
+	if err != nil {
+		return nil, err
+	}
+	entry, err := decodeRunner(rec.Runner)
+	if err != nil {
+		return nil, fmt.Errorf("job %d: %w", j.ID, err)
+	}
+	x := &execution{
+		e: e, rec: rec, ref: ref,
+		log: e.o.Logger.With("job", j.ID, "project", j.ProjectID, "runner", plan.ShortToken(entry.Token)),
+	}
+	x.plan, x.planErr = plan.New(j, entry, plan.Slot{Concurrent: rec.ConcurrentID, Project: rec.ProjectID}, e.o.Version)
+	x.clock = readProgress(rec.Extra, rec.Accepted, j.Timeout)
+	x.debug = x.plan.Settings.DebugTrace
+	x.places = newPlaces(func() wire.Handover {
+		return wire.Handover{Job: rec.Ref, Epoch: e.o.Journal.Epoch(), Lease: e.o.Lease, Left: x.left()}
+	})
+	if x.api, err = e.o.Coordinator(entry, j.ID, j.Token); err != nil {
+		return nil, fmt.Errorf("job %d: %w", j.ID, err)
+	}
+	if err := os.MkdirAll(e.jobDir(ref), 0o700); err != nil {
+		return nil, fmt.Errorf("make the job's directory: %w", err)
+	}
+	x.trace, err = trace.Open(trace.Options{
+		Dir:        e.jobDir(ref),
+		Secrets:    x.plan.Secrets(),
+		Prefixes:   j.Features.TokenMaskPrefixes,
+		FewTokens:  !x.plan.Flag(plan.FlagMaskDefaults),
+		Timestamps: x.plan.Flag(plan.FlagTimestamps),
+		Sections:   j.Features.TraceSections,
+		Limit:      entry.OutputLimit,
+		Logger:     x.log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open the log of job %d: %w", j.ID, err)
+	}
+	return x, nil
+}
+
+// perform does the job's work and journals its result; the log goes out beside it, on send. Its error
+// is errGone, ErrDetach, or that the result could not be journaled; what went wrong in the job is in the result.
+func (x *execution) perform(ctx, send context.Context) error {
+	if err := x.confirm(ctx); err != nil {
+		return err
+	}
+	x.event(func(ev Events) {
+		if ev.Started != nil {
+			ev.Started(x.rec.Ref, x.plan)
+		}
+	})
+	work, cancelWork := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancelWork(nil)
+	defer context.AfterFunc(ctx, func() { cancelWork(context.Cause(ctx)) })()
+	defer time.AfterFunc(x.left(), func() { cancelWork(errTimeout) }).Stop()
+	script, cancelScript := context.WithCancelCause(work)
+	defer cancelScript(nil)
+	x.cancelWork, x.cancelScript = cancelWork, cancelScript
+
+	x.startUpload(send)
+	beside := x.startBeside(ctx)
+	x.header()
+	err := x.work(work, script)
+	if detached(ctx, err) {
+		beside.leave()
+		return ErrDetach
+	}
+	res := result(err, x.plan)
+	x.footer(res)
+	if err := beside.finish(); err != nil {
+		return ErrDetach // the runner leaves while the last of the log is being made
+	}
+	x.closeEnvironment(ctx)
+	if errors.Is(err, errGone) {
+		return errGone
+	}
+	return x.finish(ctx, res)
+}
+
+func detached(ctx context.Context, err error) bool {
+	return errors.Is(err, ErrDetach) || errors.Is(context.Cause(ctx), ErrDetach)
+}
+
+// beside is what goes on while a job's work does: watching the coordinator and making the log.
+type beside struct {
+	stopWatching context.CancelFunc
+	stopAll      context.CancelCauseFunc
+	group        *sync.WaitGroup
+	rendered     chan error
+}
+
+// startBeside starts them. They end with leave or finish, and when the runner leaves its jobs.
+func (x *execution) startBeside(ctx context.Context) beside {
+	all, stopAll := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		if errors.Is(context.Cause(ctx), ErrDetach) {
+			stopAll(ErrDetach)
+		}
+	})
+	watching, stopWatching := context.WithCancel(all)
+	b := beside{stopWatching: stopWatching, stopAll: stopAll, group: &sync.WaitGroup{}, rendered: make(chan error, 1)}
+	b.group.Go(func() { x.watch(watching) })
+	b.group.Go(func() {
+		defer stop()
+		b.rendered <- x.trace.Render(all, x)
+	})
+	return b
+}
+
+// leave ends them at once.
+func (b beside) leave() {
+	b.stopAll(ErrDetach)
+	b.stopWatching()
+	b.group.Wait()
+}
+
+// finish waits until the log, which has been closed, is made; its error is that of a runner that leaves.
+func (b beside) finish() error {
+	b.stopWatching()
+	err := <-b.rendered
+	b.stopAll(nil)
+	b.group.Wait()
+	return err
+}
+
+// finish journals the result: from here on the job's work is never done again.
+func (x *execution) finish(ctx context.Context, res job.Result) error {
+	size, crc, complete := x.trace.Size()
+	x.rec.State = journal.Finished
+	x.rec.Result = &res
+	x.rec.Ended = time.Now()
+	x.rec.Trace = journal.Trace{Size: size, CRC32: crc, Complete: complete}
+	if err := x.e.o.Journal.Put(context.WithoutCancel(ctx), x.rec); err != nil {
+		return fmt.Errorf("journal the result of job %d: %w", x.plan.Job.ID, err)
+	}
+	x.event(func(ev Events) {
+		if ev.Ended != nil {
+			ev.Ended(x.rec.Ref, res)
+		}
+	})
+	return nil
+}
+
+func (x *execution) event(call func(Events)) { call(x.e.o.Events) }
+
+// note writes one line of the runner into the job's log, once.
+func (x *execution) note(key, text string) {
+	x.append(trace.Entry{Key: key, Time: time.Now().UnixMicro(), Op: trace.Text, Text: text + "\n"})
+}
+
+// append adds an entry to the outline. An outline that cannot be written (the disk is full) must not
+// end the job: the operator is told, and the job goes on.
+func (x *execution) append(entry trace.Entry) {
+	if _, err := x.trace.Append(entry); err != nil {
+		x.log.Error("A line of the job's log could not be written", "error", err)
+	}
+}

@@ -1,0 +1,167 @@
+package engine
+
+import (
+	"context"
+	"io"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"gitlab.com/skerry/skerry/internal/agent/client"
+	"gitlab.com/skerry/skerry/internal/agent/wire"
+	"gitlab.com/skerry/skerry/internal/executor"
+)
+
+// places are the connections to the agents of a job's environment. They are used by the job's work
+// and by the log, which reads the agents' spools beside it and may ask before there is an environment.
+type places struct {
+	handover func() wire.Handover
+
+	ready chan struct{} // closed when env or failed is set for the first time
+	once  sync.Once
+
+	mu      sync.Mutex
+	env     executor.Environment
+	failed  error // there is no environment, or it died
+	clients map[executor.Place]*client.Client
+	hosts   map[executor.Place]string
+}
+
+func newPlaces(handover func() wire.Handover) *places {
+	return &places{
+		handover: handover, ready: make(chan struct{}),
+		clients: map[executor.Place]*client.Client{}, hosts: map[executor.Place]string{},
+	}
+}
+
+// open says that the environment can be dialled.
+func (p *places) open(env executor.Environment) {
+	p.mu.Lock()
+	p.env = env
+	p.mu.Unlock()
+	p.once.Do(func() { close(p.ready) })
+}
+
+// fail says that there is no environment any more, and why. The first reason stays.
+func (p *places) fail(err error) {
+	p.mu.Lock()
+	if p.failed == nil {
+		p.failed = err
+	}
+	p.mu.Unlock()
+	p.once.Do(func() { close(p.ready) })
+}
+
+// failure is why there is no environment, nil while there may be one.
+func (p *places) failure() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.failed
+}
+
+// agent returns the connection to place's agent. The first call for a place hands the job over to it.
+func (p *places) agent(ctx context.Context, place executor.Place) (*client.Client, error) {
+	select {
+	case <-p.ready:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	p.mu.Lock()
+	c, env, failed := p.clients[place], p.env, p.failed
+	p.mu.Unlock()
+	if failed != nil {
+		return nil, failed
+	}
+	if c != nil {
+		return c, nil
+	}
+	handover := p.handover()
+	c = client.New(func(ctx context.Context) (net.Conn, error) { return env.Dial(ctx, place) }, handover.Epoch)
+	hello, err := c.Hello(ctx)
+	if err == nil {
+		err = c.Handover(ctx, handover)
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if first := p.clients[place]; first != nil {
+		c.Close()
+		return first, nil
+	}
+	p.clients[place], p.hosts[place] = c, hello.Host
+	return c, nil
+}
+
+// extend gives the agents at least so much time before the job's deadline.
+func (p *places) extend(ctx context.Context, left time.Duration) {
+	handover := p.handover()
+	if handover.Left > left {
+		return
+	}
+	handover.Left = left
+	p.mu.Lock()
+	clients := slices.Collect(maps.Values(p.clients))
+	p.mu.Unlock()
+	for _, c := range clients {
+		_ = c.Handover(ctx, handover) // an agent that cannot be reached fails the stage that follows
+	}
+}
+
+// host is the name of the machine that place's agent runs on, as the agent says it.
+func (p *places) host(place executor.Place) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.hosts[place]
+}
+
+// take returns the environment, once, and closes the connections to its agents.
+func (p *places) take() executor.Environment {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.clients {
+		c.Close()
+	}
+	env := p.env
+	p.env, p.clients = nil, map[executor.Place]*client.Client{}
+	return env
+}
+
+// diagnose asks the executor why place died.
+func (p *places) diagnose(ctx context.Context, place executor.Place) error {
+	p.mu.Lock()
+	env := p.env
+	p.mu.Unlock()
+	if env == nil {
+		return nil
+	}
+	return env.Diagnose(ctx, place)
+}
+
+// left is what remains of the job's timeout, for a handover.
+func (x *execution) left() time.Duration { return max(time.Second, x.plan.Timeout-x.clock.elapsed()) }
+
+// OpenSpool implements trace.Spools. A spool whose place is dead for good is given up.
+func (x *execution) OpenSpool(ctx context.Context, place, stage string, from int64) (io.ReadCloser, error) {
+	agent, err := x.places.agent(ctx, executor.Place(place))
+	if err != nil {
+		if gone := x.places.failure(); gone != nil {
+			x.trace.Abandon(place, stage, gone.Error())
+		}
+		return nil, err
+	}
+	return agent.OpenSpool(ctx, stage, from)
+}
+
+// AckSpool implements trace.Spools.
+func (x *execution) AckSpool(ctx context.Context, place, stage string, to int64) error {
+	agent, err := x.places.agent(ctx, executor.Place(place))
+	if err != nil {
+		return err
+	}
+	return agent.Ack(ctx, stage, to)
+}

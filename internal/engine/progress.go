@@ -1,0 +1,57 @@
+package engine
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// progress is the engine's own part of a record: the job's deadline on a clock that neither a jump of
+// the wall clock nor a suspended machine disturbs, as long as the machine has not been restarted.
+type progress struct {
+	Boot     string        `json:"boot"`     // the kernel's boot id when the job was accepted
+	Started  time.Duration `json:"started"`  // CLOCK_BOOTTIME then
+	Accepted time.Time     `json:"accepted"` // the wall clock then
+	Timeout  time.Duration `json:"timeout"`
+}
+
+func newProgress(now time.Time, timeout time.Duration) progress {
+	return progress{Boot: bootID(), Started: bootTime(), Accepted: now, Timeout: timeout}
+}
+
+// readProgress reads what Run recorded; a record without it counts from when it was accepted.
+func readProgress(raw json.RawMessage, accepted time.Time, timeout time.Duration) progress {
+	p := progress{Accepted: accepted, Timeout: timeout}
+	if err := json.Unmarshal(raw, &p); err != nil {
+		return progress{Accepted: accepted, Timeout: timeout}
+	}
+	return p
+}
+
+// elapsed is how long ago the job was accepted.
+func (p progress) elapsed() time.Duration {
+	if p.Boot != "" && p.Boot == bootID() {
+		return bootTime() - p.Started
+	}
+	return time.Since(p.Accepted)
+}
+
+// bootTime is CLOCK_BOOTTIME: time since the machine was started, suspension included.
+func bootTime() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}
+
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}

@@ -1,0 +1,183 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"gitlab.com/skerry/skerry/internal/agent/client"
+	"gitlab.com/skerry/skerry/internal/agent/wire"
+	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/job"
+	"gitlab.com/skerry/skerry/internal/plan"
+	"gitlab.com/skerry/skerry/internal/stage"
+	"gitlab.com/skerry/skerry/internal/trace"
+)
+
+// cancelGrace is what processes get between TERM and KILL when a stage is ended early, and
+// cancelWait how long beyond it the agent may take to say so.
+const (
+	cancelGrace = 10 * time.Second
+	cancelWait  = 30 * time.Second
+)
+
+// lostError says that a place died under the job.
+type lostError struct{ err error }
+
+func (e *lostError) Error() string { return e.err.Error() }
+func (e *lostError) Unwrap() error { return e.err }
+
+// lost reports whether err says that the environment died, so that nothing more can be run in it.
+func lost(err error) bool {
+	var l *lostError
+	return errors.As(err, &l)
+}
+
+// stage runs one stage in place, shows it in the log, and returns its result. The error is the cause
+// of ctx when that ended the stage, a *stageError when the stage failed, a *lostError when the place died.
+func (x *execution) stage(ctx context.Context, place executor.Place, st plan.Step) (stage.Result, error) {
+	res, err := x.stageOpen(ctx, place, st)
+	if !errors.Is(err, ErrDetach) {
+		x.closeSection(st, res.Ended)
+	}
+	return res, err
+}
+
+// stageOpen is stage without the end of the section: the caller has more to say in it.
+func (x *execution) stageOpen(ctx context.Context, place executor.Place, st plan.Step) (stage.Result, error) {
+	if c := cause(ctx); c != nil {
+		return stage.Result{}, c
+	}
+	x.event(func(ev Events) {
+		if ev.Stage != nil {
+			ev.Stage(x.rec.Ref, st.Name)
+		}
+	})
+	agent, err := x.places.agent(ctx, place)
+	if err != nil {
+		return stage.Result{}, x.placeError(ctx, place, st.Name, err)
+	}
+	st.Spec.Timeout = st.Timeout
+	started, err := start(ctx, agent, st.Spec)
+	if err != nil {
+		return stage.Result{}, x.placeError(ctx, place, st.Name, err)
+	}
+	x.openSection(st, started.At)
+	x.append(trace.Entry{Key: key(st, "include"), Time: started.At, Op: trace.Include, Place: string(place), Stage: st.Spec.ID})
+	res, err := x.await(ctx, agent, place, st)
+	switch {
+	case err != nil && cause(ctx) != nil:
+		return res, err
+	case err != nil:
+		x.trace.Abandon(string(place), st.Spec.ID, err.Error())
+		return res, x.placeError(ctx, place, st.Name, err)
+	case res.Reason == stage.Lost:
+		return res, x.placeError(ctx, place, st.Name, errors.New(res.Message))
+	case res.Reason != stage.Success:
+		return res, &stageError{name: st.Name, result: res}
+	default:
+		return res, nil
+	}
+}
+
+// startAttempts is how often a stage's start is tried while the connection to the agent breaks.
+const startAttempts = 5
+
+// start starts a stage. Starting is idempotent, so a connection that broke is no reason to give up: the
+// next one may reach the agent's successor.
+func start(ctx context.Context, agent *client.Client, spec stage.Spec) (wire.Started, error) {
+	for attempt := 1; ; attempt++ {
+		started, err := agent.Start(ctx, spec)
+		if err == nil || attempt == startAttempts || !errors.Is(err, client.ErrUnreachable) || !sleep(ctx, time.Duration(attempt)*20*time.Millisecond) {
+			return started, err
+		}
+	}
+}
+
+// await waits for the stage's result. When ctx ends first, the stage is cancelled at the agent and
+// its end awaited, unless the runner leaves: then the agent goes on.
+func (x *execution) await(ctx context.Context, agent *client.Client, place executor.Place, st plan.Step) (stage.Result, error) {
+	res, err := agent.Wait(ctx, st.Spec.ID)
+	why := cause(ctx)
+	if why == nil || err == nil {
+		return res, err
+	}
+	if errors.Is(why, ErrDetach) {
+		return res, ErrDetach
+	}
+	grace := st.Spec.Grace
+	if grace == 0 {
+		grace = cancelGrace
+	}
+	reason := stage.Canceled
+	if errors.Is(why, errTimeout) {
+		reason = stage.Timeout
+	}
+	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace+cancelWait)
+	defer cancel()
+	if err := agent.Cancel(after, st.Spec.ID, wire.Cancel{Grace: grace, Reason: reason}); err != nil {
+		x.log.Warn("A stage could not be cancelled; its environment is removed", "stage", st.Name, "error", err)
+	} else if res, err = agent.Wait(after, st.Spec.ID); err != nil {
+		x.log.Warn("A cancelled stage did not end in time; its environment is removed", "stage", st.Name, "error", err)
+	}
+	if err != nil {
+		x.trace.Abandon(string(place), st.Spec.ID, why.Error())
+	}
+	return res, why
+}
+
+// placeError says why a place cannot be reached, with what the executor knows of its death.
+func (x *execution) placeError(ctx context.Context, place executor.Place, name job.StageName, err error) error {
+	if c := cause(ctx); c != nil {
+		return c
+	}
+	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelWait)
+	defer cancel()
+	if why := x.places.diagnose(look, place); why != nil {
+		err = fmt.Errorf("%w: %w", err, why)
+	}
+	err = &lostError{fmt.Errorf("stage %s: %w", name, err)}
+	x.places.fail(err)
+	return err
+}
+
+// key names an outline entry of a stage.
+func key(st plan.Step, what string) string { return string(st.Name) + "/" + what }
+
+// openSection begins a stage's section in the log.
+func (x *execution) openSection(st plan.Step, at int64) {
+	x.append(trace.Entry{Key: key(st, "start"), Time: at, Op: trace.SectionStart, Section: string(st.Name)})
+	x.append(trace.Entry{Key: key(st, "title"), Time: at, Op: trace.Text, Text: cyan + st.Title + reset + "\n"})
+	for i, line := range st.Lines {
+		x.append(trace.Entry{Key: fmt.Sprintf("%s/line/%d", st.Name, i), Time: at, Op: trace.Text, Text: line + "\n"})
+	}
+}
+
+// closeSection ends a stage's section, if it was begun. at is in microseconds; 0 means now.
+func (x *execution) closeSection(st plan.Step, at int64) {
+	if !x.trace.Has(key(st, "start")) {
+		return
+	}
+	if at == 0 {
+		at = time.Now().UnixMicro()
+	}
+	x.append(trace.Entry{Key: key(st, "end"), Time: at, Op: trace.SectionEnd, Section: string(st.Name)})
+}
+
+// mark records that something was done, without a line in the log.
+func (x *execution) mark(key string) {
+	x.append(trace.Entry{Key: key, Time: time.Now().UnixMicro(), Op: trace.Text})
+}
+
+// section is a section of the runner's own lines.
+func (x *execution) section(st plan.Step) {
+	now := time.Now().UnixMicro()
+	x.openSection(st, now)
+	x.closeSection(st, now)
+}
+
+// close ends the log.
+func (x *execution) close() {
+	x.append(trace.Entry{Key: "close", Time: time.Now().UnixMicro(), Op: trace.Close})
+}

@@ -1,0 +1,197 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"gitlab.com/skerry/skerry/internal/agent/client"
+	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/plan"
+	"gitlab.com/skerry/skerry/internal/stage"
+)
+
+// outage is how long the coordinator may be away before a transfer gives up: GitLab drops a job that
+// nobody has updated for an hour, so beyond that there is nobody to transfer for.
+const outage = 50 * time.Minute
+
+// cleanupTime is how long cleaning up may take, also after the job's timeout.
+const cleanupTime = time.Minute
+
+// parallelDownloads is how many artifact archives are fetched at once.
+const parallelDownloads = 4
+
+// downloadArtifacts brings earlier jobs' artifacts: the archives in parallel, then one stage that
+// extracts them in order.
+func (x *execution) downloadArtifacts(ctx context.Context) error {
+	st, downloads := x.plan.Downloads()
+	if len(downloads) == 0 {
+		return nil
+	}
+	if !x.trace.Has(key(st, "fetched")) {
+		if err := x.fetchAll(ctx, downloads); err != nil {
+			x.openSection(st, time.Now().UnixMicro())
+			x.note(key(st, "failed"), red+"ERROR: "+err.Error()+reset)
+			x.closeSection(st, time.Now().UnixMicro())
+			return err
+		}
+		x.mark(key(st, "fetched"))
+	}
+	return x.simple(ctx, st)
+}
+
+func (x *execution) fetchAll(ctx context.Context, downloads []plan.Download) error {
+	agent, err := x.places.agent(ctx, executor.Helper)
+	if err != nil {
+		return x.placeError(ctx, executor.Helper, "download_artifacts", err)
+	}
+	var (
+		group sync.WaitGroup
+		errs  = make([]error, len(downloads))
+		slots = make(chan struct{}, parallelDownloads)
+	)
+	for i, d := range downloads {
+		group.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			errs[i] = x.fetch(ctx, agent, d)
+		})
+	}
+	group.Wait()
+	return errors.Join(errs...)
+}
+
+func (x *execution) fetch(ctx context.Context, agent *client.Client, d plan.Download) error {
+	err := x.retry(ctx, x.plan.Settings.DownloadAttempts, func() error {
+		body, size, err := x.api.DownloadArtifact(ctx, d.Job, x.plan.Flag(plan.FlagDirectDownload))
+		if err != nil {
+			return err
+		}
+		defer body.Close()
+		return agent.PutArchive(ctx, d.Archive, body, size)
+	})
+	if err != nil {
+		return fmt.Errorf("download the artifacts of job %q (%d): %w", d.Job.Name, d.Job.ID, err)
+	}
+	return nil
+}
+
+// retry calls try until it succeeds: as often as attempts says when the coordinator refuses, and for as
+// long as an outage may last when it cannot be reached or is overloaded.
+func (x *execution) retry(ctx context.Context, attempts int, try func() error) error {
+	begun := time.Now()
+	refused := 0
+	for wait := 500 * time.Millisecond; ; wait = min(2*wait, 30*time.Second) {
+		err := try()
+		if err == nil || cause(ctx) != nil {
+			return first(cause(ctx), err)
+		}
+		if !gitlab.Retryable(err) {
+			if refused++; refused >= max(1, attempts) {
+				return err
+			}
+		}
+		if time.Since(begun) > outage {
+			return err
+		}
+		var failed *gitlab.Error
+		if errors.As(err, &failed) && failed.RetryAfter > wait {
+			wait = failed.RetryAfter
+		}
+		if !sleep(ctx, wait) {
+			return cause(ctx)
+		}
+	}
+}
+
+// uploadArtifacts packs the artifacts that are due and sends them. An archive is made once and kept by
+// the agent until the coordinator has it, so that every attempt sends the same bytes.
+func (x *execution) uploadArtifacts(ctx context.Context, success bool) error {
+	st, uploads := x.plan.Pack(success, x.begun)
+	if len(uploads) == 0 {
+		return nil
+	}
+	res, err := x.stageOpen(ctx, executor.Helper, st)
+	if err == nil {
+		err = x.sendAll(ctx, st, uploads, res.Archives)
+	}
+	if errors.Is(err, ErrDetach) {
+		return err
+	}
+	x.closeSection(st, time.Now().UnixMicro())
+	return err
+}
+
+func (x *execution) sendAll(ctx context.Context, st plan.Step, uploads []plan.Upload, made []stage.Archive) error {
+	agent, err := x.places.agent(ctx, executor.Helper)
+	if err != nil {
+		return x.placeError(ctx, executor.Helper, st.Name, err)
+	}
+	var failed error
+	for _, u := range uploads {
+		for _, a := range made {
+			if a.Name != u.Archive || x.trace.Has(key(st, "sent/"+a.Name)) {
+				continue
+			}
+			if err := x.send(ctx, agent, st, u, a); err != nil {
+				if c := cause(ctx); c != nil {
+					return c
+				}
+				x.note(key(st, "failed/"+a.Name), red+"ERROR: Uploading artifacts as "+quoted(u)+" to coordinator... failed: "+oneLine(err.Error())+reset)
+				failed = first(failed, fmt.Errorf("upload artifacts as %s: %w", quoted(u), err))
+				continue
+			}
+			x.note(key(st, "sent/"+a.Name), fmt.Sprintf("Uploading artifacts as %s to coordinator... 201 Created  id=%d", quoted(u), x.plan.Job.ID))
+		}
+	}
+	return failed
+}
+
+func quoted(u plan.Upload) string { return fmt.Sprintf("%q", u.Titled) }
+
+// send sends one archive. GitLab refuses a second archive of a type unless it is the same; when an
+// earlier attempt went unanswered, that refusal means that the coordinator has it.
+func (x *execution) send(ctx context.Context, agent *client.Client, st plan.Step, u plan.Upload, a stage.Archive) error {
+	sending := key(st, "sending/"+a.Name+"/"+a.SHA256)
+	again := x.trace.Has(sending)
+	x.mark(sending)
+	return x.retry(ctx, 3, func() error {
+		tried := again
+		again = true
+		return x.api.UploadArtifact(ctx, gitlab.ArtifactUpload{
+			Name: u.Filename, Type: u.Artifact.Type, Format: u.Artifact.Format, ExpireIn: x.plan.Expand(u.Artifact.ExpireIn),
+			Size: a.Size, Unanswered: tried,
+			Open: func() (io.ReadCloser, error) {
+				body, _, err := agent.GetArchive(ctx, a.Name, 0)
+				return body, err
+			},
+		})
+	})
+}
+
+// saveCache runs the stage that saves caches. A cache that cannot be saved does not fail the job.
+func (x *execution) saveCache(ctx context.Context, success bool) error {
+	st, due, err := x.plan.SaveCache(success)
+	if err != nil || !due {
+		return err
+	}
+	return x.simple(ctx, st)
+}
+
+// cleanup removes file variables, and what else the job wants removed, when there still is a place to
+// do it in.
+func (x *execution) cleanup(ctx context.Context, err error) {
+	if x.places.failure() != nil || lost(err) || errors.Is(err, ErrDetach) {
+		return
+	}
+	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+	defer cancel()
+	x.places.extend(after, cleanupTime)
+	if err := x.simple(after, x.plan.Cleanup()); err != nil {
+		x.log.Warn("File variables could not be removed from the job's directory", "error", err)
+	}
+}

@@ -1,0 +1,170 @@
+package shell
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// process is a process by its pid and start time, which together are never used again before the
+// machine is restarted.
+type process struct {
+	pid   int
+	start string // field 22 of /proc/PID/stat, clock ticks since the machine's start
+	boot  string
+}
+
+func (p process) String() string { return fmt.Sprintf("%d %s %s", p.pid, p.start, p.boot) }
+
+// alive reports whether the process runs. One that has ended and waits for its parent does not.
+func (p process) alive() bool {
+	state, start, err := stat(p.pid)
+	return err == nil && start == p.start && state != "Z" && state != "X" && p.boot == bootID()
+}
+
+// stat reads state and start time of a process.
+func stat(pid int) (state, start string, err error) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return "", "", err
+	}
+	// The name, in parentheses, may hold anything; what follows its last parenthesis does not.
+	_, rest, ok := strings.Cut(string(b[strings.LastIndexByte(string(b), ')'):]), ") ")
+	fields := strings.Fields(rest)
+	if !ok || len(fields) < 20 {
+		return "", "", fmt.Errorf("/proc/%d/stat is not as expected", pid)
+	}
+	return fields[0], fields[19], nil
+}
+
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// readAgent reads which process the environment's agent is.
+func (v *environment) readAgent() (process, bool) {
+	b, err := os.ReadFile(v.path(fileAgent))
+	if err != nil {
+		return process{}, false
+	}
+	var p process
+	if _, err := fmt.Sscanf(string(b), "%d %s %s", &p.pid, &p.start, &p.boot); err != nil || p.pid <= 1 {
+		return process{}, false
+	}
+	return p, true
+}
+
+// ensureAgent starts the agent unless it runs. The agent's own lock keeps a second one out when a
+// runner died between the start and its record.
+func (v *environment) ensureAgent(ctx context.Context) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	p, known := v.readAgent()
+	if known && p.alive() {
+		return nil
+	}
+	if known {
+		v.died = v.lastWords()
+		if v.restarts >= maxRestarts {
+			return v.died
+		}
+		v.restarts++
+		v.e.log.Warn("The agent of a job died and is started again, to save the job's log", "ref", v.ref, "error", v.died)
+	}
+	return v.startAgent(ctx)
+}
+
+func (v *environment) startAgent(ctx context.Context) error {
+	who, err := lookup(v.e.o.User)
+	if err != nil {
+		return err
+	}
+	stderr, err := os.OpenFile(v.path(fileStderr), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("open the agent's standard error: %w", err)
+	}
+	defer stderr.Close()
+	// Not exec.CommandContext: the agent outlives every context of the runner.
+	cmd := exec.Command(v.path(dirAgent, exeAgent)) //nolint:noctx // see above
+	cmd.Dir = "/"
+	cmd.Env = who.env
+	cmd.Stderr = stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: who.credential()}
+	if err := cmd.Start(); err != nil {
+		if errors.Is(err, syscall.EACCES) {
+			err = fmt.Errorf("%w: is %s on a file system mounted noexec, or closed to the user %q? Set state_dir to another place", err, v.e.o.Dir, v.e.o.User)
+		}
+		return fmt.Errorf("start the job's agent: %w", err)
+	}
+	go func() { _ = cmd.Wait() }() // reaps it; how it ended is its own record's to say
+	_, start, err := stat(cmd.Process.Pid)
+	if err != nil {
+		return nil //nolint:nilerr // it has ended already: Dial finds out and says why
+	}
+	p := process{pid: cmd.Process.Pid, start: start, boot: bootID()}
+	if err := os.WriteFile(v.path(fileAgent), []byte(p.String()), 0o600); err != nil {
+		_ = cmd.Process.Kill()
+		return fmt.Errorf("record the agent's process: %w", err)
+	}
+	if err := leave(ctx, v.ref, p.pid); err != nil {
+		v.e.log.Debug("The job's agent stays in the runner's control group", "error", err)
+	}
+	return nil
+}
+
+// stopGrace is how long an agent may take to end its processes.
+const stopGrace = 15 * time.Second
+
+// stopAgent ends the agent, which ends every process of the job first.
+func (v *environment) stopAgent(ctx context.Context) error {
+	p, ok := v.readAgent()
+	if !ok || !p.alive() {
+		return nil
+	}
+	fd, err := unix.PidfdOpen(p.pid, 0)
+	if err != nil || !p.alive() {
+		return nil //nolint:nilerr // it has ended
+	}
+	defer unix.Close(fd) //nolint:errcheck // a pidfd
+	for _, s := range []struct {
+		signal unix.Signal
+		wait   time.Duration
+	}{{unix.SIGTERM, stopGrace}, {unix.SIGKILL, 5 * time.Second}} {
+		if err := unix.PidfdSendSignal(fd, s.signal, nil, 0); err != nil {
+			return nil //nolint:nilerr // it has ended
+		}
+		if ended(ctx, fd, s.wait) {
+			return nil
+		}
+	}
+	return fmt.Errorf("the job's agent (pid %d) does not end", p.pid)
+}
+
+// ended waits until the process behind a pidfd has ended.
+func ended(ctx context.Context, fd int, wait time.Duration) bool {
+	until := time.Now().Add(wait)
+	for ctx.Err() == nil {
+		left := time.Until(until)
+		if left <= 0 {
+			return false
+		}
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, int(min(left, time.Second).Milliseconds())+1)
+		if err == nil && n > 0 {
+			return true
+		}
+	}
+	return false
+}

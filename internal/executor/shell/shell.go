@@ -1,0 +1,94 @@
+// Package shell is the executor that runs jobs on the runner's own machine: one agent a job, in a
+// session and, where that is possible, a control group of its own, so that it outlives the runner. Jobs are
+// not kept apart from each other or from the runner's user; it serves trusted jobs only.
+package shell
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/job"
+)
+
+// Options is what the executor needs; it is journaled with each job.
+type Options struct {
+	// Dir is where environments are made, one directory each. It must lie in directories that only the
+	// runner can write; with User it must be open to that user (0711).
+	Dir string `json:"dir"`
+	// Agent is the agent's program. It is linked or copied into each environment, so that a job goes on
+	// with the one it was started with.
+	Agent string `json:"agent"`
+	// User is the name of the user to run jobs as; empty: the runner's own.
+	User string `json:"user,omitempty"`
+}
+
+// Executor makes environments on this machine. It is safe for concurrent use.
+type Executor struct {
+	o   Options
+	log *slog.Logger
+}
+
+// New returns the executor.
+func New(o Options, log *slog.Logger) *Executor { return &Executor{o: o, log: log} }
+
+// Prepare implements executor.Executor.
+func (e *Executor) Prepare(ctx context.Context, ref executor.Ref, _ *job.Job, log io.Writer) (executor.Environment, error) {
+	env := e.environment(ref)
+	if err := env.make(); err != nil {
+		return nil, err
+	}
+	if err := env.ensureAgent(ctx); err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(log, "Using Shell executor...\n")
+	return env, nil
+}
+
+// Adopt implements executor.Executor.
+func (e *Executor) Adopt(_ context.Context, ref executor.Ref) (executor.Environment, error) {
+	env := e.environment(ref)
+	if _, err := os.Lstat(env.path(fileRef)); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, executor.ErrGone
+		}
+		return nil, fmt.Errorf("look at the environment of %s: %w", ref, err)
+	}
+	return env, nil
+}
+
+// Reconcile implements executor.Executor.
+func (e *Executor) Reconcile(ctx context.Context, owner executor.OwnerID, keep []executor.Ref) error {
+	entries, err := os.ReadDir(e.o.Dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("list environments: %w", err)
+	}
+	var errs []error
+	for _, entry := range entries {
+		raw, err := os.ReadFile(filepath.Join(e.o.Dir, entry.Name(), fileRef))
+		if err != nil {
+			continue // not an environment, or somebody removes it right now
+		}
+		ref, err := executor.ParseRef(string(raw))
+		if err != nil || ref.Owner != owner || ref.ID != entry.Name() || slices.Contains(keep, ref) {
+			continue
+		}
+		e.log.Info("Removing an environment that no job needs any more", "ref", ref)
+		errs = append(errs, e.environment(ref).Close(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+func (e *Executor) environment(ref executor.Ref) *environment {
+	return &environment{e: e, ref: ref, dir: filepath.Join(e.o.Dir, ref.ID)}
+}
