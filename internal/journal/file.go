@@ -14,6 +14,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 	"golang.org/x/sys/unix"
 )
 
@@ -85,7 +86,7 @@ func openFile(path string) (db *bolt.DB, err error) {
 func classify(err error) error {
 	var path *fs.PathError
 	var errno syscall.Errno
-	if errors.As(err, &path) || errors.As(err, &errno) || errors.Is(err, bolt.ErrTimeout) {
+	if errors.As(err, &path) || errors.As(err, &errno) || errors.Is(err, bolterrors.ErrTimeout) {
 		return err
 	}
 	return &damageError{err}
@@ -165,7 +166,11 @@ func (j *Journal) begin(dir string) error {
 	if err != nil {
 		return err
 	}
-	return writeIdentity(path, identity{Owner: j.owner, Epoch: j.epoch})
+	// It is a second copy for the day when the journal is damaged: a full disk must not keep the runner from its jobs.
+	if err := writeIdentity(path, identity{Owner: j.owner, Epoch: j.epoch}); err != nil {
+		j.log.Warn("the runner's identity is in the journal only; free some space in the state directory", "error", err)
+	}
+	return nil
 }
 
 // identify reads owner and epoch, or takes over what is known from the identity file, and counts the epoch up.

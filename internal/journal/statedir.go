@@ -101,11 +101,17 @@ func readIdentity(path string) (identity, error) {
 	if err != nil {
 		return identity{}, fmt.Errorf("read the runner's identity: %w", err)
 	}
-	var id identity
-	if json.Unmarshal(b, &id) != nil || !validOwner(id.Owner) || id.Epoch < 0 {
+	id, ok := parseIdentity(b)
+	if !ok {
 		return identity{}, nil
 	}
 	return id, nil
+}
+
+func parseIdentity(b []byte) (identity, bool) {
+	var id identity
+	err := json.Unmarshal(b, &id)
+	return id, err == nil && validOwner(id.Owner) && id.Epoch >= 0 && id.Epoch < 1<<62
 }
 
 func writeIdentity(path string, id identity) error {
@@ -127,11 +133,12 @@ func replace(path string, data []byte) error {
 		return err
 	}
 	_, err = f.Write(data)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(tmp, path)
 	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
+	if err != nil {
+		return errors.Join(err, os.Remove(tmp))
 	}
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
