@@ -46,6 +46,50 @@ func serve(t *testing.T, c *coordinator) func(context.Context, string) (Answer, 
 	}
 }
 
+func TestAnswerThatHasBegunIsReadToItsEnd(t *testing.T) {
+	t.Parallel()
+	finish := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/held" {
+			<-r.Context().Done()
+			return
+		}
+		w.WriteHeader(http.StatusCreated)
+		_ = http.NewResponseController(w).Flush()
+		<-finish
+		_, _ = w.Write([]byte("job"))
+	}))
+	t.Cleanup(server.Close)
+	do := func(ctx context.Context, path string) (*http.Response, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return server.Client().Do(req)
+	}
+
+	parent, cancel := context.WithCancel(t.Context())
+	ctx, giveUp := patient(parent)
+	res, err := do(ctx, "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	cancel()
+	giveUp()
+	close(finish)
+	if b, err := io.ReadAll(res.Body); err != nil || string(b) != "job" {
+		t.Errorf("read %q, %v", b, err)
+	}
+
+	ctx, giveUp = patient(parent)
+	giveUp()
+	if res, err := do(ctx, "/held"); err == nil {
+		res.Body.Close()
+		t.Error("a request that was given up was sent")
+	}
+}
+
 func TestPickup(t *testing.T) {
 	t.Parallel()
 	c := newCoordinator()

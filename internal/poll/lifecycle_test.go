@@ -61,6 +61,20 @@ func TestDrainGivesHeldRequestsUp(t *testing.T) {
 	})
 }
 
+func TestNothingIsAskedAfterTheEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCoordinator()
+		p := New(Options{})
+		p.Set(Settings{Concurrent: 3, Runners: one(c, 0)})
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		p.Run(ctx)
+		asked, _, _ := c.seen()
+		want(t, 0, len(asked))
+	})
+}
+
 func TestDrainLetsJobsEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -72,10 +72,11 @@ type Runner struct {
 	UnhealthyLimit      int           // less than 1 means 3
 	UnhealthyInterval   time.Duration // 0 means 1 h
 
-	// Request asks once. It may be called concurrently and must return soon after ctx ends, except
-	// that an answer whose first byte has come should be read to its end: a 201 is the coordinator's
-	// word that the job is ours. An answer with a payload counts whether ctx has ended or not.
-	// Without lastUpdate the coordinator answers at once.
+	// Request asks once, without retries. It may be called concurrently. Without lastUpdate the
+	// coordinator answers at once. It must return soon after ctx ends; ctx carries a trace for net/http
+	// and does not end while an answer is being received, since a 201 is the coordinator's
+	// word that the job is ours. A Status counts whether there is an error beside it or not, and
+	// an answer with a payload counts whether ctx has ended or not.
 	Request func(ctx context.Context, lastUpdate string) (Answer, error)
 }
 

@@ -346,6 +346,9 @@ func TestErrorsBackOff(t *testing.T) {
 	status := func(code int, after time.Duration) func() (Answer, error) {
 		return func() (Answer, error) { return Answer{Status: code, RetryAfter: after}, nil }
 	}
+	both := func(code int) func() (Answer, error) {
+		return func() (Answer, error) { return Answer{Status: code}, errors.New(http.StatusText(code)) }
+	}
 	for name, tc := range map[string]struct {
 		script []func() (Answer, error)
 		want   []time.Duration
@@ -376,6 +379,10 @@ func TestErrorsBackOff(t *testing.T) {
 		},
 		"refused": {
 			script: []func() (Answer, error){status(403, 0), status(403, 0), status(403, 0)},
+			want:   []time.Duration{0, 3 * sec, 6 * sec, 6*sec + time.Hour},
+		},
+		"refused with an error beside it": {
+			script: []func() (Answer, error){both(403), both(403), both(403)},
 			want:   []time.Duration{0, 3 * sec, 6 * sec, 6*sec + time.Hour},
 		},
 		"refused with a break": {

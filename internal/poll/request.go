@@ -2,9 +2,15 @@ package poll
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"net/http/httptrace"
+	"sync/atomic"
 	"time"
 )
+
+// errGivenUp is the cause with which a request's context ends when the poller gives it up.
+var errGivenUp = errors.New("the poller gave the request up")
 
 // request is one open request. The Poller's mu guards given and sent.
 type request struct {
@@ -28,10 +34,28 @@ func (q *request) settled() time.Time {
 	return q.started.Add(q.delay + answerGrace)
 }
 
-// end gives q up. The caller holds the Poller's mu.
+// end gives q up, once. The caller holds the Poller's mu.
 func (q *request) end() {
-	q.given = true
-	q.giveUp()
+	if !q.given {
+		q.given = true
+		q.giveUp()
+	}
+}
+
+// patient returns a context for one request, with the values of ctx, and the function that ends it.
+// It does not end with ctx, since whether a job comes with the answer must still be learned; and once
+// the answer's first byte has come, the rest has answerGrace to follow.
+func patient(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	var answering atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: func() { answering.Store(true) }})
+	return ctx, func() {
+		if answering.Load() {
+			time.AfterFunc(answerGrace, func() { cancel(errGivenUp) })
+			return
+		}
+		cancel(errGivenUp)
+	}
 }
 
 // ask sends q and does what its answer asks for; for a job it returns when the job is over.

@@ -77,21 +77,20 @@ const (
 	failed
 )
 
-// judge says what the answer to q was.
+// judge says what the answer to q was. A status counts more than an error beside it, which may be
+// the client's way to say the same.
 func judge(q *request, a Answer, err error) outcome {
 	switch {
-	case err == nil && a.Status == http.StatusCreated && len(a.Payload) > 0:
+	case a.Status == http.StatusCreated && len(a.Payload) > 0:
 		return aJob
-	case q.given && err != nil:
-		return given
-	case err != nil:
-		return failed
 	case a.Status == http.StatusNoContent:
 		return nothing
 	case a.Status == http.StatusConflict:
 		return conflict
 	case a.Status == http.StatusForbidden:
 		return refused
+	case q.given && err != nil:
+		return given
 	}
 	return failed
 }

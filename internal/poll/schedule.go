@@ -2,12 +2,8 @@ package poll
 
 import (
 	"context"
-	"errors"
 	"time"
 )
-
-// errGivenUp is the cause with which a request's context ends when the poller gives it up.
-var errGivenUp = errors.New("the poller gave the request up")
 
 // idleWait is how long the scheduler sleeps with nothing due; every event wakes it.
 const idleWait = time.Hour
@@ -17,6 +13,7 @@ const idleWait = time.Hour
 func (p *Poller) turn(ctx context.Context) (wait time.Duration, over bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.draining = p.draining || ctx.Err() != nil
 	now := time.Now()
 	p.queue(now)
 	for p.used < p.concurrent {
@@ -82,14 +79,10 @@ func (p *Poller) start(ctx context.Context, r *runner, now time.Time) {
 	if p.jobs() > 0 {
 		q.delay = loadDelay(p.load())
 	}
-	// A request does not end with Run: whether a job comes with its answer must still be learned.
-	reqCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	q.giveUp = func() { cancel(errGivenUp) }
+	reqCtx, giveUp := patient(ctx)
+	q.giveUp = giveUp
 	do := r.Request
-	p.work.Go(func() {
-		defer cancel(nil)
-		p.ask(ctx, reqCtx, q, do)
-	})
+	p.work.Go(func() { p.ask(ctx, reqCtx, q, do) })
 }
 
 // othersUnserved reports whether a runner beside r has no request open although it may have one
