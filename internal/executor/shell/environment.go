@@ -26,7 +26,7 @@ const (
 	fileAgent  = "agent"  // the agent's pid and start time
 	fileStderr = "stderr" // what the agent itself had to say
 	dirAgent   = "place"  // the agent's state directory, the job user's
-	exeAgent   = "agent" // as embedded.Place names it
+	exeAgent   = "agent"  // as embedded.Place names it
 )
 
 // maxRestarts is how often the agent of one environment is started again after it died. Its successor
