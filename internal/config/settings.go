@@ -75,6 +75,8 @@ func (s *Setting) Type() string {
 		t = t.Elem()
 	}
 	switch {
+	case t.Kind() == reflect.Bool && !s.IsBool():
+		return "true|false"
 	case t == reflect.TypeFor[time.Duration]():
 		return "duration"
 	case t.Kind() == reflect.Slice:

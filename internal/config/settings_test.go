@@ -12,7 +12,7 @@ import (
 // example returns two texts that a setting of a type takes.
 func example(s *config.Setting) []string {
 	switch s.Type() {
-	case "bool":
+	case "bool", "true|false":
 		return []string{"true"}
 	case "int", "number":
 		return []string{"7"}

@@ -1,0 +1,62 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"gitlab.com/skerry/skerry/internal/config"
+)
+
+func newLint(p *Program) *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "lint",
+		Short: "Check the configuration",
+		Long: "Check the configuration: every error and warning with its line on standard output. The exit code is " +
+			"0 when run could use all of it (there may be warnings), else 1.",
+		RunE: func(cmd *cobra.Command, _ []string) error { return runLint(p, path) },
+	}
+	p.configFlag(cmd, &path)
+	return cmd
+}
+
+func runLint(p *Program, path string) error {
+	opts := p.configOptions()
+	opts.NoSystemID, opts.Executors = true, []string{"shell"}
+	c, err := config.Load(path, opts)
+	var problems config.Problems
+	if errors.As(err, &problems) {
+		for _, problem := range problems {
+			p.say("error: %s", problem)
+		}
+		return fmt.Errorf("%s cannot be used: %d errors", path, len(problems))
+	}
+	if err != nil {
+		return err
+	}
+	for _, w := range c.Warnings {
+		p.say("warning: %s", w)
+	}
+	refused := 0
+	for _, r := range c.Runners {
+		if !errors.As(r.Refused, &problems) {
+			continue
+		}
+		refused++
+		for _, problem := range problems {
+			p.say("error: %s", problem)
+		}
+	}
+	if refused > 0 {
+		return fmt.Errorf("%d of %d runners in %s cannot be used", refused, len(c.Runners), path)
+	}
+	p.say("%s: %d runners, %d warnings", path, len(c.Runners), len(c.Warnings))
+	return nil
+}
+
+// say writes a line to standard output.
+func (p *Program) say(format string, args ...any) {
+	fmt.Fprintf(p.Streams.Out, format+"\n", args...)
+}

@@ -1,0 +1,94 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"gitlab.com/skerry/skerry/internal/config"
+)
+
+type verifyOptions struct {
+	path   string
+	which  selector
+	delete bool
+}
+
+func newVerify(p *Program) *cobra.Command {
+	var o verifyOptions
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Ask GitLab whether the registered runners are still valid",
+		Long: "Ask GitLab whether the registered runners are still valid. With --delete, those that GitLab " +
+			"does not know any more are taken out of the configuration; those that could not be asked about stay.",
+		RunE: func(cmd *cobra.Command, _ []string) error { return runVerify(cmd.Context(), p, o) },
+	}
+	p.configFlag(cmd, &o.path)
+	cmd.Flags().StringVarP(&o.which.name, "name", "n", "", "only the runners with this name")
+	// No environment variables here: one left over would hide runners (as in GitLab Runner).
+	cmd.Flags().StringVarP(&o.which.url, "url", "u", "", "only the runners of this GitLab")
+	cmd.Flags().StringVarP(&o.which.token, "token", "t", "", "only the runner with this token")
+	cmd.Flags().BoolVar(&o.delete, "delete", false, "take runners that are not valid any more out of the configuration")
+	return cmd
+}
+
+func runVerify(ctx context.Context, p *Program, o verifyOptions) error {
+	c, err := p.load(o.path, p.configOptions())
+	if err != nil {
+		return err
+	}
+	if o.which.empty() {
+		o.which.all = true
+	}
+	picked, err := o.which.pick(c)
+	if err != nil {
+		return err
+	}
+	var invalid []*config.Runner
+	var failed error
+	for _, r := range picked {
+		log := p.Logger.With("runner", r.ShortToken(), "name", r.Name)
+		switch _, err := p.verify(ctx, r, c.SystemID); {
+		case err == nil:
+			log.Info("the runner is valid")
+		case gone(err):
+			log.Error("the runner is not valid: GitLab does not know its token")
+			invalid = append(invalid, r)
+		default:
+			log.Error("the runner could not be verified", "error", err)
+			failed = fmt.Errorf("runner %q could not be verified: %w", r.Name, err)
+		}
+	}
+	if len(invalid) > 0 && !o.delete {
+		return errors.Join(failed, fmt.Errorf("%d of %d runners are not valid; verify --delete takes them out of %s", len(invalid), len(picked), o.path))
+	}
+	if len(invalid) > 0 {
+		if err := p.drop(ctx, o.path, invalid); err != nil {
+			return errors.Join(failed, err)
+		}
+	}
+	return failed
+}
+
+// drop takes runners out of the file. The file may have changed since they were read, so they are
+// looked for again by address and token.
+func (p *Program) drop(ctx context.Context, path string, runners []*config.Runner) error {
+	return config.Edit(ctx, path, p.configOptions(), func(d *config.Draft) error {
+		var indexes []int
+		for _, now := range d.Config().Runners {
+			for _, r := range runners {
+				if now.URL == r.URL && now.Token == r.Token {
+					indexes = append(indexes, now.Index)
+					break
+				}
+			}
+		}
+		if err := d.Remove(indexes...); err != nil {
+			return err
+		}
+		p.Logger.Info("the configuration was updated", "ConfigFile", path, "removed", len(indexes))
+		return nil
+	})
+}
