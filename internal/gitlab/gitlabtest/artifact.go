@@ -219,7 +219,7 @@ func (c *Coordinator) download(k *call) {
 	j, asks := c.jobs[k.job], c.byToken[token]
 	switch {
 	case token == "":
-		c.breach(BreachJobToken, k.job, "GET %s: header %s is missing", k.r.URL.Path, gitlab.HeaderJobToken)
+		c.breach(BreachJobTokenHeader, k.job, "GET %s: header %s is missing", k.r.URL.Path, gitlab.HeaderJobToken)
 		k.fail(http.StatusUnauthorized, "401 Unauthorized")
 		return
 	case j == nil || asks == nil || c.tokenDead(asks, c.opts.Clock.Now()):

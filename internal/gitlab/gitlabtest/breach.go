@@ -11,27 +11,28 @@ type Kind string
 
 // The rules that a runner can break.
 const (
-	BreachRequestID    Kind = "request-id"     // X-Request-Id is missing or not 32 hex digits
-	BreachRunnerToken  Kind = "runner-token"   // RUNNER-TOKEN is missing or differs from the body's token
-	BreachJobToken     Kind = "job-token"      // JOB-TOKEN is missing, differs from the body's, or is not this job's
-	BreachUnknownJob   Kind = "unknown-job"    // no job has this id
-	BreachBody         Kind = "body"           // a body that is no JSON, or with wrong or missing fields
-	BreachContentType  Kind = "content-type"   // a wrong Content-Type
-	BreachRange        Kind = "content-range"  // Content-Range is missing, malformed or does not fit the body
-	BreachPatchSize    Kind = "patch-size"     // an empty patch or one of more than 1 MiB
-	BreachGap          Kind = "trace-gap"      // a patch begins beyond the end of the trace
-	BreachOverlap      Kind = "trace-overlap"  // a patch begins before the end of the trace
-	BreachChecksum     Kind = "trace-checksum" // the final update's checksum is not the trace's
-	BreachSize         Kind = "trace-size"     // the final update's byte size is not the trace's
-	BreachAfterEnd     Kind = "after-end"      // a call about a job whose end the runner has reported
-	BreachSecondFinal  Kind = "second-final"   // a final state after an accepted final state
-	BreachState        Kind = "state"          // a state that a runner may not report, or not now
-	BreachReason       Kind = "failure-reason" // a reason that the payload did not offer
-	BreachNotRunning   Kind = "not-running"    // trace or artifacts before the job was reported running
-	BreachTooSoon      Kind = "too-soon"       // a request before Retry-After was over
-	BreachArtifact     Kind = "artifact"       // an upload that the job did not ask for, or not of its format
-	BreachDownload     Kind = "download"       // an artifact of a job that this one does not depend on
-	BreachUnknownRoute Kind = "route"          // a call that the API does not have
+	BreachRequestID      Kind = "request-id"       // X-Request-Id is missing or not 32 hex digits
+	BreachRunnerToken    Kind = "runner-token"     // RUNNER-TOKEN is missing or differs from the body's token
+	BreachJobTokenHeader Kind = "job-token-header" // JOB-TOKEN is missing
+	BreachJobToken       Kind = "job-token"        // JOB-TOKEN differs from the body's token, or is not this job's
+	BreachUnknownJob     Kind = "unknown-job"      // no job has this id
+	BreachBody           Kind = "body"             // a body that is no JSON, or with wrong or missing fields
+	BreachContentType    Kind = "content-type"     // a wrong Content-Type
+	BreachRange          Kind = "content-range"    // Content-Range is missing, malformed or does not fit the body
+	BreachPatchSize      Kind = "patch-size"       // an empty patch or one of more than 1 MiB
+	BreachGap            Kind = "trace-gap"        // a patch begins beyond the end of the trace
+	BreachOverlap        Kind = "trace-overlap"    // a patch begins before the end of the trace
+	BreachChecksum       Kind = "trace-checksum"   // the final update's checksum is not the trace's
+	BreachSize           Kind = "trace-size"       // the final update's byte size is not the trace's
+	BreachAfterEnd       Kind = "after-end"        // a call about a job whose end the runner has reported
+	BreachSecondFinal    Kind = "second-final"     // a final state after an accepted final state
+	BreachState          Kind = "state"            // a state that a runner may not report, or not now
+	BreachReason         Kind = "failure-reason"   // a reason that the payload did not offer
+	BreachNotRunning     Kind = "not-running"      // trace or artifacts before the job was reported running
+	BreachTooSoon        Kind = "too-soon"         // a request before Retry-After was over
+	BreachArtifact       Kind = "artifact"         // an upload that the job did not ask for, or not of its format
+	BreachDownload       Kind = "download"         // an artifact of a job that this one does not depend on
+	BreachUnknownRoute   Kind = "route"            // a call that the API does not have
 )
 
 // Breach is one breach of the contract.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/pipeline"
 )
 
 // The states of a job, in GitLab's words.
@@ -56,6 +57,7 @@ type EventKind string
 
 // The events.
 const (
+	EventManual    EventKind = "manual"
 	EventQueued    EventKind = "queued"
 	EventHandedOut EventKind = "handed-out"
 	EventRequeued  EventKind = "requeued"
@@ -116,8 +118,9 @@ type record struct {
 	id                   int64
 	spec                 JobSpec
 	pipeline             *run
-	manual               bool // started by Play
-	nodeIndex, nodeTotal int  // of a parallel job; 0 otherwise
+	manual               bool          // started by Play
+	nodeIndex, nodeTotal int           // of a parallel job; 0 otherwise
+	plan                 *pipeline.Job // nil for AddJob
 	trace                *traceLog
 
 	status, reason           string
@@ -226,15 +229,21 @@ func (j *record) mayFail() bool {
 
 // Wait returns the job once it has reached its final state.
 func (c *Coordinator) Wait(ctx context.Context, id int64) (Job, error) {
-	return c.waitFor(ctx, id, func(j *record) bool { return finished(j.status) })
+	return c.waitFor(ctx, id, func(j *record) (Job, bool) {
+		if !finished(j.status) {
+			return Job{}, false // no snapshot for every patch of a long log
+		}
+		return j.snapshot(), true
+	}, Job.Over)
 }
 
-// WaitFor returns the job once cond is true of it. Cond sees the job after every event.
+// WaitFor returns the job once cond is true of it. Cond sees it after its events, several at once
+// where they come quickly.
 func (c *Coordinator) WaitFor(ctx context.Context, id int64, cond func(Job) bool) (Job, error) {
-	return c.waitFor(ctx, id, func(j *record) bool { return cond(j.snapshot()) })
+	return c.waitFor(ctx, id, func(j *record) (Job, bool) { return j.snapshot(), true }, cond)
 }
 
-func (c *Coordinator) waitFor(ctx context.Context, id int64, cond func(*record) bool) (Job, error) {
+func (c *Coordinator) waitFor(ctx context.Context, id int64, look func(*record) (Job, bool), cond func(Job) bool) (Job, error) {
 	for {
 		c.mu.Lock()
 		j := c.jobs[id]
@@ -242,18 +251,18 @@ func (c *Coordinator) waitFor(ctx context.Context, id int64, cond func(*record) 
 			c.mu.Unlock()
 			return Job{}, fmt.Errorf("no job %d", id)
 		}
-		if cond(j) {
-			defer c.mu.Unlock()
-			return j.snapshot(), nil
-		}
+		s, worth := look(j)
 		status, changed := j.status, j.changed
 		c.mu.Unlock()
+		if worth && cond(s) {
+			return s, nil
+		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return Job{}, fmt.Errorf("job %d is %s: %w", id, status, context.Cause(ctx))
+			return s, fmt.Errorf("job %d is %s: %w", id, status, context.Cause(ctx))
 		case <-c.closing:
-			return Job{}, fmt.Errorf("job %d is %s and the coordinator is closed", id, status)
+			return s, fmt.Errorf("job %d is %s and the coordinator is closed", id, status)
 		}
 	}
 }

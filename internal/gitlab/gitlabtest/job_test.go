@@ -99,7 +99,7 @@ func TestBreaches(t *testing.T) {
 			d.drop = []string{gitlab.HeaderRequestID}
 			d.patch(p, len(log), "x", 202)
 		}},
-		{"no job token", []gitlabtest.Kind{gitlabtest.BreachJobToken}, func(d *driver, p *gitlab.Payload) {
+		{"no job token", []gitlabtest.Kind{gitlabtest.BreachJobTokenHeader}, func(d *driver, p *gitlab.Payload) {
 			d.drop = []string{gitlab.HeaderJobToken}
 			d.patch(p, len(log), "x", 403)
 		}},

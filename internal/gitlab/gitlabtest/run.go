@@ -130,6 +130,3 @@ func (c *Coordinator) gitHandler(s *project.Server) http.Handler {
 		s.ServeHTTP(w, r)
 	})
 }
-
-// advance starts what waited for the job j, which has reached its final state. The caller holds mu.
-func (c *Coordinator) advance(*record) {}

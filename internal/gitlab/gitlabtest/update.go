@@ -14,7 +14,7 @@ import (
 func (c *Coordinator) jobCall(k *call, token string) *record {
 	header := k.r.Header.Get(gitlab.HeaderJobToken)
 	if header == "" {
-		c.breach(BreachJobToken, k.job, "%s %s: header %s is missing", k.r.Method, k.r.URL.Path, gitlab.HeaderJobToken)
+		c.breach(BreachJobTokenHeader, k.job, "%s %s: header %s is missing", k.r.Method, k.r.URL.Path, gitlab.HeaderJobToken)
 	} else if token != "" && header != token {
 		c.breach(BreachJobToken, k.job, "%s %s: header %s differs from the body's token", k.r.Method, k.r.URL.Path, gitlab.HeaderJobToken)
 	}
@@ -217,6 +217,10 @@ func (c *Coordinator) event(j *record, kind EventKind, status int, detail string
 	j.events = append(j.events, Event{Time: c.opts.Clock.Now(), Kind: kind, Status: status, Detail: detail})
 	close(j.changed)
 	j.changed = make(chan struct{})
+	if j.plan != nil {
+		close(j.pipeline.changed)
+		j.pipeline.changed = make(chan struct{})
+	}
 }
 
 // undelivered notes that the answer to a handled call will not arrive, so that the runner may

@@ -1,0 +1,104 @@
+package gitlabtest
+
+import (
+	"context"
+	"crypto/sha1" //nolint:gosec // GitLab's cache keys are SHA-1
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/job"
+	"gitlab.com/skerry/skerry/internal/pipeline"
+)
+
+// jobSpec makes a job of the file ready to be handed out.
+func jobSpec(ctx context.Context, pl *run, j *pipeline.Job, spec *PipelineSpec) (JobSpec, error) {
+	out := JobSpec{
+		Name: j.Name, Stage: j.Stage, Project: pl.project.Path, Ref: pl.commit.Ref, Script: j.Script, AfterScript: j.AfterScript,
+		Variables: append(variablesOf(j.Variables), spec.Variables...), Tags: j.Tags, Timeout: j.Timeout,
+		Protected: !pl.commit.Tag && pl.commit.Ref == pl.project.DefaultBranch, AllowFailure: j.AllowFailure, AllowExitCodes: j.AllowExitCodes,
+	}
+	if out.Timeout == 0 {
+		out.Timeout = spec.Timeout
+	}
+	if j.Image != nil {
+		image := imageOf(*j.Image)
+		out.Image = &image
+		out.Variables = append([]gitlab.Variable{{Key: "CI_JOB_IMAGE", Value: image.Name, Public: true}}, out.Variables...)
+	}
+	for _, s := range j.Services {
+		out.Services = append(out.Services, imageOf(s))
+	}
+	for _, a := range j.Artifacts {
+		out.Artifacts = append(out.Artifacts, gitlab.Artifact{
+			Name: a.Name, Untracked: a.Untracked, Paths: a.Paths, Exclude: a.Exclude, When: string(a.When),
+			ArtifactType: a.Type, ArtifactFormat: a.Format, ExpireIn: a.ExpireIn,
+		})
+	}
+	for _, x := range j.Caches {
+		one, err := cacheOf(ctx, pl, x, out.Protected)
+		if err != nil {
+			return JobSpec{}, err
+		}
+		out.Cache = append(out.Cache, one)
+	}
+	return out, nil
+}
+
+func variablesOf(vars job.Variables) []gitlab.Variable {
+	var out []gitlab.Variable
+	for _, v := range vars {
+		out = append(out, gitlab.Variable{Key: v.Key, Value: v.Value, Public: v.Public, File: v.File, Masked: v.Masked, Raw: v.Raw})
+	}
+	return out
+}
+
+func imageOf(i job.Image) gitlab.Image {
+	out := gitlab.Image{
+		Name: i.Name, Alias: i.Alias, Entrypoint: i.Entrypoint, Command: i.Command, Variables: variablesOf(i.Variables), PullPolicy: i.PullPolicies,
+	}
+	if i.Platform != "" || i.User != "" {
+		out.ExecutorOpts, _ = json.Marshal(gitlab.ExecutorOpts{Docker: &gitlab.DockerOpts{Platform: i.Platform, User: i.User}}) // our own types
+	}
+	return out
+}
+
+// cacheOf makes the key of files (Gitlab::Ci::Pipeline::Seed::Build::Cache) and keeps the caches of
+// protected refs apart from those of others, as GitLab does.
+func cacheOf(ctx context.Context, pl *run, x pipeline.Cache, protected bool) (gitlab.Cache, error) {
+	out := gitlab.Cache{
+		Key: x.Key, Untracked: x.Untracked, Policy: x.Policy, Paths: orEmpty(x.Paths), When: string(x.When), FallbackKeys: slices.Clone(orEmpty(x.FallbackKeys)),
+	}
+	if len(x.Files) > 0 {
+		var ids []string
+		for _, file := range x.Files {
+			id, err := pl.project.LastChange(ctx, pl.commit.SHA, []string{file})
+			if err != nil {
+				return out, err
+			}
+			if id != "" {
+				ids = append(ids, id)
+			}
+		}
+		out.Key = "default"
+		if len(ids) > 0 {
+			slices.Sort(ids)
+			sum := sha1.Sum([]byte(strings.Join(ids, "-"))) //nolint:gosec // as above
+			out.Key = hex.EncodeToString(sum[:])
+		}
+		if x.Prefix != "" {
+			out.Key = x.Prefix + "-" + out.Key
+		}
+	}
+	suffix := "-non_protected"
+	if protected {
+		suffix = "-protected"
+	}
+	out.Key += suffix
+	for i := range out.FallbackKeys {
+		out.FallbackKeys[i] += suffix
+	}
+	return out, nil
+}

@@ -1,0 +1,252 @@
+package gitlabtest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/pipeline"
+)
+
+// PipelineSpec says what to run.
+type PipelineSpec struct {
+	Project   string            // path of a project of AddProject
+	Ref       string            // branch or tag; empty: the default branch, which is protected
+	File      string            // in the repository; empty: .gitlab-ci.yml
+	Variables []gitlab.Variable // of the pipeline: they win over those of the file
+	Timeout   time.Duration     // of jobs that say none; 0: 1 h
+}
+
+// Pipeline is a snapshot of a pipeline.
+type Pipeline struct {
+	ID     int64
+	Status string // running, success, failed, canceled, skipped, or manual: it waits for Play
+	Jobs   []Job  // the last try of each, in the file's order
+}
+
+// Over says whether nothing goes on any more without somebody's doing.
+func (p Pipeline) Over() bool { return p.Status != StatusRunning }
+
+// RunPipeline starts the pipeline that the project's file makes, and returns its id. An error in
+// the file is a joined *pipeline.Error.
+func (c *Coordinator) RunPipeline(ctx context.Context, spec PipelineSpec) (int64, error) {
+	c.mu.Lock()
+	p := c.projects[spec.Project]
+	c.mu.Unlock()
+	if p == nil {
+		return 0, fmt.Errorf("no project %q; add it with AddProject", spec.Project)
+	}
+	pl, err := c.newRun(ctx, p, spec.Ref)
+	if err != nil {
+		return 0, err
+	}
+	if spec.File == "" {
+		spec.File = pipeline.DefaultFile
+	}
+	data, ok := p.File(ctx, pl.commit.SHA, spec.File)
+	if !ok {
+		return 0, fmt.Errorf("there is no %s at %s of %s; commit one", spec.File, pl.commit.Ref, spec.Project)
+	}
+	parsed, err := pipeline.Parse(spec.File, data)
+	if err != nil {
+		return 0, err
+	}
+	specs := make([]JobSpec, len(parsed.Jobs))
+	for i, j := range parsed.Jobs {
+		if specs[i], err = jobSpec(ctx, pl, j, &spec); err != nil {
+			return 0, err
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	pl.stages, c.pipelines[pl.id] = parsed.Stages, pl
+	for i, j := range parsed.Jobs {
+		r := c.newRecord(specs[i], pl)
+		r.plan, r.nodeIndex, r.nodeTotal = j, j.Index, j.Total
+		pl.jobs = append(pl.jobs, r)
+	}
+	c.progress(pl)
+	return pl.id, nil
+}
+
+// Pipeline returns a snapshot of a pipeline, and whether there is such a one.
+func (c *Coordinator) Pipeline(id int64) (Pipeline, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	pl := c.pipelines[id]
+	if pl == nil {
+		return Pipeline{}, false
+	}
+	return pl.snapshot(), true
+}
+
+func (pl *run) snapshot() Pipeline {
+	s := Pipeline{ID: pl.id, Status: pl.status()}
+	for _, j := range pl.jobs {
+		s.Jobs = append(s.Jobs, j.snapshot())
+	}
+	return s
+}
+
+// WaitPipeline returns the pipeline once it is over.
+func (c *Coordinator) WaitPipeline(ctx context.Context, id int64) (Pipeline, error) {
+	return c.WaitPipelineFor(ctx, id, Pipeline.Over)
+}
+
+// WaitPipelineFor returns the pipeline once cond is true of it. Cond sees it after events of its
+// jobs, several at once where they come quickly.
+func (c *Coordinator) WaitPipelineFor(ctx context.Context, id int64, cond func(Pipeline) bool) (Pipeline, error) {
+	for {
+		c.mu.Lock()
+		pl := c.pipelines[id]
+		if pl == nil {
+			c.mu.Unlock()
+			return Pipeline{}, fmt.Errorf("no pipeline %d", id)
+		}
+		s, changed := pl.snapshot(), pl.changed
+		c.mu.Unlock()
+		if cond(s) {
+			return s, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return s, fmt.Errorf("pipeline %d is not over: %w", id, context.Cause(ctx))
+		case <-c.closing:
+			return s, fmt.Errorf("pipeline %d is not over and the coordinator is closed", id)
+		}
+	}
+}
+
+// Play starts a manual job.
+func (c *Coordinator) Play(id int64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	j := c.jobs[id]
+	if j == nil || j.status != StatusManual {
+		return fmt.Errorf("job %d does not wait to be started by hand", id)
+	}
+	j.manual = true
+	c.start(j)
+	return nil
+}
+
+// advance goes on after the job j has reached its final state. The caller holds mu.
+func (c *Coordinator) advance(j *record) {
+	pl := j.pipeline
+	if j.plan == nil {
+		return
+	}
+	if j.status == StatusFailed && j.plan.Retry.Applies(j.reason, j.exit, j.retries) {
+		again := c.newRecord(j.spec, pl)
+		again.plan, again.nodeIndex, again.nodeTotal = j.plan, j.nodeIndex, j.nodeTotal
+		again.retries, again.manual = j.retries+1, j.manual
+		pl.jobs[slices.Index(pl.jobs, j)] = again
+		c.start(again)
+		return
+	}
+	c.progress(pl)
+}
+
+// progress moves every job that waits for nothing any more. The caller holds mu.
+func (c *Coordinator) progress(pl *run) {
+	for moved := true; moved; {
+		moved = false
+		for _, j := range pl.jobs {
+			if j.status == StatusCreated && c.move(j) {
+				moved = true
+			}
+		}
+	}
+}
+
+// move starts or skips a job whose predecessors are over, and says whether they are.
+func (c *Coordinator) move(j *record) bool {
+	ok := true
+	for _, d := range j.predecessors() {
+		switch {
+		case d.status == StatusManual && d.spec.AllowFailure && j.plan.Needs == nil:
+			// nobody waits for an optional manual job
+		case !finished(d.status):
+			return false
+		case d.status == StatusFailed && !d.mayFail(), d.status == StatusCanceled:
+			ok = false
+		case d.status == StatusSkipped && j.plan.Needs != nil:
+			ok = false
+		}
+	}
+	when := j.plan.When
+	switch {
+	case when == pipeline.Always, when == pipeline.OnSuccess && ok, when == pipeline.OnFailure && !ok:
+		c.start(j)
+	case when == pipeline.Manual && ok:
+		j.status = StatusManual
+		c.event(j, EventManual, 0, "")
+	default:
+		j.status, j.finished = StatusSkipped, c.opts.Clock.Now()
+		c.event(j, EventFinished, 0, StatusSkipped)
+	}
+	return true
+}
+
+// predecessors are the jobs that must be over before j: its needs, or all of the stages before.
+func (j *record) predecessors() []*record {
+	var list []*record
+	for _, d := range j.pipeline.jobs {
+		needed := slices.ContainsFunc(j.plan.Needs, func(n pipeline.Need) bool { return n.Job == d.plan.Name })
+		if needed || (j.plan.Needs == nil && j.pipeline.stageOf(d) < j.pipeline.stageOf(j)) {
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
+func (pl *run) stageOf(j *record) int { return slices.Index(pl.stages, j.plan.Stage) }
+
+// start queues a job of a pipeline, with the jobs whose artifacts it gets. The caller holds mu.
+func (c *Coordinator) start(j *record) {
+	j.spec.Dependencies = nil
+	for _, d := range j.predecessors() {
+		named := slices.Contains(j.plan.Dependencies, d.plan.Name)
+		wanted := slices.ContainsFunc(j.plan.Needs, func(n pipeline.Need) bool { return n.Job == d.plan.Name && n.Artifacts })
+		if d.status != StatusSkipped && d.status != StatusManual && (named || j.plan.Dependencies == nil) && (wanted || j.plan.Needs == nil) {
+			j.spec.Dependencies = append(j.spec.Dependencies, d.id)
+		}
+	}
+	c.enqueue(j)
+}
+
+// status is the pipeline's state, made of its jobs' as in GitLab's Ci::Status::Composite.
+func (pl *run) status() string {
+	var failed, canceled, blocked, waiting, ran bool
+	for _, j := range pl.jobs {
+		switch j.status {
+		case StatusPending, StatusRunning, StatusCanceling:
+			return StatusRunning
+		case StatusCreated:
+			waiting = true
+		case StatusManual:
+			blocked = blocked || !j.spec.AllowFailure
+		case StatusFailed:
+			failed = failed || !j.mayFail()
+			ran = true
+		case StatusCanceled:
+			canceled = true
+		case StatusSuccess:
+			ran = true
+		}
+	}
+	switch {
+	case failed:
+		return StatusFailed
+	case canceled:
+		return StatusCanceled
+	case blocked || waiting:
+		return StatusManual
+	case ran:
+		return StatusSuccess
+	}
+	return StatusSkipped
+}
