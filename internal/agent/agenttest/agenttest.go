@@ -48,8 +48,12 @@ func buildAgent() (string, error) {
 		return "", err
 	}
 	out := filepath.Join(dir, "building")
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", out, "gitlab.com/skerry/skerry/cmd/skerry-agent")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	args, cgo := []string{"build", "-trimpath", "-buildvcs=false"}, "CGO_ENABLED=0"
+	if race { // the agent is under the detector when its tests are
+		out, args, cgo = out+"-race", append(args, "-race"), "CGO_ENABLED=1"
+	}
+	cmd := exec.Command("go", append(args, "-o", out, "gitlab.com/skerry/skerry/cmd/skerry-agent")...)
+	cmd.Env = append(os.Environ(), cgo)
 	if b, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w: %s", err, b)
 	}
