@@ -143,4 +143,3 @@ func readFile(t *testing.T, path string) string {
 	}
 	return string(b)
 }
-

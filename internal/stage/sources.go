@@ -180,8 +180,7 @@ func (g *repository) get(ctx context.Context) error {
 		return err
 	}
 	if !g.s.Checkout {
-		g.r.log.notice("Skipping Git checkout")
-		if err := g.restoreIndex(ctx, true); err != nil {
+		if err := g.skipCheckout(ctx); err != nil {
 			return err
 		}
 	} else if err := g.checkout(ctx); err != nil {

@@ -3,6 +3,7 @@ package stage
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"io"
 	"net/url"
 	"os"
@@ -91,7 +92,8 @@ func (g *repository) settings() []setting {
 		{"submodule.recurse", "false"},
 		{"maintenance.auto", "false"}, // see collect
 		{"gc.auto", "0"},
-		{"fetch.unpackLimit", "1"},
+		{"fetch.unpackLimit", "1"}, // one pack is written and read faster than a hundred files
+		{"core.fsync", "none"},     // after a power cut the job is lost anyway, and a broken repository is made anew
 		{"advice.detachedHead", "false"},
 	}
 	if g.s.UserAgent != "" {
@@ -178,11 +180,8 @@ func (g *repository) fetchArgs() []string {
 // checkout brings the work tree to the commit.
 func (g *repository) checkout(ctx context.Context) error {
 	g.r.log.notice("Checking out %s as detached HEAD (ref is %s)...", g.s.SHA[:8], g.s.Ref)
-	if !fullClean(g.s.CleanFlags) {
-		// What the last commit tracked and this one does not must go, and unchanged files keep their times.
-		if err := g.restoreIndex(ctx, false); err != nil {
-			return err
-		}
+	if err := g.restoreIndex(ctx); err != nil {
+		return err
 	}
 	if err := g.git(ctx, "checkout", "-f", "-q", g.s.SHA); err != nil {
 		return err
@@ -195,18 +194,37 @@ func (g *repository) checkout(ctx context.Context) error {
 	return g.pullLFS(ctx)
 }
 
-// restoreIndex makes the index of the commit that the work tree probably has, each entry compared
-// with the file's content: an index that a job left could say that its own files are the commit's.
-func (g *repository) restoreIndex(ctx context.Context, head bool) error {
-	if g.old == "" {
+// restoreIndex makes the index of the commit that the work tree probably has, so that what it
+// tracked and the new commit does not is removed. Where files are to stay they are compared
+// with the commit and keep their times when they are equal: an index that a job left could say that
+// any file is the commit's.
+func (g *repository) restoreIndex(ctx context.Context) error {
+	full := g.s.Checkout && fullClean(g.s.CleanFlags)
+	if g.old == "" || g.empty || full && g.old == g.s.SHA {
 		return nil
 	}
 	if err := g.gitTo(ctx, nil, nil, "read-tree", g.old); err != nil {
 		return err
 	}
-	_ = g.gitTo(ctx, nil, nil, "update-index", "-q", "--refresh") // its code says that files differ
-	if head {
-		return os.WriteFile(filepath.Join(g.gitDir, "HEAD"), []byte(g.old+"\n"), 0o666)
+	if full {
+		return nil
 	}
-	return nil
+	err := g.gitTo(ctx, nil, nil, "update-index", "-q", "--refresh")
+	var ge *gitError
+	if errors.As(err, &ge) { // some files differ
+		return nil
+	}
+	return err
+}
+
+// skipCheckout leaves the work tree as it is, at the commit that it has.
+func (g *repository) skipCheckout(ctx context.Context) error {
+	g.r.log.notice("Skipping Git checkout")
+	if g.old == "" || g.empty {
+		return nil
+	}
+	if err := g.restoreIndex(ctx); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(g.gitDir, "HEAD"), []byte(g.old+"\n"), 0o666)
 }

@@ -186,7 +186,7 @@ func (k *keeper) hints() []string {
 
 // present filters names by whether the object is there.
 func (k *keeper) present(names []string) []string {
-	store := openStore(filepath.Join(k.dir, "objects"), k.format)
+	store := openObjects(filepath.Join(k.dir, "objects"), k.format)
 	defer store.close()
 	list := slices.DeleteFunc(names, func(s string) bool { return !store.has(s) })
 	if !slices.Contains(list, k.head) {

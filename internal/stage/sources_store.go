@@ -11,9 +11,9 @@ import (
 	"syscall"
 )
 
-// store answers whether an object is in a git object directory, without starting git. It trusts
+// objectStore answers whether an object is in a git object directory, without starting git. It trusts
 // nothing in there: a file that is not what it should be holds no objects.
-type store struct {
+type objectStore struct {
 	dir   string
 	size  int64 // of an object name in bytes
 	packs []*os.File
@@ -22,8 +22,8 @@ type store struct {
 // maxPacks bounds the pack indexes that are opened.
 const maxPacks = 256
 
-func openStore(dir, format string) *store {
-	s := &store{dir: dir, size: 20}
+func openObjects(dir, format string) *objectStore {
+	s := &objectStore{dir: dir, size: 20}
 	if format == "sha256" {
 		s.size = 32
 	}
@@ -43,14 +43,14 @@ func openStore(dir, format string) *store {
 	return s
 }
 
-func (s *store) close() {
+func (s *objectStore) close() {
 	for _, f := range s.packs {
 		_ = f.Close()
 	}
 }
 
 // has reports whether the object with the hexadecimal name is there.
-func (s *store) has(name string) bool {
+func (s *objectStore) has(name string) bool {
 	id, err := hex.DecodeString(name)
 	if err != nil || int64(len(id)) != s.size {
 		return false
@@ -63,7 +63,7 @@ func (s *store) has(name string) bool {
 
 // inIndex looks id up in a pack index of version 2: a magic number, the version, 256 counts of the
 // names up to each first byte, then the names in order (gitformat-pack).
-func (s *store) inIndex(f *os.File, id []byte) bool {
+func (s *objectStore) inIndex(f *os.File, id []byte) bool {
 	const table = 8
 	var head [table]byte
 	if _, err := f.ReadAt(head[:], 0); err != nil || !bytes.Equal(head[:], []byte{0xff, 't', 'O', 'c', 0, 0, 0, 2}) {
