@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// coordinator plays GitLab's queue for one runner: it holds a request that carries the current
-// last_update until a job comes or 50 s are over.
+// coordinator plays GitLab for one runner: Workhorse, which holds a request that carries the
+// current last_update until that changes or 50 s are over, and Rails behind it.
 type coordinator struct {
 	mu      sync.Mutex
 	version int
@@ -52,10 +52,13 @@ func (c *coordinator) request(ctx context.Context, last string) (Answer, error) 
 		c.mu.Unlock()
 		return next()
 	}
-	hold := !c.short && last == fmt.Sprint(c.version)
+	current := last == fmt.Sprint(c.version)
 	changed := c.changed
 	c.mu.Unlock()
-	if hold {
+	switch {
+	case current && c.short:
+		return Answer{Status: http.StatusNoContent, LastUpdate: last}, nil
+	case current: // Workhorse
 		select {
 		case <-changed:
 		case <-time.After(50 * time.Second):
@@ -65,6 +68,7 @@ func (c *coordinator) request(ctx context.Context, last string) (Answer, error) 
 			c.mu.Unlock()
 			return Answer{}, context.Cause(ctx)
 		}
+		return Answer{Status: http.StatusNoContent}, nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -183,6 +187,38 @@ func TestHeldRequestPicksUpAtOnce(t *testing.T) {
 		// after the jobs one answer without, then held ones of 50 s
 		if len(asked) > 12 || given != 0 {
 			t.Errorf("asked at %v, %d given up", asked, given)
+		}
+		b.stop()
+	})
+}
+
+func TestJobThatAppearsSoonAfterTheRequest(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCoordinator()
+		b := startBench(t, Options{}, Settings{Concurrent: 4, Runners: one(c, 0)})
+		b.auto = sec / 20
+		for n := range 100 {
+			time.Sleep(sec / 10)
+			c.add(fmt.Sprint(n))
+			synctest.Wait()
+			want(t, picked{"a", fmt.Sprint(n), 0, time.Since(b.start)}, b.got()[n])
+		}
+		b.stop()
+	})
+}
+
+func TestBusyQueueDoesNotMakeABusyLoop(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCoordinator()
+		b := startBench(t, Options{}, Settings{Concurrent: 4, Runners: one(c, 0)})
+		for range 600 { // something new ten times a second, nothing of it for us
+			time.Sleep(sec / 10)
+			c.add()
+		}
+		if asked, _, _ := c.seen(); len(asked) < 20 || len(asked) > 60 {
+			t.Errorf("asked %d times in a minute", len(asked))
 		}
 		b.stop()
 	})

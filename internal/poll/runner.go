@@ -26,8 +26,10 @@ type runner struct {
 	failures  int // errors in a row
 	conflicts int // 409 in a row
 	refusals  int // 403 in a row
-	quick     int // answers within a second in a row
 	resting   bool
+
+	quick   float64 // quick answers that were followed by a request at once; one per interval is forgotten
+	quickAt time.Time
 }
 
 // configure takes conf over.
@@ -136,9 +138,12 @@ func (r *runner) settle(now time.Time, q *request, a Answer, o outcome, interval
 	r.width = 1
 }
 
-// settleNothing decides after an answer without a job.
+// settleNothing decides after an answer without a job. Workhorse answers a request that it holds
+// without last_update, both when it sees a change and when the time is over, so that the next
+// request gets through to Rails; Rails sends the value it was sent back when nothing has changed.
+// Source: workhorse/internal/builds/register.go and lib/api/ci/runner.rb of GitLab.
 func (r *runner) settleNothing(now time.Time, q *request, a Answer, interval time.Duration) {
-	changed := a.LastUpdate != "" && a.LastUpdate != q.lastUpdate
+	unchanged := a.LastUpdate == q.lastUpdate
 	if a.LastUpdate != "" {
 		r.lastUpdate = a.LastUpdate
 	}
@@ -146,15 +151,24 @@ func (r *runner) settleNothing(now time.Time, q *request, a Answer, interval tim
 	case q.brief:
 		r.ask(now.Add(interval))
 	case now.Sub(q.sent) >= heldAfter:
-		r.quick = 0
 		r.ask(now)
-	case changed && r.quick < maxQuick:
-		r.quick++
-		r.ask(now)
-	default:
-		r.quick++
+	case unchanged || !r.mayHurry(now, interval):
 		r.ask(now.Add(interval))
+	default:
+		r.ask(now)
 	}
+}
+
+// mayHurry reports whether one more quick answer may be followed by a request at once: maxQuick of them in
+// a row, and in the long run one per interval, however often a busy queue changes.
+func (r *runner) mayHurry(now time.Time, interval time.Duration) bool {
+	r.quick = max(0, r.quick-float64(now.Sub(r.quickAt))/float64(interval))
+	r.quickAt = now
+	if r.quick > maxQuick-1 {
+		return false
+	}
+	r.quick++
+	return true
 }
 
 // spread returns between half of d and d.
