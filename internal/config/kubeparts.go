@@ -23,13 +23,13 @@ type DNSConfigOption struct {
 
 // Volumes is [runners.kubernetes.volumes].
 type Volumes struct {
-	HostPath  []HostPath  `toml:"host_path"`
-	PVC       []PVC       `toml:"pvc"`
-	ConfigMap []ConfigMap `toml:"config_map"`
-	Secret    []Secret    `toml:"secret"`
-	EmptyDir  []EmptyDir  `toml:"empty_dir"`
-	CSI       []CSI       `toml:"csi"`
-	NFS       []NFS       `toml:"nfs"`
+	HostPath  []HostPath         `toml:"host_path"`
+	PVC       []PVC              `toml:"pvc"`
+	ConfigMap []MountedConfigMap `toml:"config_map"`
+	Secret    []Secret           `toml:"secret"`
+	EmptyDir  []EmptyDir         `toml:"empty_dir"`
+	CSI       []CSI              `toml:"csi"`
+	NFS       []NFS              `toml:"nfs"`
 }
 
 // HostPath mounts a path of the node.
@@ -51,8 +51,8 @@ type PVC struct {
 	MountPropagation *string `toml:"mount_propagation"`
 }
 
-// ConfigMap mounts a config map.
-type ConfigMap struct {
+// MountedConfigMap mounts a config map.
+type MountedConfigMap struct {
 	Name      string            `toml:"name"`
 	MountPath string            `toml:"mount_path"`
 	SubPath   string            `toml:"sub_path"`

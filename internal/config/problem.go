@@ -6,7 +6,7 @@ import (
 )
 
 // Problem is something wrong or odd in a config.toml. It is an error, too.
-type Problem struct {
+type Problem struct { //nolint:errname // a warning as often as an error
 	File    string // as named to Load
 	Line    int    // from 1; 0 when no line can be named
 	Key     string // path of the key, "runners[0].docker.image"; empty for the whole file
@@ -32,7 +32,7 @@ func (p Problem) Error() string {
 func (p Problem) String() string { return p.Error() }
 
 // Problems is an error made of several problems, one a line.
-type Problems []Problem
+type Problems []Problem //nolint:errname // named for what it holds
 
 // Error returns one line for each problem.
 func (ps Problems) Error() string {

@@ -63,10 +63,9 @@ func oneOf(report report, path, value string, allowed ...string) {
 
 func validateIdentity(r *Runner, d *decoder, at string) {
 	refuse := func(path, format string, args ...any) { d.refuse(r, path, format, args...) }
-	switch {
-	case r.URL == "":
+	if r.URL == "" {
 		refuse(join(at, "url"), "is missing: set it to the address of GitLab")
-	default:
+	} else {
 		checkURL(refuse, join(at, "url"), r.URL)
 	}
 	if r.CloneURL != "" {
