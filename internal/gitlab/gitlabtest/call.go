@@ -3,11 +3,9 @@ package gitlabtest
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -63,11 +61,16 @@ func (c *Coordinator) route(endpoint string, h func(*call)) http.HandlerFunc {
 		k := &call{r: r, endpoint: endpoint, header: http.Header{}}
 		k.job, _ = strconv.ParseInt(r.PathValue("id"), 10, 64)
 		c.checkRequest(k)
+		if endpoint != EndpointUpdate {
+			k.fault = c.faults.Take(endpoint, k.job, "")
+		}
 		if err := c.readBody(k); err != nil {
 			return // the client went away in the middle; nothing was handled
 		}
 		defer k.upload.remove()
-		k.fault = c.faults.Take(endpoint, k.job, k.state())
+		if endpoint == EndpointUpdate {
+			k.fault = c.faults.Take(endpoint, k.job, k.state())
+		}
 		if f := k.fault; f != nil {
 			if f.Then != nil {
 				defer f.Then()
@@ -110,12 +113,14 @@ func (c *Coordinator) checkRequest(k *call) {
 }
 
 func (c *Coordinator) readBody(k *call) (err error) {
-	body := io.Reader(k.r.Body)
+	if k.fault != nil && k.fault.Slow > 0 {
+		k.r.Body = &slowBody{ReadCloser: k.r.Body, c: c, k: k}
+	}
 	if k.endpoint == EndpointUpload {
 		k.upload, err = c.receive(k)
 		return err
 	}
-	k.body, err = io.ReadAll(io.LimitReader(body, maxJSON))
+	k.body, err = io.ReadAll(io.LimitReader(k.r.Body, maxJSON))
 	return err
 }
 
@@ -243,62 +248,6 @@ func (c *Coordinator) cut(w http.ResponseWriter) {
 		panic(http.ErrAbortHandler) // the documented way to abort where a connection cannot be taken over
 	}
 	_ = conn.Close() // that is the point
-}
-
-func (c *Coordinator) send(w http.ResponseWriter, k *call) {
-	for name, v := range k.header {
-		w.Header()[name] = v
-	}
-	var body io.Reader = strings.NewReader(string(k.answer))
-	size := int64(len(k.answer))
-	if k.file != "" {
-		f, err := os.Open(k.file)
-		if err != nil {
-			http.Error(w, "500 Internal Server Error", http.StatusInternalServerError)
-			return
-		}
-		defer f.Close()
-		if k.fault == nil || k.fault.Slow == 0 {
-			http.ServeContent(w, k.r, "", time.Time{}, f)
-			return
-		}
-		if st, err := f.Stat(); err == nil {
-			body, size = f, st.Size()
-		}
-	}
-	if k.status != http.StatusNoContent {
-		w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
-	}
-	w.WriteHeader(k.status)
-	if k.status == http.StatusNoContent {
-		return
-	}
-	if err := c.copySlowly(w, k, body); err != nil && !errors.Is(err, context.Canceled) {
-		c.opts.Logger.Debug("answer not delivered", "endpoint", k.endpoint, "error", err)
-	}
-}
-
-func (c *Coordinator) copySlowly(w http.ResponseWriter, k *call, body io.Reader) error {
-	if k.fault == nil || k.fault.Slow == 0 {
-		_, err := io.Copy(w, body)
-		return err
-	}
-	const pieces = 20 // a second, unscaled
-	for {
-		n, err := io.CopyN(w, body, int64(max(1, k.fault.Slow/pieces)))
-		if n > 0 {
-			_ = http.NewResponseController(w).Flush() // an error comes back with the next write
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if !c.hold(k.r.Context(), time.Second/pieces) {
-			return context.Canceled
-		}
-	}
 }
 
 func (c *Coordinator) unknown(k *call) {

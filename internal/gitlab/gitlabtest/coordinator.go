@@ -37,18 +37,20 @@ type Coordinator struct {
 	breachMu sync.Mutex
 	breaches []Breach
 
-	mu        sync.Mutex // guards everything below
-	nextID    int64
-	runners   map[string]*runner // by token
-	jobs      map[int64]*record
-	byToken   map[string]*record // the job tokens ever handed out
-	order     []int64
-	queue     []*record // pending, oldest first
-	active    map[int64]*record
-	pipelines map[int64]*run
-	projects  map[string]*project.Project
-	commits   map[string]*run // of AddJob, by project and ref
-	notBefore map[string]time.Time
+	mu          sync.Mutex // guards everything below
+	nextID      int64
+	runners     map[string]*runner // by token
+	jobs        map[int64]*record
+	byToken     map[string]*record // the job tokens ever handed out
+	order       []int64
+	queue       []*record // pending, oldest first
+	active      map[int64]*record
+	pipelines   map[int64]*run
+	projects    map[string]*project.Project
+	commits     map[string]*run // of AddJob, by project and ref
+	notBefore   map[string]time.Time
+	held        int // job requests held open
+	heldChanged chan struct{}
 }
 
 // New starts a coordinator. The caller closes it.
@@ -66,7 +68,7 @@ func New(opts Options) (*Coordinator, error) {
 		opts: opts, closing: make(chan struct{}), nextID: 100,
 		runners: map[string]*runner{}, jobs: map[int64]*record{}, byToken: map[string]*record{},
 		active: map[int64]*record{}, pipelines: map[int64]*run{}, projects: map[string]*project.Project{},
-		commits: map[string]*run{}, notBefore: map[string]time.Time{},
+		commits: map[string]*run{}, notBefore: map[string]time.Time{}, heldChanged: make(chan struct{}),
 	}
 	if err := c.routes(); err != nil {
 		return nil, err

@@ -1,7 +1,10 @@
 package gitlabtest
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 
@@ -44,8 +47,12 @@ func (c *Coordinator) request(k *call) {
 // longPoll waits without mu, which the caller holds.
 func (c *Coordinator) longPoll(k *call, r *runner) {
 	bumped := r.bumped
+	c.holding(1)
 	c.mu.Unlock()
-	defer c.mu.Lock()
+	defer func() {
+		c.mu.Lock()
+		c.holding(-1)
+	}()
 	over, stop := c.opts.Clock.After(c.opts.LongPoll)
 	defer stop()
 	select {
@@ -55,6 +62,32 @@ func (c *Coordinator) longPoll(k *call, r *runner) {
 	case <-c.closing:
 	}
 	k.status = http.StatusNoContent
+}
+
+// holding counts the requests that are held open. The caller holds mu.
+func (c *Coordinator) holding(n int) {
+	c.held += n
+	close(c.heldChanged)
+	c.heldChanged = make(chan struct{})
+}
+
+// WaitHeld returns when n job requests or more are held open by long polling.
+func (c *Coordinator) WaitHeld(ctx context.Context, n int) error {
+	for {
+		c.mu.Lock()
+		held, changed := c.held, c.heldChanged
+		c.mu.Unlock()
+		if held >= n {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("%d of %d job requests are held open: %w", held, n, context.Cause(ctx))
+		case <-c.closing:
+			return errors.New("the coordinator is closed")
+		}
+	}
 }
 
 // pick takes the oldest job that the runner may run out of the queue. A job that the runner lacks

@@ -1,5 +1,17 @@
 // Package fault is a programme of failures for an HTTP server: which requests fail, how often and
-// how. It knows nothing of GitLab; the server tells it what each request is about.
+// how. The server tells it what each request is about.
+//
+// What the development coordinator can be made to do, with its endpoint names:
+//
+//	{Endpoint: "request", Status: 503, Count: 3}                          three times unavailable
+//	{Endpoint: "trace", Status: 429, Header: {"Retry-After": {"2"}}}       rate limit
+//	{Endpoint: "request", Handle: true, Cut: true}                         the 201 that never arrives
+//	{Endpoint: "update", State: Final, Handle: true, Cut: true}            handled, but unanswered
+//	{Endpoint: "update", State: Final, Status: 202}                        the log is still being stored
+//	{Endpoint: "update", State: Final, Status: 412, Lose: true}            the log is lost: send it again from 0
+//	{Endpoint: "trace", Status: 416, Lose: true, Truncate: 100}            only 100 bytes are left: go on from there
+//	{Endpoint: "trace", Wait: 10 * time.Minute, Cut: true}                 silence for (scaled) minutes
+//	{Endpoint: "download", Slow: 1000} or {…, Partial: 100}                a slow, or a cut, artifact
 package fault
 
 import (
@@ -14,7 +26,7 @@ import (
 type Fault struct {
 	Endpoint string // of the request, see the server's endpoint names
 	Job      int64
-	State    string // of the request: the reported state of a job update
+	State    string // of the request: the reported state of a job update, or Final
 	Skip     int    // let so many matching requests through first
 	Count    int    // how many requests to hit; 0 means 1, negative all
 
@@ -32,11 +44,16 @@ type Fault struct {
 	// Truncate makes the server lose the job's trace from this offset on before it answers, when Lose is set.
 	Lose     bool
 	Truncate int64
-	// Slow sends the answer's body, and reads the request's, at so many bytes a second.
+	// Slow sends the answer's body, and reads the request's (but not a job update's), at so many bytes a second.
 	Slow int
+	// Partial sends only so many bytes of the answer's body and then cuts the connection.
+	Partial int64
 	// Then is called after the fault took effect, without any lock held.
 	Then func()
 }
+
+// Final is a State that stands for both final ones, success and failed.
+const Final = "final"
 
 // Handle follows one added fault.
 type Handle struct {
@@ -121,5 +138,5 @@ func (p *Plan) Take(endpoint string, job int64, state string) *Fault {
 }
 
 func (e *entry) matches(endpoint string, job int64, state string) bool {
-	return (e.Endpoint == "" || e.Endpoint == endpoint) && (e.Job == 0 || e.Job == job) && (e.State == "" || e.State == state)
+	return (e.Endpoint == "" || e.Endpoint == endpoint) && (e.Job == 0 || e.Job == job) && (e.State == "" || e.State == state || (e.State == Final && (state == "success" || state == "failed")))
 }
