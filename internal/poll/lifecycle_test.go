@@ -221,7 +221,7 @@ func TestThousandRunners(t *testing.T) {
 		}
 		before := runtime.NumGoroutine()
 		b := startBench(t, Options{}, s)
-		time.Sleep(10 * sec)
+		time.Sleep(7 * sec)
 		if n := runtime.NumGoroutine() - before; n > 100 {
 			t.Errorf("%d goroutines more for 10 slots", n)
 		}
