@@ -4,6 +4,8 @@ import (
 	"errors"
 	"path/filepath"
 	"time"
+
+	"gitlab.com/skerry/skerry/internal/config/schema"
 )
 
 // Config is a whole config.toml. Load fills in the defaults; the fields that a duration or a
@@ -41,12 +43,23 @@ type SessionServer struct {
 	SessionTimeout   int    `toml:"session_timeout"` // seconds; default 1800
 }
 
-// Opaque is a section or value that is known but not looked into.
-type Opaque any
+// These types are those of the file's schema.
+type (
+	// Problem is something wrong or odd in a config.toml.
+	Problem = schema.Problem //nolint:errname // a warning as often as an error
+	// Problems is an error made of several problems, one a line.
+	Problems = schema.Problems //nolint:errname // named for what it holds
+	// Opaque is a section or value that is known but not looked into.
+	Opaque = schema.Opaque
+	// StringList is a list that may also be written as one string.
+	StringList = schema.StringList
+	// Setting is one key of a runner as a flag and an environment variable set it.
+	Setting = schema.Setting
+)
 
-// StringList is a list that may also be written as one string; as a flag, items are separated by
-// commas and several flags add up.
-type StringList []string
+// Settings lists all keys of r that have a flag, in the order of the fields. Setting one changes r
+// and makes the sections that lead to it.
+func Settings(r *Runner) []*Setting { return schema.Settings(r) }
 
 // Active returns the runners that were not refused.
 func (c *Config) Active() []*Runner {

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"gitlab.com/skerry/skerry/internal/config/schema"
 )
 
 // Edit changes the file at path while no other Edit does: it reads the file (a missing one counts as
@@ -107,7 +109,7 @@ func (d *Draft) Append(r *Runner) error {
 	if len(bytes.TrimSpace(text)) > 0 {
 		b.WriteByte('\n')
 	}
-	b.WriteString(render(r))
+	b.WriteString(schema.Render("runners", r))
 	return d.update(b.Bytes(), len(d.config.Runners)+1)
 }
 
@@ -121,35 +123,28 @@ func (d *Draft) Remove(indexes ...int) error {
 	if err != nil {
 		return err
 	}
-	doc, err := parseDocument(text)
+	doc, err := schema.Parse(text)
 	if err != nil {
 		return err
 	}
-	var out []byte
-	from := 0
-	for _, s := range doc.segments(indexes) {
-		out = append(out, text[from:s.from]...)
-		from = s.to
-	}
-	out = append(out, text[from:]...)
-	return d.update(out, len(d.config.Runners)-len(indexes))
+	return d.update(doc.Without("runners", indexes...), len(d.config.Runners)-len(indexes))
 }
 
 // CanSetToken says why SetToken could not keep a new token of this runner; nil when it can.
 func (d *Draft) CanSetToken(index int) error {
 	r := d.config.Runners[index]
-	at := join(element("runners", index), "token")
+	at := schema.Join(schema.Element("runners", index), "token")
 	switch {
 	case r.TokenFile != "":
 		return Problem{File: d.path, Line: r.Line, Key: at, Message: "is kept in token_file, which other programs own: change it there"}
 	case strings.Contains(r.rawToken, "$"):
 		return Problem{File: d.path, Line: r.Line, Key: at, Message: "comes from an environment variable: change it there"}
 	}
-	doc, err := parseDocument(d.text)
+	doc, err := schema.Parse(d.text)
 	if err != nil {
 		return err
 	}
-	if _, ok := doc.values[at]; !ok {
+	if !doc.IsString(at) {
 		return Problem{File: d.path, Line: r.Line, Key: at, Message: "is missing or not in lower case: write it as token"}
 	}
 	return nil
@@ -160,65 +155,49 @@ func (d *Draft) SetToken(index int, token string, obtained, expires time.Time) e
 	if err := d.CanSetToken(index); err != nil {
 		return err
 	}
-	at := element("runners", index)
+	at := schema.Element("runners", index)
 	for _, v := range []struct{ key, value string }{
-		{"token", quote(token)},
-		{"token_expires_at", date(expires)},
-		{"token_obtained_at", date(obtained)}, // a new line goes before that of the expiry
+		{"token", schema.Quote(token)},
+		{"token_expires_at", schema.Date(expires)},
+		{"token_obtained_at", schema.Date(obtained)}, // a new line goes before that of the expiry
 	} {
-		text, err := setValue(d.text, at, v.key, v.value)
+		doc, err := schema.Parse(d.text)
 		if err != nil {
 			return err
 		}
-		if err := d.update(text, len(d.config.Runners)); err != nil {
+		if err := d.update(doc.WithValue(at, v.key, v.value, "token"), len(d.config.Runners)); err != nil {
 			return err
 		}
 	}
 	if got := d.config.Runners[index]; got.Token != token {
-		return Problem{File: d.path, Line: got.Line, Key: join(at, "token"), Message: "could not be replaced: the file sets it in another place, too"}
+		return Problem{File: d.path, Line: got.Line, Key: schema.Join(at, "token"), Message: "could not be replaced: the file sets it in another place, too"}
 	}
 	return nil
 }
 
-// setValue replaces the value of a key of a [[runners]] entry, or adds the key after its token.
-func setValue(text []byte, at, key, value string) ([]byte, error) {
-	doc, err := parseDocument(text)
+// withHeaders returns the text with its runners as [[runners]] entries. They are that already
+// unless somebody wrote runners = [...], as programs that rewrite TOML do; then that one value is
+// replaced by entries at the end, because nothing can be appended to it.
+func (d *Draft) withHeaders() ([]byte, error) {
+	doc, err := schema.Parse(d.text)
 	if err != nil {
 		return nil, err
 	}
-	if offset, ok := doc.at[join(at, key)]; ok {
-		from, to := valueSpan(doc, join(at, key), offset)
-		return slices.Concat(text[:from], []byte(value), text[to:]), nil
+	rest, inline := doc.WithoutKey("runners")
+	if !inline {
+		return d.text, nil
 	}
-	token := join(at, "token")
-	_, end := valueSpan(doc, token, doc.at[token])
-	start := doc.lineStart(doc.at[token])
-	indent := text[start:doc.at[token]]
-	if !slices.ContainsFunc(doc.items, func(it item) bool { return it.path == token }) { // inside an inline table
-		return slices.Concat(text[:end], []byte(", "+key+" = "+value), text[end:]), nil
+	raw, _, err := decode(d.path, d.text)
+	if err != nil {
+		return nil, err
 	}
-	line := slices.Concat(indent, []byte(key+" = "+value+"\n"))
-	after := doc.lineEnd(end)
-	if after > 0 && text[after-1] != '\n' {
-		line = slices.Concat([]byte("\n"), line)
+	var b strings.Builder
+	b.Write(rest)
+	for _, r := range raw.Runners {
+		if s := b.String(); s != "" && !strings.HasSuffix(s, "\n") {
+			b.WriteByte('\n')
+		}
+		b.WriteString("\n" + schema.Render("runners", r))
 	}
-	return slices.Concat(text[:after], line, text[after:]), nil
+	return []byte(b.String()), nil
 }
-
-// valueSpan finds the bytes of a value that is a string or a date on one line.
-func valueSpan(doc *document, path string, key int) (from, to int) {
-	if s, ok := doc.values[path]; ok {
-		return s.from, s.to
-	}
-	from = key + bytes.IndexByte(doc.text[key:], '=') + 1
-	for from < len(doc.text) && (doc.text[from] == ' ' || doc.text[from] == '\t') {
-		from++
-	}
-	to = from
-	for to < len(doc.text) && !bytes.ContainsRune([]byte(",}#\r\n"), rune(doc.text[to])) {
-		to++
-	}
-	return from, from + len(bytes.TrimRight(doc.text[from:to], " \t"))
-}
-
-func date(t time.Time) string { return t.UTC().Truncate(time.Second).Format(time.RFC3339) }

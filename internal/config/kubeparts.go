@@ -1,5 +1,10 @@
 package config
 
+import (
+	"encoding/json"
+	"fmt"
+)
+
 // PodSpec is one patch of the pod, [[runners.kubernetes.pod_spec]].
 type PodSpec struct {
 	Name      string `toml:"name"`
@@ -147,3 +152,18 @@ type HostAlias struct {
 
 // HostAliases is a list of HostAlias; as a flag it is a JSON list with the keys ip and hostnames.
 type HostAliases []HostAlias
+
+// UnmarshalFlag adds the aliases of a JSON list.
+func (h *HostAliases) UnmarshalFlag(text string) error {
+	var list []struct {
+		IP        string   `json:"ip"`
+		Hostnames []string `json:"hostnames"`
+	}
+	if err := json.Unmarshal([]byte(text), &list); err != nil {
+		return fmt.Errorf(`must be a JSON list such as [{"ip":"10.0.0.1","hostnames":["a"]}]: %w`, err)
+	}
+	for _, e := range list {
+		*h = append(*h, HostAlias(e))
+	}
+	return nil
+}

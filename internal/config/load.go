@@ -2,18 +2,17 @@ package config
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"reflect"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"gitlab.com/skerry/skerry/internal/config/schema"
 )
 
 // MaxSize is how large a config.toml may be, in bytes.
@@ -93,32 +92,32 @@ func parse(path string, text []byte, opts Options) (*Config, error) {
 	resolve(c, d, opts)
 	validate(c, d, opts)
 	setDefaults(c)
-	byLine(d.errors)
-	byLine(d.warnings)
-	c.Warnings = d.warnings
-	return c, d.errors.err()
+	d.Errors.ByLine()
+	d.Warnings.ByLine()
+	c.Warnings = d.Warnings
+	return c, d.Errors.Err()
 }
 
 // decode reads text into a Config without defaults, $VAR and checks of meaning.
-func decode(path string, text []byte) (*Config, *decoder, error) {
+func decode(path string, text []byte) (*Config, *schema.Decoder, error) {
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	var raw map[string]any
 	if err := toml.Unmarshal(text, &raw); err != nil {
 		return nil, nil, syntaxProblem(path, err)
 	}
-	doc, err := parseDocument(text)
+	doc, err := schema.Parse(text)
 	if err != nil {
 		return nil, nil, syntaxProblem(path, err)
 	}
-	d := &decoder{file: path, doc: doc}
+	d := &schema.Decoder{File: path, Doc: doc}
 	c := &Config{Path: path, Concurrent: 1}
-	d.table("", raw, reflect.ValueOf(c).Elem())
-	if err := d.errors.err(); err != nil {
-		byLine(d.errors)
+	d.Decode(raw, c)
+	if err := d.Errors.Err(); err != nil {
+		d.Errors.ByLine()
 		return nil, nil, err
 	}
 	for i, r := range c.Runners {
-		r.Index, r.Line, r.rawToken = i, doc.line(element("runners", i)), r.Token
+		r.Index, r.Line, r.rawToken = i, doc.Line(schema.Element("runners", i)), r.Token
 	}
 	return c, d, nil
 }
@@ -132,23 +131,19 @@ func syntaxProblem(path string, err error) error {
 	return Problems{p}
 }
 
-func byLine(ps Problems) {
-	slices.SortStableFunc(ps, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
-}
-
 // resolve expands $VAR and reads token files.
-func resolve(c *Config, d *decoder, opts Options) {
+func resolve(c *Config, d *schema.Decoder, opts Options) {
 	lookup := opts.Env
 	if lookup == nil {
 		lookup = os.LookupEnv
 	}
 	for _, r := range c.Runners {
-		at := element("runners", r.Index)
+		at := schema.Element("runners", r.Index)
 		expand := func(key, value string) string {
 			return os.Expand(value, func(name string) string {
 				v, ok := lookup(name)
 				if !ok {
-					d.warn(join(at, key), "uses $%s, which is not set in the runner's environment", name)
+					d.Warn(schema.Join(at, key), "uses $%s, which is not set in the runner's environment", name)
 				}
 				return v
 			})
@@ -159,12 +154,12 @@ func resolve(c *Config, d *decoder, opts Options) {
 			continue
 		}
 		if r.Token != "" {
-			d.refuse(r, join(at, "token_file"), "cannot stand beside token: remove one of them")
+			refuse(d, r, schema.Join(at, "token_file"), "cannot stand beside token: remove one of them")
 			continue
 		}
 		text, err := os.ReadFile(c.tokenFile(r))
 		if err != nil {
-			d.refuse(r, join(at, "token_file"), "%v", err)
+			refuse(d, r, schema.Join(at, "token_file"), "%v", err)
 		}
 		r.Token = strings.TrimSpace(string(text))
 	}
@@ -233,6 +228,6 @@ func LoadTemplate(path string) (*Runner, []Problem, error) {
 	}
 	r := c.Runners[0]
 	r.Token, r.rawToken = "", ""
-	byLine(d.warnings)
-	return r, d.warnings, nil
+	d.Warnings.ByLine()
+	return r, d.Warnings, nil
 }

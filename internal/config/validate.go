@@ -4,35 +4,37 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"gitlab.com/skerry/skerry/internal/config/schema"
 )
 
 // refuse notes that run must not use r.
-func (d *decoder) refuse(r *Runner, path, format string, args ...any) {
+func refuse(d *schema.Decoder, r *Runner, path, format string, args ...any) {
 	var ps Problems
 	if r.Refused != nil {
 		ps, _ = r.Refused.(Problems) //nolint:errorlint // only set here
 	}
-	r.Refused = append(ps, d.problem(path, format, args...))
+	r.Refused = append(ps, d.Problem(path, format, args...))
 }
 
 // validate checks what the types cannot say.
-func validate(c *Config, d *decoder, opts Options) {
+func validate(c *Config, d *schema.Decoder, opts Options) {
 	if c.Concurrent < 0 {
-		d.fail("concurrent", "must not be negative, is %d", c.Concurrent)
+		d.Fail("concurrent", "must not be negative, is %d", c.Concurrent)
 	} else if c.Concurrent == 0 {
-		d.warn("concurrent", "is 0: no job is going to be run; set it to how many jobs may run at once")
+		d.Warn("concurrent", "is 0: no job is going to be run; set it to how many jobs may run at once")
 	}
-	oneOf(d.fail, "log_level", c.LogLevel, "debug", "info", "warn", "warning", "error", "fatal", "panic")
-	oneOf(d.fail, "log_format", c.LogFormat, "runner", "text", "json")
+	oneOf(d.Fail, "log_level", c.LogLevel, "debug", "info", "warn", "warning", "error", "fatal", "panic")
+	oneOf(d.Fail, "log_format", c.LogFormat, "runner", "text", "json")
 	if c.ConnectionMaxAge != nil && *c.ConnectionMaxAge < 0 {
-		d.fail("connection_max_age", "must not be negative")
+		d.Fail("connection_max_age", "must not be negative")
 	}
 	if c.SessionServer.SessionTimeout < 0 {
-		d.fail("session_server.session_timeout", "must not be negative")
+		d.Fail("session_server.session_timeout", "must not be negative")
 	}
 	seen := map[[2]string]int{}
 	for _, r := range c.Runners {
-		at := element("runners", r.Index)
+		at := schema.Element("runners", r.Index)
 		validateIdentity(r, d, at)
 		validateExecutor(r, d, at, opts)
 		validateNumbers(r, d, at)
@@ -40,12 +42,12 @@ func validate(c *Config, d *decoder, opts Options) {
 		validateCache(r, d, at)
 		for i, e := range r.Environment {
 			if k, _, ok := strings.Cut(e, "="); !ok || k == "" {
-				d.warn(element(join(at, "environment"), i), "is not of the form KEY=VALUE and has no effect")
+				d.Warn(schema.Element(schema.Join(at, "environment"), i), "is not of the form KEY=VALUE and has no effect")
 			}
 		}
 		id := [2]string{r.URL, r.Token}
 		if first, twice := seen[id]; twice && r.Token != "" {
-			d.warn(join(at, "token"), "is the same as that of runners[%d]: both ask for the jobs of one runner", first)
+			d.Warn(schema.Join(at, "token"), "is the same as that of runners[%d]: both ask for the jobs of one runner", first)
 		} else {
 			seen[id] = r.Index
 		}
@@ -61,23 +63,23 @@ func oneOf(report report, path, value string, allowed ...string) {
 	}
 }
 
-func validateIdentity(r *Runner, d *decoder, at string) {
-	refuse := func(path, format string, args ...any) { d.refuse(r, path, format, args...) }
+func validateIdentity(r *Runner, d *schema.Decoder, at string) {
+	no := func(path, format string, args ...any) { refuse(d, r, path, format, args...) }
 	if r.URL == "" {
-		refuse(join(at, "url"), "is missing: set it to the address of GitLab")
+		no(schema.Join(at, "url"), "is missing: set it to the address of GitLab")
 	} else {
-		checkURL(refuse, join(at, "url"), r.URL)
+		checkURL(no, schema.Join(at, "url"), r.URL)
 	}
 	if r.CloneURL != "" {
-		checkURL(refuse, join(at, "clone_url"), r.CloneURL)
+		checkURL(no, schema.Join(at, "clone_url"), r.CloneURL)
 	}
 	if strings.TrimSpace(r.Token) == "" && r.TokenFile == "" {
-		refuse(join(at, "token"), "is missing: register the runner, or set token or token_file")
+		no(schema.Join(at, "token"), "is missing: register the runner, or set token or token_file")
 	} else if strings.ContainsFunc(r.Token, func(c rune) bool { return c <= ' ' || c == 0x7f }) {
-		refuse(join(at, "token"), "contains a space or a control character: it was not copied whole or has something around it")
+		no(schema.Join(at, "token"), "contains a space or a control character: it was not copied whole or has something around it")
 	}
 	if (r.TLSCertFile == "") != (r.TLSKeyFile == "") {
-		refuse(join(at, "tls-cert-file"), "needs tls-key-file and the other way round")
+		no(schema.Join(at, "tls-cert-file"), "needs tls-key-file and the other way round")
 	}
 }
 
@@ -96,26 +98,26 @@ func redacted(address string) string {
 	return address
 }
 
-func validateExecutor(r *Runner, d *decoder, at string, opts Options) {
+func validateExecutor(r *Runner, d *schema.Decoder, at string, opts Options) {
 	have := opts.Executors
 	if have == nil {
 		have = KnownExecutors()
 	}
-	path := join(at, "executor")
+	path := schema.Join(at, "executor")
 	switch {
 	case r.Executor == "":
-		d.refuse(r, path, "is missing: set it to one of %s", strings.Join(have, ", "))
+		refuse(d, r, path, "is missing: set it to one of %s", strings.Join(have, ", "))
 	case slices.Contains(have, r.Executor):
 	case slices.Contains(KnownExecutors(), r.Executor):
-		d.refuse(r, path, "the %s executor is not part of this version of Skerry, which has: %s", r.Executor, strings.Join(have, ", "))
+		refuse(d, r, path, "the %s executor is not part of this version of Skerry, which has: %s", r.Executor, strings.Join(have, ", "))
 	default:
-		d.refuse(r, path, "Skerry has no executor %q; use one of %s, or leave this runner to GitLab Runner", r.Executor, strings.Join(have, ", "))
+		refuse(d, r, path, "Skerry has no executor %q; use one of %s, or leave this runner to GitLab Runner", r.Executor, strings.Join(have, ", "))
 	}
-	oneOf(func(path, format string, args ...any) { d.refuse(r, path, format, args...) },
-		join(at, "shell"), r.Shell, "bash", "sh", "pwsh")
+	oneOf(func(path, format string, args ...any) { refuse(d, r, path, format, args...) },
+		schema.Join(at, "shell"), r.Shell, "bash", "sh", "pwsh")
 }
 
-func validateNumbers(r *Runner, d *decoder, at string) {
+func validateNumbers(r *Runner, d *schema.Decoder, at string) {
 	for _, n := range []struct {
 		key   string
 		value int
@@ -127,35 +129,35 @@ func validateNumbers(r *Runner, d *decoder, at string) {
 		{"job_status_final_update_retry_limit", r.JobStatusFinalUpdateRetryLimit},
 	} {
 		if n.value < 0 {
-			d.warn(join(at, n.key), "is negative: the default is used")
+			d.Warn(schema.Join(at, n.key), "is negative: the default is used")
 		}
 	}
 	if r.Limit < 0 {
 		r.Limit = 0
 	}
 	if r.UnhealthyInterval != nil && *r.UnhealthyInterval < 0 {
-		d.refuse(r, join(at, "unhealthy_interval"), "must not be negative")
+		refuse(d, r, schema.Join(at, "unhealthy_interval"), "must not be negative")
 	}
 }
 
-func validateDocker(r *Runner, d *decoder, at string) {
+func validateDocker(r *Runner, d *schema.Decoder, at string) {
 	k := r.Docker
 	if k == nil || r.Executor != "docker" {
 		if r.Executor == "docker" {
-			d.refuse(r, join(at, "docker"), "is missing: add a [runners.docker] section with an image")
+			refuse(d, r, schema.Join(at, "docker"), "is missing: add a [runners.docker] section with an image")
 		}
 		return
 	}
-	at = join(at, "docker")
-	refuse := func(path, format string, args ...any) { d.refuse(r, path, format, args...) }
+	at = schema.Join(at, "docker")
+	no := func(path, format string, args ...any) { refuse(d, r, path, format, args...) }
 	if k.Image == "" {
-		refuse(join(at, "image"), "is missing: set it to the image for jobs that name none")
+		no(schema.Join(at, "image"), "is missing: set it to the image for jobs that name none")
 	}
 	for _, p := range k.PullPolicy {
-		oneOf(refuse, join(at, "pull_policy"), p, "always", "if-not-present", "never")
+		oneOf(no, schema.Join(at, "pull_policy"), p, "always", "if-not-present", "never")
 	}
 	for _, p := range k.AllowedPullPolicies {
-		oneOf(refuse, join(at, "allowed_pull_policies"), p, "always", "if-not-present", "never")
+		oneOf(no, schema.Join(at, "allowed_pull_policies"), p, "always", "if-not-present", "never")
 	}
 	for _, s := range [][2]string{
 		{"memory", k.Memory}, {"memory_swap", k.MemorySwap}, {"memory_reservation", k.MemoryReservation},
@@ -166,23 +168,23 @@ func validateDocker(r *Runner, d *decoder, at string) {
 			continue
 		}
 		if _, err := ParseSize(s[1]); err != nil {
-			refuse(join(at, s[0]), "%v", err)
+			no(schema.Join(at, s[0]), "%v", err)
 		}
 	}
 }
 
-func validateCache(r *Runner, d *decoder, at string) {
+func validateCache(r *Runner, d *schema.Decoder, at string) {
 	k := r.Cache
 	if k == nil {
 		return
 	}
-	at = join(at, "cache")
+	at = schema.Join(at, "cache")
 	switch k.Type {
 	case "", "s3", "gcs", "azure":
 	default:
-		d.warn(join(at, "Type"), "must be s3, gcs or azure, is %q: caches stay on this machine", k.Type)
+		d.Warn(schema.Join(at, "Type"), "must be s3, gcs or azure, is %q: caches stay on this machine", k.Type)
 	}
 	if k.MaxUploadedArchiveSize < 0 {
-		d.warn(join(at, "MaxUploadedArchiveSize"), "is negative: there is no limit")
+		d.Warn(schema.Join(at, "MaxUploadedArchiveSize"), "is negative: there is no limit")
 	}
 }

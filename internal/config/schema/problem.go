@@ -1,11 +1,13 @@
-package config
+package schema
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 )
 
-// Problem is something wrong or odd in a config.toml. It is an error, too.
+// Problem is something wrong or odd in a file. It is an error, too.
 type Problem struct { //nolint:errname // a warning as often as an error
 	File    string // as named to Load
 	Line    int    // from 1; 0 when no line can be named
@@ -43,10 +45,15 @@ func (ps Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// err returns ps as an error, nil when it is empty.
-func (ps Problems) err() error {
+// Err returns ps as an error, nil when it is empty.
+func (ps Problems) Err() error {
 	if len(ps) == 0 {
 		return nil
 	}
 	return ps
+}
+
+// ByLine sorts ps, keeping the order within a line.
+func (ps Problems) ByLine() {
+	slices.SortStableFunc(ps, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
 }

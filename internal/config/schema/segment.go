@@ -1,4 +1,4 @@
-package config
+package schema
 
 import (
 	"bytes"
@@ -7,13 +7,34 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// segments returns, in order, the ranges of lines that belong to the [[runners]] entries with
-// these indexes. An entry has several when other tables stand between its sections.
-func (d *document) segments(indexes []int) []span {
+// Without returns the document without the elements of an array of tables that have these indexes,
+// and without the comments that stand directly above or inside them.
+func (d *Document) Without(array string, indexes ...int) []byte {
+	var out []byte
+	from := 0
+	for _, s := range d.segments(array, indexes) {
+		out = append(out, d.text[from:s.from]...)
+		from = s.to
+	}
+	return append(out, d.text[from:]...)
+}
+
+// WithoutKey returns the document without the lines of a key and its value; found is false, and
+// nothing is cut, when no top-level line sets that key.
+func (d *Document) WithoutKey(path string) (text []byte, found bool) {
+	i := slices.IndexFunc(d.items, func(it item) bool { return it.kind == unstable.KeyValue && it.path == path })
+	if i < 0 {
+		return d.text, false
+	}
+	return slices.Concat(d.text[:d.lineStart(d.items[i].offset)], d.text[d.endOfItem(i):]), true
+}
+
+// segments returns, in order, the ranges of lines that belong to these elements. An element has several when other tables stand between its sections.
+func (d *Document) segments(array string, indexes []int) []span {
 	var out []span
 	for i, it := range d.items {
 		header := it.kind == unstable.Table || it.kind == unstable.ArrayTable
-		if !header || !slices.Contains(indexes, it.runner) {
+		if !header || !slices.Contains(indexes, elementOf(array, it.path)) {
 			continue
 		}
 		s := span{d.withComments(i), d.endOfTable(i)}
@@ -31,7 +52,7 @@ func (d *document) segments(indexes []int) []span {
 
 // withComments returns where the lines of a header begin, those of the comments directly above it
 // included. A comment that begins the file is the file's, not the entry's.
-func (d *document) withComments(i int) int {
+func (d *Document) withComments(i int) int {
 	start := d.lineStart(d.items[i].offset)
 	for i--; i >= 0 && d.items[i].kind == unstable.Comment; i-- {
 		at := d.lineStart(d.items[i].offset)
@@ -44,13 +65,13 @@ func (d *document) withComments(i int) int {
 }
 
 // alone reports whether a comment has its line for itself.
-func (d *document) alone(it item) bool {
+func (d *Document) alone(it item) bool {
 	return len(bytes.TrimSpace(d.text[d.lineStart(it.offset):it.offset])) == 0
 }
 
 // endOfTable returns the end of the last line of the table that item i opens. Comments after its
 // last key stay, unless a key follows them.
-func (d *document) endOfTable(i int) int {
+func (d *Document) endOfTable(i int) int {
 	last := i
 	for j := i + 1; j < len(d.items); j++ {
 		kind := d.items[j].kind
@@ -66,7 +87,7 @@ func (d *document) endOfTable(i int) int {
 
 // endOfItem returns the end of the last line of an expression, which may span several: the parser
 // does not say, but only blank lines stand between it and the next expression.
-func (d *document) endOfItem(i int) int {
+func (d *Document) endOfItem(i int) int {
 	limit := len(d.text)
 	if i+1 < len(d.items) {
 		next := d.items[i+1]
@@ -80,7 +101,7 @@ func (d *document) endOfItem(i int) int {
 }
 
 // overBlank extends a segment over one blank line after it, so that none piles up.
-func (d *document) overBlank(s span) int {
+func (d *Document) overBlank(s span) int {
 	if s.to >= len(d.text) || s.from > 0 && len(bytes.TrimSpace(d.text[d.lineStart(s.from-1):s.from])) > 0 {
 		return s.to
 	}

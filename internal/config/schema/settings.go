@@ -1,32 +1,38 @@
-package config
+package schema
 
 import (
-	"encoding/json"
 	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
-// Setting is one key of a runner as register's flags and variables set it. It is a pflag.Value.
+// Setting is one key as a flag and an environment variable set it. It is a pflag.Value.
 type Setting struct {
-	Key   string // below [[runners]]: "docker.image"
+	Key   string // below the struct: "docker.image"
 	Flag  string // without dashes: "docker-image"
 	Short string // a second name of the flag, one letter or a word; may be empty
 	Env   string // environment variable; may be empty
 	Help  string
 
 	typ    reflect.Type
-	target reflect.Value // the Runner
-	path   [][]int       // of the fields, from the Runner on
+	target reflect.Value // the struct
+	path   [][]int       // of the fields, from the struct on
 	given  bool
 }
 
-// Settings lists all keys of r that have a flag, in the order of the fields. Setting one changes r
-// and makes the sections that lead to it.
-func Settings(r *Runner) []*Setting {
-	return settings(reflect.ValueOf(r).Elem(), reflect.TypeFor[Runner](), nil, nil, nil)
+// FlagUnmarshaler is a type of value that reads a flag's text itself.
+type FlagUnmarshaler interface {
+	UnmarshalFlag(text string) error
+}
+
+// Settings lists all keys of the struct that v points to that have a flag, in the order of the
+// fields. Setting one changes the struct and makes the sections that lead to it.
+func Settings(v any) []*Setting {
+	target := reflect.ValueOf(v).Elem()
+	return settings(target, target.Type(), nil, nil, nil)
 }
 
 func settings(target reflect.Value, t reflect.Type, keys, prefix []string, path [][]int) []*Setting {
@@ -119,9 +125,9 @@ func (s *Setting) String() string {
 	}
 }
 
-// Set changes the runner. The first call replaces a list, later ones add to it; maps are added to.
+// Set changes the struct. The first call replaces a list, later ones add to it; maps are added to.
 func (s *Setting) Set(value string) error {
-	if !valid(value) {
+	if !utf8.ValidString(value) {
 		return fmt.Errorf("is not UTF-8")
 	}
 	v := s.target
@@ -145,18 +151,8 @@ func (s *Setting) Set(value string) error {
 // written key:value, durations as Go writes them.
 func convert(text string, out reflect.Value) error {
 	switch p := out.Addr().Interface().(type) {
-	case *HostAliases:
-		var list []struct {
-			IP        string   `json:"ip"`
-			Hostnames []string `json:"hostnames"`
-		}
-		if err := json.Unmarshal([]byte(text), &list); err != nil {
-			return fmt.Errorf(`must be a JSON list such as [{"ip":"10.0.0.1","hostnames":["a"]}]: %w`, err)
-		}
-		for _, e := range list {
-			*p = append(*p, HostAlias(e))
-		}
-		return nil
+	case FlagUnmarshaler:
+		return p.UnmarshalFlag(text)
 	case *StringList:
 		for item := range strings.SplitSeq(text, ",") {
 			if item = strings.TrimSpace(item); item != "" {

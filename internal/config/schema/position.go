@@ -1,4 +1,4 @@
-package config
+package schema
 
 import (
 	"bytes"
@@ -13,17 +13,15 @@ import (
 type item struct {
 	kind   unstable.Kind
 	offset int    // of its first byte (of the first key for a header)
-	length int    // of a comment
 	path   string // of the table or key
-	runner int    // the [[runners]] entry it belongs to, -1 for none
-	value  span   // of a value that is a string
 }
 
 // span is a range of bytes of a document.
 type span struct{ from, to int }
 
-// document is the shape of a TOML document: where each key stands.
-type document struct {
+// Document is the shape of a TOML document: where each key stands. It is not changed after Parse;
+// editing methods return new bytes. A path is written runners[0].docker.image.
+type Document struct {
 	text   []byte
 	starts []int           // offset of each line
 	at     map[string]int  // offset of the first mention of each path
@@ -32,8 +30,8 @@ type document struct {
 	items  []item
 }
 
-// join extends the path of a table by a key, quoted when it is no bare key.
-func join(path, key string) string {
+// Join extends the path of a table by a key, quoted when it is no bare key.
+func Join(path, key string) string {
 	if key == "" || strings.Trim(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") != "" {
 		key = strconv.Quote(key)
 	}
@@ -43,12 +41,13 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
-func element(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
+// Element is the path of an element of a list.
+func Element(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
 
-// parseDocument finds every key of text. It does not check what a TOML decoder checks better
+// Parse finds every key of text. It does not check what a TOML decoder checks better
 // (keys given twice, tables opened again).
-func parseDocument(text []byte) (*document, error) {
-	d := &document{text: text, at: map[string]int{}, values: map[string]span{}, counts: map[string]int{}}
+func Parse(text []byte) (*Document, error) {
+	d := &Document{text: text, at: map[string]int{}, values: map[string]span{}, counts: map[string]int{}}
 	d.starts = append(d.starts, 0)
 	for i, c := range text {
 		if c == '\n' {
@@ -57,28 +56,30 @@ func parseDocument(text []byte) (*document, error) {
 	}
 	p := unstable.Parser{KeepComments: true}
 	p.Reset(text)
-	table, runner := "", -1
+	table := ""
 	for p.NextExpression() {
 		e := p.Expression()
 		switch e.Kind {
 		case unstable.Comment:
-			d.items = append(d.items, item{kind: e.Kind, offset: int(e.Raw.Offset), length: int(e.Raw.Length), runner: runner})
+			d.items = append(d.items, item{kind: e.Kind, offset: int(e.Raw.Offset)})
 		case unstable.Table, unstable.ArrayTable:
 			var offset int
 			table, offset = d.header(e)
-			runner = runnerOf(table)
-			d.items = append(d.items, item{kind: e.Kind, offset: offset, path: table, runner: runner})
+			d.items = append(d.items, item{kind: e.Kind, offset: offset, path: table})
 		case unstable.KeyValue:
 			path, offset := d.keyValue(table, e)
-			d.items = append(d.items, item{kind: e.Kind, offset: offset, path: path, runner: runner, value: d.values[path]})
+			d.items = append(d.items, item{kind: e.Kind, offset: offset, path: path})
 		}
 	}
-	return d, p.Error()
+	if err := p.Error(); err != nil {
+		return nil, err
+	}
+	return d, nil
 }
 
-// runnerOf returns which [[runners]] entry a path belongs to, -1 for none.
-func runnerOf(path string) int {
-	rest, ok := strings.CutPrefix(path, "runners[")
+// elementOf returns which element of an array of tables a path belongs to, -1 for none.
+func elementOf(array, path string) int {
+	rest, ok := strings.CutPrefix(path, array+"[")
 	if !ok {
 		return -1
 	}
@@ -91,7 +92,7 @@ func runnerOf(path string) int {
 }
 
 // header notes the table that a [header] or [[header]] opens.
-func (d *document) header(e *unstable.Node) (path string, offset int) {
+func (d *Document) header(e *unstable.Node) (path string, offset int) {
 	offset = -1
 	keys := e.Key()
 	for keys.Next() {
@@ -99,13 +100,13 @@ func (d *document) header(e *unstable.Node) (path string, offset int) {
 		if offset < 0 {
 			offset = int(n.Raw.Offset)
 		}
-		path = join(path, string(n.Data))
+		path = Join(path, string(n.Data))
 		if e.Kind == unstable.ArrayTable && keys.IsLast() {
 			d.note(path, offset)
 			d.counts[path]++
 		}
 		if count := d.counts[path]; count > 0 {
-			path = element(path, count-1)
+			path = Element(path, count-1)
 		}
 		d.note(path, offset)
 	}
@@ -113,7 +114,7 @@ func (d *document) header(e *unstable.Node) (path string, offset int) {
 }
 
 // keyValue notes a key and everything in its value.
-func (d *document) keyValue(table string, e *unstable.Node) (path string, offset int) {
+func (d *Document) keyValue(table string, e *unstable.Node) (path string, offset int) {
 	path, offset = table, -1
 	keys := e.Key()
 	for keys.Next() {
@@ -121,14 +122,14 @@ func (d *document) keyValue(table string, e *unstable.Node) (path string, offset
 		if offset < 0 {
 			offset = int(n.Raw.Offset)
 		}
-		path = join(path, string(n.Data))
+		path = Join(path, string(n.Data))
 		d.note(path, int(n.Raw.Offset))
 	}
 	d.value(path, e.Value(), max(offset, 0))
 	return path, max(offset, 0)
 }
 
-func (d *document) value(path string, n *unstable.Node, offset int) {
+func (d *Document) value(path string, n *unstable.Node, offset int) {
 	switch n.Kind {
 	case unstable.String:
 		d.values[path] = span{int(n.Raw.Offset), int(n.Raw.Offset + n.Raw.Length)}
@@ -150,27 +151,27 @@ func (d *document) value(path string, n *unstable.Node, offset int) {
 			if c.Raw.Length > 0 {
 				offset = int(c.Raw.Offset)
 			}
-			d.note(element(path, i), offset)
-			d.value(element(path, i), c, offset)
+			d.note(Element(path, i), offset)
+			d.value(Element(path, i), c, offset)
 			i++
 		}
 	default:
 	}
 }
 
-func (d *document) note(path string, offset int) {
+func (d *Document) note(path string, offset int) {
 	if _, ok := d.at[path]; !ok {
 		d.at[path] = offset
 	}
 }
 
 // lineOf returns the line, from 1, of an offset.
-func (d *document) lineOf(offset int) int {
+func (d *Document) lineOf(offset int) int {
 	return sort.SearchInts(d.starts, offset+1)
 }
 
-// line returns the line of a path or of the nearest table around it that is known; 0 when none is.
-func (d *document) line(path string) int {
+// Line returns the line of a path or of the nearest table around it that is known; 0 when none is.
+func (d *Document) Line(path string) int {
 	for path != "" {
 		if offset, ok := d.at[path]; ok {
 			return d.lineOf(offset)
@@ -182,9 +183,9 @@ func (d *document) line(path string) int {
 }
 
 // lineStart and lineEnd return the range of the line around offset; the end is after its newline.
-func (d *document) lineStart(offset int) int { return d.starts[d.lineOf(offset)-1] }
+func (d *Document) lineStart(offset int) int { return d.starts[d.lineOf(offset)-1] }
 
-func (d *document) lineEnd(offset int) int {
+func (d *Document) lineEnd(offset int) int {
 	i := bytes.IndexByte(d.text[offset:], '\n')
 	if i < 0 {
 		return len(d.text)

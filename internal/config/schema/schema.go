@@ -1,4 +1,12 @@
-package config
+// Package schema maps TOML onto structs whose tags say everything about a key: its name, its flag,
+// its environment variable and whether it is implemented. From the same tags it decodes a document
+// with lines for every problem, writes a struct, lists flags, and edits a document's text without
+// touching what an edit is not about.
+//
+// The tags: toml is the key, flag a flag's name without its prefix, short a second name of the flag,
+// ns the prefix of a section's flags, env the environment variable (a leading @ puts the prefixes
+// before it), help a help text, state "todo" or "ignored" for keys without effect.
+package schema
 
 import (
 	"maps"
@@ -78,17 +86,17 @@ func section(t reflect.Type) reflect.Type {
 }
 
 // unknown warns of a key that GitLab Runner does not know either.
-func (d *decoder) unknown(path, key string, t reflect.Type) {
-	parent := strings.TrimSuffix(path, join("", key))
+func (d *Decoder) unknown(path, key string, t reflect.Type) {
+	parent := strings.TrimSuffix(path, Join("", key))
 	if near := nearest(key, t); near != "" {
-		d.warn(path, "is unknown and has no effect; did you mean %s?", near)
+		d.Warn(path, "is unknown and has no effect; did you mean %s?", near)
 		return
 	}
 	if inside := findBelow(key, t, ""); inside != "" {
-		d.warn(path, "is unknown here and has no effect; did you mean %s?", parent+inside)
+		d.Warn(path, "is unknown here and has no effect; did you mean %s?", parent+inside)
 		return
 	}
-	d.warn(path, "is unknown and has no effect: remove it or look for its right name")
+	d.Warn(path, "is unknown and has no effect: remove it or look for its right name")
 }
 
 // nearest returns the key of t that is at most a few typing mistakes away from key.
@@ -109,10 +117,10 @@ func findBelow(key string, t reflect.Type, path string) string {
 		if s == nil || f.state == stateIgnored {
 			continue
 		}
-		at := join(path, f.key)
+		at := Join(path, f.key)
 		for _, g := range fieldsOf(s) {
 			if g.key == key {
-				return join(at, key)
+				return Join(at, key)
 			}
 		}
 		if found := findBelow(key, s, at); found != "" {
@@ -145,3 +153,10 @@ func edits(a, b string) int {
 	}
 	return row[len(b)]
 }
+
+// Opaque is a section or value that is known but not looked into.
+type Opaque any
+
+// StringList is a list that may also be written as one string; as a flag, items are separated by
+// commas and several flags add up.
+type StringList []string

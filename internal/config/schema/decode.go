@@ -1,4 +1,4 @@
-package config
+package schema
 
 import (
 	"fmt"
@@ -9,45 +9,53 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// decoder fills structs from a decoded document and collects what is wrong with it.
-type decoder struct {
-	file     string
-	doc      *document
-	errors   Problems
-	warnings Problems
+// Decoder fills structs from a decoded document and collects what is wrong with it.
+type Decoder struct {
+	File     string // for messages
+	Doc      *Document
+	Errors   Problems
+	Warnings Problems
 }
 
-func (d *decoder) problem(path, format string, args ...any) Problem {
-	return Problem{File: d.file, Line: d.doc.line(path), Key: path, Message: fmt.Sprintf(format, args...)}
+// Decode fills the struct that out points to.
+func (d *Decoder) Decode(in map[string]any, out any) {
+	d.table("", in, reflect.ValueOf(out).Elem())
 }
 
-func (d *decoder) fail(path, format string, args ...any) {
-	d.errors = append(d.errors, d.problem(path, format, args...))
+// Problem makes a Problem of the key at path.
+func (d *Decoder) Problem(path, format string, args ...any) Problem {
+	return Problem{File: d.File, Line: d.Doc.Line(path), Key: path, Message: fmt.Sprintf(format, args...)}
 }
 
-func (d *decoder) warn(path, format string, args ...any) {
-	d.warnings = append(d.warnings, d.problem(path, format, args...))
+// Fail notes an error.
+func (d *Decoder) Fail(path, format string, args ...any) {
+	d.Errors = append(d.Errors, d.Problem(path, format, args...))
+}
+
+// Warn notes a warning.
+func (d *Decoder) Warn(path, format string, args ...any) {
+	d.Warnings = append(d.Warnings, d.Problem(path, format, args...))
 }
 
 // table fills the struct out from in.
-func (d *decoder) table(path string, in map[string]any, out reflect.Value) {
+func (d *Decoder) table(path string, in map[string]any, out reflect.Value) {
 	fields := fieldsOf(out.Type())
 	for _, key := range sortedKeys(in) {
-		at := join(path, key)
+		at := Join(path, key)
 		f, ok := fields.find(key, in)
 		if !ok {
 			d.unknown(at, key, out.Type())
 			continue
 		}
 		if f.state == stateTodo {
-			d.warn(at, "is a key that Skerry does not implement yet: it has no effect")
+			d.Warn(at, "is a key that Skerry does not implement yet: it has no effect")
 		}
 		d.value(at, in[key], out.FieldByIndex(f.index))
 	}
 }
 
 // value fills out from in.
-func (d *decoder) value(path string, in any, out reflect.Value) {
+func (d *Decoder) value(path string, in any, out reflect.Value) {
 	if d.scalar(path, in, out) {
 		return
 	}
@@ -63,18 +71,18 @@ func (d *decoder) value(path string, in any, out reflect.Value) {
 			d.table(path, m, out)
 			return
 		}
-		d.fail(path, "must be a table, is %s", describe(in))
+		d.Fail(path, "must be a table, is %s", describe(in))
 	case reflect.Map:
 		d.mapping(path, in, out)
 	case reflect.Slice:
 		d.list(path, in, out)
 	default:
-		d.fail(path, "must be %s, is %s", wanted(out.Type()), describe(in))
+		d.Fail(path, "must be %s, is %s", wanted(out.Type()), describe(in))
 	}
 }
 
 // scalar fills values that TOML knows itself; it reports false when in and out do not fit.
-func (d *decoder) scalar(path string, in any, out reflect.Value) bool {
+func (d *Decoder) scalar(path string, in any, out reflect.Value) bool {
 	switch out.Interface().(type) {
 	case time.Duration:
 		return d.duration(path, in, out)
@@ -87,7 +95,7 @@ func (d *decoder) scalar(path string, in any, out reflect.Value) bool {
 			out.Set(reflect.ValueOf(v.AsTime(time.Local)))
 			return true
 		}
-		d.fail(path, "must be a date with time such as 2026-01-02T15:04:05Z, is %s", describe(in))
+		d.Fail(path, "must be a date with time such as 2026-01-02T15:04:05Z, is %s", describe(in))
 		return true
 	}
 	switch v := in.(type) {
@@ -104,7 +112,7 @@ func (d *decoder) scalar(path string, in any, out reflect.Value) bool {
 	case int64:
 		if out.CanInt() {
 			if out.OverflowInt(v) {
-				d.fail(path, "%d is too large", v)
+				d.Fail(path, "%d is too large", v)
 			} else {
 				out.SetInt(v)
 			}
@@ -124,49 +132,49 @@ func (d *decoder) scalar(path string, in any, out reflect.Value) bool {
 }
 
 // duration reads "15m" or a number of nanoseconds, as GitLab Runner does.
-func (d *decoder) duration(path string, in any, out reflect.Value) bool {
+func (d *Decoder) duration(path string, in any, out reflect.Value) bool {
 	switch v := in.(type) {
 	case string:
 		parsed, err := time.ParseDuration(v)
 		if err != nil {
-			d.fail(path, "must be a duration such as \"90s\" or \"1h30m\", is %q", v)
+			d.Fail(path, "must be a duration such as \"90s\" or \"1h30m\", is %q", v)
 		}
 		out.SetInt(int64(parsed))
 	case int64:
 		out.SetInt(v)
 	default:
-		d.fail(path, "must be a duration such as \"90s\" or \"1h30m\", is %s", describe(in))
+		d.Fail(path, "must be a duration such as \"90s\" or \"1h30m\", is %s", describe(in))
 	}
 	return true
 }
 
-func (d *decoder) mapping(path string, in any, out reflect.Value) {
+func (d *Decoder) mapping(path string, in any, out reflect.Value) {
 	m, ok := in.(map[string]any)
 	if !ok {
-		d.fail(path, "must be a table, is %s", describe(in))
+		d.Fail(path, "must be a table, is %s", describe(in))
 		return
 	}
 	result := reflect.MakeMapWithSize(out.Type(), len(m))
 	for _, key := range sortedKeys(m) {
 		v := reflect.New(out.Type().Elem()).Elem()
-		d.value(join(path, key), m[key], v)
+		d.value(Join(path, key), m[key], v)
 		result.SetMapIndex(reflect.ValueOf(key), v)
 	}
 	out.Set(result)
 }
 
-func (d *decoder) list(path string, in any, out reflect.Value) {
+func (d *Decoder) list(path string, in any, out reflect.Value) {
 	items, ok := in.([]any)
 	if s, isString := in.(string); isString && out.Type() == reflect.TypeFor[StringList]() {
 		items, ok = []any{s}, true
 	}
 	if !ok {
-		d.fail(path, "must be %s, is %s", wanted(out.Type()), describe(in))
+		d.Fail(path, "must be %s, is %s", wanted(out.Type()), describe(in))
 		return
 	}
 	result := reflect.MakeSlice(out.Type(), len(items), len(items))
 	for i, v := range items {
-		d.value(element(path, i), v, result.Index(i))
+		d.value(Element(path, i), v, result.Index(i))
 	}
 	out.Set(result)
 }

@@ -1,4 +1,4 @@
-package config
+package schema
 
 import (
 	"fmt"
@@ -7,16 +7,14 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
-
-	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// render writes r as a [[runners]] entry: what is set, plain values first, then sections.
-func render(r *Runner) string {
+// Render writes the struct that v points to as an element of an array of tables: what is set, plain
+// values first, then sections, indented as GitLab Runner does.
+func Render(array string, v any) string {
 	var b strings.Builder
-	b.WriteString("[[runners]]\n")
-	renderTable(&b, "runners", "  ", reflect.ValueOf(r).Elem())
+	b.WriteString("[[" + array + "]]\n")
+	renderTable(&b, array, "  ", reflect.ValueOf(v).Elem())
 	return b.String()
 }
 
@@ -32,10 +30,10 @@ func renderTable(b *strings.Builder, path, indent string, v reflect.Value) {
 			later = append(later, f)
 			continue
 		}
-		fmt.Fprintf(b, "%s%s = %s\n", indent, join("", f.key), inline(value))
+		fmt.Fprintf(b, "%s%s = %s\n", indent, Join("", f.key), inline(value))
 	}
 	for _, f := range later {
-		renderSection(b, path+"."+join("", f.key), indent, v.FieldByIndex(f.index))
+		renderSection(b, path+"."+Join("", f.key), indent, v.FieldByIndex(f.index))
 	}
 }
 
@@ -52,7 +50,7 @@ func renderSection(b *strings.Builder, path, indent string, v reflect.Value) {
 	case reflect.Map:
 		fmt.Fprintf(b, "%s[%s]\n", indent, path)
 		for _, k := range sortedMapKeys(v) {
-			fmt.Fprintf(b, "%s  %s = %s\n", indent, join("", k), inline(v.MapIndex(reflect.ValueOf(k))))
+			fmt.Fprintf(b, "%s  %s = %s\n", indent, Join("", k), inline(v.MapIndex(reflect.ValueOf(k))))
 		}
 	default:
 		fmt.Fprintf(b, "%s[%s]\n", indent, path)
@@ -81,17 +79,17 @@ func inline(v reflect.Value) string {
 	}
 	switch x := v.Interface().(type) {
 	case time.Time:
-		return date(x)
+		return Date(x)
 	case time.Duration:
-		return quote(x.String())
+		return Quote(x.String())
 	case string:
-		return quote(x)
+		return Quote(x)
 	case fmt.Stringer: // local dates and times of a template
 		return x.String()
 	}
 	switch v.Kind() {
 	case reflect.String:
-		return quote(v.String())
+		return Quote(v.String())
 	case reflect.Float64:
 		s := strconv.FormatFloat(v.Float(), 'f', -1, 64)
 		if !strings.ContainsAny(s, ".IN") {
@@ -107,7 +105,7 @@ func inline(v reflect.Value) string {
 	case reflect.Map:
 		var parts []string
 		for _, k := range sortedMapKeys(v) {
-			parts = append(parts, join("", k)+" = "+inline(v.MapIndex(reflect.ValueOf(k))))
+			parts = append(parts, Join("", k)+" = "+inline(v.MapIndex(reflect.ValueOf(k))))
 		}
 		return "{" + strings.Join(parts, ", ") + "}"
 	default:
@@ -115,8 +113,8 @@ func inline(v reflect.Value) string {
 	}
 }
 
-// quote writes a basic string. What is not UTF-8 cannot be in a TOML file: it is replaced.
-func quote(s string) string {
+// Quote writes a basic string. What is not UTF-8 cannot be in a TOML file: it is replaced.
+func Quote(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')
 	for _, c := range s {
@@ -138,35 +136,5 @@ func quote(s string) string {
 	return b.String()
 }
 
-// withHeaders returns the text with its runners as [[runners]] entries. They are that already
-// unless somebody wrote runners = [...], as programs that rewrite TOML do; then that one value is
-// replaced by entries at the end, because nothing can be appended to it.
-func (d *Draft) withHeaders() ([]byte, error) {
-	doc, err := parseDocument(d.text)
-	if err != nil {
-		return nil, err
-	}
-	i := slices.IndexFunc(doc.items, func(it item) bool {
-		return it.kind == unstable.KeyValue && it.path == "runners"
-	})
-	if i < 0 {
-		return d.text, nil
-	}
-	raw, _, err := decode(d.path, d.text)
-	if err != nil {
-		return nil, err
-	}
-	var b strings.Builder
-	b.Write(d.text[:doc.lineStart(doc.items[i].offset)])
-	b.Write(d.text[doc.endOfItem(i):])
-	for _, r := range raw.Runners {
-		if s := b.String(); s != "" && !strings.HasSuffix(s, "\n") {
-			b.WriteByte('\n')
-		}
-		b.WriteString("\n" + render(r))
-	}
-	return []byte(b.String()), nil
-}
-
-// valid reports whether s may stand in a TOML file.
-func valid(s string) bool { return utf8.ValidString(s) }
+// Date writes a date as UTC to the second.
+func Date(t time.Time) string { return t.UTC().Truncate(time.Second).Format(time.RFC3339) }
