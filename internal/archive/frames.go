@@ -33,12 +33,12 @@ type frameReader struct {
 	stream *zstd.Decoder
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
-	free   sync.Pool
+	free   chan *frame
 }
 
 func newFrameReader(ctx context.Context, r io.ReaderAt, size int64, workers int) (*frameReader, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	f := &frameReader{order: make(chan *frame, workers+1), cancel: cancel}
+	f := &frameReader{order: make(chan *frame, workers+1), cancel: cancel, free: make(chan *frame, 2*workers+4)}
 	queue := make(chan *frame, workers+1)
 	for range workers {
 		dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxFrame))
@@ -78,9 +78,10 @@ func (f *frameReader) Close() {
 func (f *frameReader) scan(ctx context.Context, queue chan<- *frame, r io.ReaderAt, size int64) {
 	in := bufio.NewReaderSize(io.NewSectionReader(r, 0, size), ioBuffer)
 	for at := int64(0); at < size; {
-		one, ok := f.free.Get().(*frame)
-		if !ok {
-			one = &frame{}
+		one := &frame{}
+		select {
+		case one = <-f.free:
+		default:
 		}
 		*one = frame{packed: one.packed[:0], out: one.out, done: make(chan struct{})}
 		whole, err := one.read(in)
@@ -174,7 +175,10 @@ func (f *frameReader) Read(p []byte) (int, error) {
 			return f.stream.Read(p)
 		}
 		if f.now != nil {
-			f.free.Put(f.now)
+			select {
+			case f.free <- f.now:
+			default:
+			}
 			f.now = nil
 		}
 		one, ok := <-f.order

@@ -76,7 +76,7 @@ type packing struct {
 
 	queue chan *parcel // to the workers
 	order chan *parcel // to the writer; its capacity bounds what is in flight
-	free  sync.Pool
+	free  chan *parcel // used ones: their buffers are worth more than a sync.Pool's forgetting
 }
 
 func pack(ctx context.Context, w io.Writer, root *os.Root, files []string, o Options) (Stats, error) {
@@ -89,6 +89,7 @@ func pack(ctx context.Context, w io.Writer, root *os.Root, files []string, o Opt
 	n := o.workers()
 	p.order = make(chan *parcel, 2*n)
 	p.queue = make(chan *parcel, 2*n)
+	p.free = make(chan *parcel, 2*n+2)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
@@ -182,9 +183,10 @@ func (b *bigFile) close() {
 }
 
 func (p *packing) parcel() *parcel {
-	one, ok := p.free.Get().(*parcel)
-	if !ok {
-		one = &parcel{}
+	one := &parcel{}
+	select {
+	case one = <-p.free:
+	default:
 	}
 	one.done = make(chan struct{})
 	return one
@@ -192,7 +194,10 @@ func (p *packing) parcel() *parcel {
 
 func (p *packing) recycle(one *parcel) {
 	*one = parcel{items: one.items[:0], buf: one.buf, out: one.out[:0], entries: one.entries[:0]}
-	p.free.Put(one)
+	select {
+	case p.free <- one:
+	default:
+	}
 }
 
 // send hands a parcel over; false means that the run is over.

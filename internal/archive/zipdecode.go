@@ -19,11 +19,14 @@ const ioBuffer = 256 << 10
 type zipDecoder struct {
 	in, out []byte
 	src     bytes.Reader
+	buf     *bufio.Reader
 	flate   io.ReadCloser
 	zstd    *zstd.Decoder
 }
 
-func newZipDecoder() *zipDecoder { return &zipDecoder{flate: flate.NewReader(nil)} }
+func newZipDecoder() *zipDecoder {
+	return &zipDecoder{flate: flate.NewReader(nil), buf: bufio.NewReaderSize(nil, ioBuffer)}
+}
 
 func (d *zipDecoder) close() {
 	if d.zstd != nil {
@@ -78,7 +81,8 @@ func (d *zipDecoder) inflate(method uint16) error {
 // stream decompresses an entry into an open file and checks length and checksum.
 func (d *zipDecoder) stream(ctx context.Context, p *placer, fd int, in io.Reader, j *zipJob) error {
 	if j.f.Method != methodStore {
-		in = bufio.NewReaderSize(in, ioBuffer)
+		d.buf.Reset(in)
+		in = d.buf
 	}
 	r, err := d.reader(in, j.f.Method)
 	if err != nil {

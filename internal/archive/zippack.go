@@ -179,7 +179,10 @@ func (z *zipEncoder) compress(raw []byte) ([]byte, error) {
 func (z *zipEncoder) block(p *parcel) error {
 	before := min(p.off, window)
 	size := min(zipBlock, p.big.st.Size-p.off)
-	p.buf = grow(p.buf, int(before+size))
+	if cap(p.buf) < window+zipBlock {
+		p.buf = make([]byte, window+zipBlock)
+	}
+	p.buf = p.buf[:before+size]
 	n, err := readSome(p.big.fd, p.big.name, p.buf, p.off-before)
 	if err != nil {
 		return err
@@ -196,6 +199,9 @@ func (z *zipEncoder) block(p *parcel) error {
 	case z.zstd != nil:
 		p.out = z.zstd.EncodeAll(raw, p.out)
 		return nil
+	}
+	if cap(p.out) == 0 {
+		p.out = make([]byte, 0, zipBlock+zipBlock/64)
 	}
 	out := bytes.NewBuffer(p.out)
 	z.flate.ResetDict(out, dict)
