@@ -93,7 +93,7 @@ func (j *JobClient) uploadOnce(ctx context.Context, k call, form *form) error {
 	}
 	if err != nil {
 		j.client.observe(k.endpoint, 0, began)
-		return k.unanswered(ctx, stalled(limited, err), req)
+		return k.unanswered(ctx, guard.explain(err), req)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	a := &answer{status: resp.StatusCode, header: resp.Header, requestID: answeredID(resp, req)}
@@ -135,7 +135,9 @@ func newForm(up ArtifactUpload) (*form, error) {
 func (f *form) open(guard *guard, local *atomic.Pointer[error]) (io.ReadCloser, error) {
 	file, err := f.upload.Open()
 	if err != nil {
-		return nil, fmt.Errorf("open the archive: %w", err)
+		err = fmt.Errorf("open the archive: %w", err)
+		local.Store(&err)
+		return nil, err
 	}
 	exact := &exactReader{from: file, left: f.upload.Size, local: local}
 	return &guardedBody{

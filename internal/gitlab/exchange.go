@@ -112,6 +112,7 @@ func (c *Client) exchange(ctx context.Context, k call) (*answer, error) {
 }
 
 func (c *Client) observe(endpoint Endpoint, status int, began time.Time) {
+	c.log.Debug("GitLab was called", "endpoint", endpoint, "status", status, "took", time.Since(began))
 	if c.opts.Observe != nil {
 		c.opts.Observe(endpoint, status, time.Since(began))
 	}

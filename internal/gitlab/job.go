@@ -136,7 +136,10 @@ func rangeEnd(value string) (int64, bool) {
 		return 0, false
 	}
 	n, err := strconv.ParseInt(last, 10, 64)
-	return n, err == nil
+	if err != nil {
+		return 0, false
+	}
+	return n, true
 }
 
 // Gone reports whether err says that the job is no longer ours, and the state it has on the server

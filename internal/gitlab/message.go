@@ -30,8 +30,8 @@ func message(status int, header http.Header, body []byte) string {
 	}
 	text = oneLine(text)
 	repeated := fmt.Sprintf("%d %s", status, http.StatusText(status))
-	if rest, ok := strings.CutPrefix(text, repeated); ok {
-		text = strings.TrimLeft(rest, " -:")
+	if n := len(repeated); len(text) >= n && strings.EqualFold(text[:n], repeated) {
+		text = strings.TrimLeft(text[n:], " -:")
 	}
 	if text == fmt.Sprint(status) {
 		return ""

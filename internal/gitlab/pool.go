@@ -66,19 +66,20 @@ func (p *pool) build() (*http.Transport, material, error) {
 	if err != nil {
 		return nil, loaded, err
 	}
+	// HTTP/1.1 on purpose: one stuck connection then holds up one request, not all of them.
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
 	dialer := net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Transport{
-		Proxy:           http.ProxyFromEnvironment,
-		DialContext:     dialer.DialContext,
-		TLSClientConfig: config,
-		// HTTP/1.1 on purpose: one stuck connection then holds up one request, not all of them.
-		TLSNextProto:          nil,
-		ForceAttemptHTTP2:     false,
+		Protocols:             &protocols,
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           dialer.DialContext,
+		TLSClientConfig:       config,
 		MaxIdleConns:          16,
 		MaxIdleConnsPerHost:   8,
 		IdleConnTimeout:       90 * time.Second,
 		TLSHandshakeTimeout:   30 * time.Second,
-		ExpectContinueTimeout: 2 * time.Second,
+		ExpectContinueTimeout: time.Second,
 		ResponseHeaderTimeout: p.headerTimeout,
 	}, loaded, nil
 }

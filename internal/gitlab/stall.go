@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,10 +14,24 @@ var errStalled = errors.New("no byte moved for too long")
 type guard struct {
 	timer *time.Timer
 	limit time.Duration
+	fired atomic.Bool
 }
 
 func newGuard(limit time.Duration, cancel context.CancelCauseFunc) *guard {
-	return &guard{limit: limit, timer: time.AfterFunc(limit, func() { cancel(errStalled) })}
+	g := &guard{limit: limit}
+	g.timer = time.AfterFunc(limit, func() {
+		g.fired.Store(true)
+		cancel(errStalled)
+	})
+	return g
+}
+
+// explain returns errStalled if that is what err comes of.
+func (g *guard) explain(err error) error {
+	if g.fired.Load() {
+		return errStalled
+	}
+	return err
 }
 
 func (g *guard) moved() { g.timer.Reset(g.limit) }
@@ -36,7 +51,7 @@ func (b *guardedBody) Read(p []byte) (int, error) {
 	n, err := b.Reader.Read(p)
 	if err != nil {
 		b.guard.stop()
-		return n, err
+		return n, b.guard.explain(err)
 	}
 	b.guard.moved()
 	return n, nil
@@ -48,14 +63,6 @@ func (b *guardedBody) Close() error {
 	err := b.Closer.Close()
 	if b.cancel != nil {
 		b.cancel(nil)
-	}
-	return err
-}
-
-// stalled returns errStalled if that is why ctx ended, else err.
-func stalled(ctx context.Context, err error) error {
-	if errors.Is(context.Cause(ctx), errStalled) {
-		return errStalled
 	}
 	return err
 }
