@@ -107,7 +107,7 @@ func (c *composer) resume(k *checkpoint) error {
 	if k.Inputs != c.inputs() {
 		return fmt.Errorf("%w: it was made with other secrets or options", errDamaged)
 	}
-	if k.Size < 0 || k.Total < k.Size || k.Size > c.out.limit || int64(k.Tail) > c.out.limit-k.Size || k.At.Entry < 0 || k.At.Offset < 0 {
+	if k.Size < 0 || k.Total < k.Size || k.Tail > 0 && int64(k.Tail) > c.out.limit-k.Size || k.At.Entry < 0 || k.At.Offset < 0 {
 		return errDamaged
 	}
 	for i, s := range []*stream{c.own, c.stdout, c.stderr} {

@@ -101,8 +101,8 @@ func dropped(n uint64) string {
 	return fmt.Sprintf("WARNING: %d bytes of output were left out here: more was written than the runner could take at that time.", n)
 }
 
-func corrupt(err error) string {
-	return fmt.Sprintf("ERROR: the rest of this stage's output is unreadable (%v): the job's environment has tampered with it or is broken.", err)
+func corrupt(offset int64) string {
+	return fmt.Sprintf("ERROR: this stage's output is unreadable from here on (byte %d of its record): something in the job's environment has damaged it.", offset)
 }
 
 func trimmed(n int64) string {

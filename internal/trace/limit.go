@@ -41,6 +41,9 @@ func (l *limiter) head() int64 { return l.limit - min(l.limit/tailShare, maxTail
 
 // write takes whole characters.
 func (l *limiter) write(p []byte) {
+	if len(p) == 0 {
+		return
+	}
 	if l.total == l.size && l.err == nil {
 		room := l.head() - l.size
 		k := len(p)
@@ -105,6 +108,9 @@ func (l *limiter) finish(header []byte) {
 		l.append(overLimit(header, l.limit, left, l.file.last))
 	}
 	l.append(tail)
+	if l.err == nil {
+		l.total, l.ring, l.at = l.size, nil, 0
+	}
 }
 
 // overLimit is the line that stands for what the limit left out.

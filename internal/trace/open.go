@@ -26,6 +26,7 @@ type Options struct {
 	Clock      Clock // nil is the real one
 
 	fault fault
+	every int64 // bytes between checkpoints of a busy stage; 0 means checkpointBytes
 }
 
 // Trace is the log of one job in the making. Its methods may be called concurrently, but only one
@@ -66,6 +67,9 @@ type view struct {
 func Open(o Options) (*Trace, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the job's directory: %w", err)
+	}
+	if o.every == 0 {
+		o.every = checkpointBytes
 	}
 	t := &Trace{opts: o, log: o.Logger, clock: o.Clock, changed: make(chan struct{}), dirty: make(chan struct{}, 1)}
 	if t.log == nil {
@@ -142,7 +146,8 @@ func (t *Trace) Close() error {
 }
 
 // Append adds an entry to the outline; it is on file before it can be shown. An entry whose key is
-// there already is not added. After Close it fails with ErrClosed. When the file cannot be written
+// there already is not added. After Close it fails with ErrClosed, unless it is
+// an Abandon. When the file cannot be written
 // added may be true beside an error: this process shows the entry, a later one will not know it.
 func (t *Trace) Append(e Entry) (added bool, err error) {
 	if e.Op == Close {
@@ -155,6 +160,11 @@ func (t *Trace) Append(e Entry) (added bool, err error) {
 		if errors.Is(err, ErrClosed) {
 			err = nil
 		}
+	}
+	if e.Op == Abandon {
+		t.mu.Lock()
+		t.checkpoint() // what has been read of the spool cannot be read again
+		t.mu.Unlock()
 	}
 	added, aerr := t.outline.append(e)
 	return added, errors.Join(err, aerr)

@@ -110,7 +110,7 @@ func (o *outline) append(e Entry) (bool, error) {
 	if _, have := o.keys[e.Key]; have && e.Key != "" {
 		return false, nil
 	}
-	if o.closed {
+	if o.closed && e.Op != Abandon {
 		return false, ErrClosed
 	}
 	n, err := o.fault.check(outlineFile, len(line))

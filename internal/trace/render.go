@@ -68,12 +68,9 @@ func (t *Trace) Render(ctx context.Context, s Spools) error {
 }
 
 func (t *Trace) render(ctx context.Context, s Spools) error {
-	for {
+	for !t.at.Done {
 		e, ok, more := t.outline.entry(t.at.Entry) // only this goroutine changes at while it renders
 		if !ok {
-			if t.at.Done {
-				return nil
-			}
 			select {
 			case <-more:
 				continue
@@ -90,7 +87,7 @@ func (t *Trace) render(ctx context.Context, s Spools) error {
 				return err
 			}
 		case Close:
-			return t.complete(e)
+			t.complete(e)
 		default:
 			t.mu.Lock()
 			t.c.entry(e)
@@ -99,6 +96,7 @@ func (t *Trace) render(ctx context.Context, s Spools) error {
 			t.touch()
 		}
 	}
+	return nil
 }
 
 // next goes to the following entry.
@@ -138,6 +136,7 @@ func (t *Trace) keepCurrent(ctx context.Context) {
 func (t *Trace) include(ctx context.Context, s Spools, e Entry) error {
 	t.mu.Lock()
 	if !t.at.Inside {
+		t.c.now = e.Time
 		t.c.own.flush(false)
 		t.c.begin()
 		t.at.Inside = true
@@ -181,8 +180,9 @@ func (t *Trace) settled(e Entry, err error) bool {
 	gone, abandoned, _ := t.outline.abandoned(e.Place, e.Stage)
 	switch {
 	case err == nil:
+		t.at.Offset += spool.HeaderSize // the End record
 	case errors.Is(err, spool.ErrCorrupt):
-		t.c.notice(red, corrupt(err))
+		t.c.notice(red, corrupt(t.at.Offset))
 	case errors.As(err, &cut) && cut.First > t.at.Offset:
 		t.c.notice(yellow, trimmed(cut.First-t.at.Offset))
 		t.at.Offset = cut.First
@@ -243,13 +243,13 @@ func (t *Trace) follow(ctx context.Context, s Spools, e Entry) error {
 func (t *Trace) take(rec spool.Record) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.at.Offset = rec.End()
 	if rec.Stream == spool.End {
-		return true
+		return true // and the offset stays: a checkpoint behind it would wait for what never comes
 	}
+	t.at.Offset = rec.End()
 	t.c.record(rec)
 	t.fresh += rec.End() - rec.Offset
-	if t.fresh >= checkpointBytes || t.c.out.total-t.seen.size >= checkpointBytes && t.c.out.total == t.c.out.size {
+	if t.fresh >= t.opts.every || t.c.out.total-t.seen.size >= t.opts.every && t.c.out.total == t.c.out.size {
 		t.checkpoint()
 	} else {
 		t.touch()
@@ -258,17 +258,13 @@ func (t *Trace) take(rec spool.Record) bool {
 }
 
 // complete renders the end of the log.
-func (t *Trace) complete(e Entry) error {
+func (t *Trace) complete(e Entry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.at.Done {
-		return nil
-	}
 	t.c.finish(e)
 	t.next()
 	t.at.Done = true
 	t.checkpoint()
-	return nil
 }
 
 // checkpoint writes what has been rendered and makes it visible. The caller holds mu.

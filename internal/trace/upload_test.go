@@ -1,0 +1,148 @@
+package trace
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+)
+
+// coordinator takes the log as GitLab does: only what continues what it has.
+type coordinator struct {
+	mu      sync.Mutex
+	proc    *process
+	log     []byte
+	patches int
+	largest int
+	answer  func(n int) (Patched, error) // for patch n, before it is looked at; nil answers nothing special
+	broken  []string
+}
+
+func (c *coordinator) PatchTrace(_ context.Context, body []byte, start int64) (Patched, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.proc != nil && c.proc.dead.Load() {
+		return Patched{}, errKilled
+	}
+	c.patches++
+	c.largest = max(c.largest, len(body))
+	var res Patched
+	if c.answer != nil {
+		var err error
+		if res, err = c.answer(c.patches); err != nil {
+			return res, err
+		}
+	}
+	if start != int64(len(c.log)) {
+		if start < int64(len(c.log)) && !bytes.HasPrefix(c.log[start:], body[:min(len(body), len(c.log)-int(start))]) {
+			c.broken = append(c.broken, "other bytes than before")
+		}
+		return res, &OffsetError{Offset: int64(len(c.log))}
+	}
+	c.log = append(c.log, body...)
+	res.Offset = int64(len(c.log))
+	return res, nil
+}
+
+// logged is a complete trace with text as its log.
+func logged(t *testing.T, text string) *Trace {
+	t.Helper()
+	tr, err := Open(Options{Dir: t.TempDir(), Clock: quick{}, Limit: 64 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tr.Close() })
+	for _, e := range []Entry{{Op: Text, Text: text}, {Op: Close}} {
+		if _, err := tr.Append(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tr.Render(t.Context(), &fakeSpools{}); err != nil {
+		t.Fatal(err)
+	}
+	return tr
+}
+
+type busy struct{}
+
+func (busy) Error() string             { return "429" }
+func (busy) RetryAfter() time.Duration { return time.Second }
+
+func TestUpload(t *testing.T) {
+	t.Parallel()
+	text := string(bytes.Repeat([]byte("0123456789abcde\n"), 200<<10)) // 3.1 MiB
+	gone := errors.Join(ErrGone, errors.New("403"))
+	tests := map[string]struct {
+		answer  func(n int) (Patched, error)
+		have    string
+		resend  int64
+		err     error
+		patches int
+		status  []string
+	}{
+		"whole":            {patches: 4},
+		"errors are tried": {answer: failing(5, errors.New("503")), patches: 9},
+		"too many":         {answer: failing(2, busy{}), patches: 6},
+		"the job is gone":  {answer: failing(1<<30, gone), err: ErrGone, patches: 1},
+		"it has more":      {have: text[:100], patches: 5},
+		"it has less":      {have: text[:100], resend: 1 << 20, patches: 5},
+		"it has all":       {have: text, patches: 1},
+		"a status is told": {
+			answer:  func(int) (Patched, error) { return Patched{Status: "canceling", Interval: time.Hour}, nil },
+			patches: 4, status: []string{"canceling", "canceling", "canceling", "canceling"},
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tr := logged(t, text)
+			if tc.resend > 0 {
+				if err := tr.Resend(tc.resend); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c := &coordinator{answer: tc.answer, log: []byte(tc.have)}
+			var status []string
+			err := tr.Upload(t.Context(), c, UploadOptions{OnStatus: func(s string) { status = append(status, s) }})
+			if !errors.Is(err, tc.err) {
+				t.Fatalf("error = %v, want %v", err, tc.err)
+			}
+			if c.patches != tc.patches || len(status) != len(tc.status) || len(c.broken) > 0 || c.largest > maxPatch {
+				t.Errorf("%d patches, want %d; status %q; %q; largest %d", c.patches, tc.patches, status, c.broken, c.largest)
+			}
+			if tc.err == nil && string(c.log) != text {
+				t.Errorf("the coordinator has %d bytes, want %d", len(c.log), len(text))
+			}
+			c.patches = 0
+			if err := tr.Upload(t.Context(), c, UploadOptions{}); tc.err == nil && (err != nil || c.patches != 0) {
+				t.Errorf("a second upload sent %d patches: %v", c.patches, err)
+			}
+		})
+	}
+}
+
+func failing(times int, err error) func(int) (Patched, error) {
+	return func(n int) (Patched, error) {
+		if n <= times {
+			return Patched{}, err
+		}
+		return Patched{}, nil
+	}
+}
+
+func TestUploadEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	tr, err := Open(Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	cause := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	if err := tr.Upload(ctx, &coordinator{}, UploadOptions{}); !errors.Is(err, cause) {
+		t.Fatalf("error = %v", err)
+	}
+}
