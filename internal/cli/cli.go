@@ -90,11 +90,11 @@ func New(p *Program) *cobra.Command {
 // commands lists the commands below the root.
 func (p *Program) commands() []*cobra.Command {
 	return []*cobra.Command{
-		newRegister(p),
+		interruptible(newRegister(p)),
 		newList(p),
-		newVerify(p),
-		newUnregister(p),
-		newResetToken(p),
+		interruptible(newVerify(p)),
+		interruptible(newUnregister(p)),
+		interruptible(newResetToken(p)),
 		newLint(p),
 		newVersion(p),
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"gitlab.com/skerry/skerry/internal/config"
@@ -16,10 +17,21 @@ import (
 // Main runs the program with the process's arguments and streams and returns its exit code.
 func Main(build Build) int {
 	streams := Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Color: term.IsTerminal(int(os.Stderr.Fd()))}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	p := NewProgram(os.Args, streams, build)
-	return p.Execute(ctx, os.Args[1:])
+	return p.Execute(context.Background(), os.Args[1:])
+}
+
+// interruptible makes INT and TERM end the context of a command that knows nothing of signals. run and
+// run-single give signals a meaning of their own.
+func interruptible(c *cobra.Command) *cobra.Command {
+	run := c.RunE
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		cmd.SetContext(ctx)
+		return run(cmd, args)
+	}
+	return c
 }
 
 // Execute runs one command line and returns the exit code. Errors are logged.

@@ -42,7 +42,7 @@ func (p *prompter) ask(ctx context.Context, question, preset string, required bo
 		var answer string
 		select {
 		case <-ctx.Done():
-			return "", context.Cause(ctx)
+			return "", fmt.Errorf("interrupted: %w", ctx.Err())
 		case line, ok := <-p.lines:
 			if !ok {
 				return "", errInputEnded
