@@ -1,0 +1,197 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
+	"gitlab.com/skerry/skerry/internal/trace"
+)
+
+// repository makes a git repository with one commit.
+func repository(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "README"), []byte("hello\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"init", "-q", "-b", "main"}, {"add", "-A"},
+		{"-c", "user.name=e2e", "-c", "user.email=e2e@example.com", "commit", "-q", "-m", "First"},
+	} {
+		cmd := exec.Command("git", append([]string{"-C", dir}, args...)...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("git %v: %v: %s", args, err, out)
+		}
+	}
+	return dir
+}
+
+// wholeJob goes through every stage: sources, cache, an earlier job's artifacts, script, after_script,
+// cache, artifacts.
+func wholeJob(dependency int64) gitlabtest.JobSpec {
+	return gitlabtest.JobSpec{
+		Name: "whole", Project: "group/project",
+		Script: []string{
+			"cat README given/part", "echo $SECRET", "mkdir -p made cached",
+			"for i in 1 2 3 4 5 6 7 8 9 10; do echo line $i; echo error $i >&2; sleep 0.02; done",
+			"echo content > made/file", "echo cached > cached/file", "exit 3",
+		},
+		AfterScript:  []string{"echo after $CI_JOB_STATUS", "sleep 0.05"},
+		Variables:    []gitlab.Variable{{Key: "SECRET", Value: "a-secret-of-the-job", Masked: true}},
+		Cache:        []gitlab.Cache{{Key: "key", Paths: []string{"cached"}, When: "always"}},
+		Artifacts:    []gitlab.Artifact{{Name: "made", Paths: []string{"made"}, When: "always", ArtifactFormat: "zip", ArtifactType: "archive"}},
+		Dependencies: []int64{dependency},
+	}
+}
+
+// chaos is one installation with a project and a job whose artifacts wholeJob wants.
+type chaos struct {
+	*runner
+	dependency int64
+}
+
+func newChaos(t *testing.T) chaos {
+	t.Helper()
+	co := gitlabtest.Start(t, gitlabtest.Options{TraceInterval: 1})
+	if _, err := co.AddProject(t.Context(), "group/project", repository(t)); err != nil {
+		t.Fatal(err)
+	}
+	r := newRunner(t, co)
+	r.start()
+	first := r.add(gitlabtest.JobSpec{
+		Name: "first", Project: "group/project", Script: []string{"mkdir given", "echo part > given/part"},
+		Artifacts: []gitlab.Artifact{{Paths: []string{"given"}, ArtifactFormat: "zip", ArtifactType: "archive"}},
+	})
+	if j, log := r.wait(first); j.Status != gitlabtest.StatusSuccess {
+		t.Fatalf("the job before: %s\n%s", j.Status, log)
+	}
+	until(t, "the first job is forgotten", func() bool { return len(r.environments()) == 0 && len(r.jobs()) == 0 })
+	return chaos{runner: r, dependency: first}
+}
+
+// jobs lists the directories of jobs that are not forgotten yet.
+func (r *runner) jobs() []string {
+	dirs, err := filepath.Glob(filepath.Join(r.stateDir(), "jobs", "*"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return dirs
+}
+
+// outlineHas reports whether the outline of the job under way has an entry with key.
+func (r *runner) outlineHas(key string) bool {
+	for _, dir := range r.jobs() {
+		b, err := os.ReadFile(filepath.Join(dir, "outline"))
+		if err == nil && strings.Contains(string(b), fmt.Sprintf("%q", key)) {
+			return true
+		}
+	}
+	return false
+}
+
+// check compares a job's end and log with what they must be: the given end, and the log that its own
+// outline and spools make.
+func (c chaos) check(t *testing.T, k *keeper, j gitlabtest.Job, log string) {
+	t.Helper()
+	if j.Status != gitlabtest.StatusFailed || j.Reason != "script_failure" || j.ExitCode != 3 {
+		t.Errorf("the job ended %s, %q, exit code %d; want failed, script_failure, 3\n%s", j.Status, j.Reason, j.ExitCode, log)
+	}
+	if len(j.Artifacts) != 1 {
+		t.Errorf("artifacts: %+v, want one", j.Artifacts)
+	}
+	k.end()
+	want, err := trace.Offline(k.outline(t), k.spool, trace.Options{
+		Secrets: []string{"a-secret-of-the-job", j.Token, c.token}, Timestamps: true, Sections: true,
+	})
+	if err != nil {
+		t.Fatalf("compute the log offline: %v", err)
+	}
+	if diff := cmp.Diff(string(want), log); diff != "" {
+		t.Errorf("the log is not what its outline and spools make (-want +got):\n%s", diff)
+	}
+}
+
+// normal replaces what differs from run to run: times, ids, temporary names.
+func normal(log string) string {
+	for _, r := range []struct{ pattern, with string }{
+		{`(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z`, "TIME"},
+		{`section_(start|end):\d+:`, "section_$1:N:"},
+		{`/[^ ]*/e2e/[^ ]*/builds/`, "BUILDS/"},
+		{`/tmp/[^ ]*/builds/`, "BUILDS/"},
+		{`id=\d+`, "id=N"}, {`\(\d+\)\.\.\.`, "(N)..."},
+		{`on e2e [^ ]+, system ID: \S+`, "on e2e"},
+		{`token=\S+`, "token"},
+		{`(?m)^(TIME \d\d[OE]).*(Initialized empty|Reinitialized existing).*$`, "$1 repository"},
+		{`(Checking out )[0-9a-f]+`, "${1}SHA"},
+	} {
+		log = regexp.MustCompile(r.pattern).ReplaceAllString(log, r.with)
+	}
+	// Two streams come through two pipes: which of two lines written at nearly the same time is read
+	// first differs from run to run. Within a stream nothing may.
+	var out, err []string
+	for line := range strings.Lines(log) {
+		if strings.HasPrefix(line, "TIME 01E") {
+			err = append(err, line)
+		} else {
+			out = append(out, line)
+		}
+	}
+	return strings.Join(out, "") + strings.Join(err, "")
+}
+
+// outlineKeys lists the keys of an outline in order.
+func outlineKeys(t *testing.T, outline []byte) []string {
+	t.Helper()
+	entries, _ := trace.ParseOutline(outline)
+	var keys []string
+	for _, e := range entries {
+		if e.Key != "" {
+			keys = append(keys, e.Key)
+		}
+	}
+	return keys
+}
+
+// TestKillEverywhere kills the runner at every step that its outline knows and starts it again: the
+// job ends as if nothing had happened, with the log of an undisturbed run.
+func TestKillEverywhere(t *testing.T) {
+	t.Parallel()
+	undisturbed := newChaos(t)
+	kept := keep(t, undisturbed.runner)
+	j, want := undisturbed.wait(undisturbed.add(wholeJob(undisturbed.dependency)))
+	undisturbed.check(t, kept, j, want)
+	keys := outlineKeys(t, kept.outline(t))
+	if len(keys) < 30 {
+		t.Fatalf("the undisturbed run has only %d steps: %v", len(keys), keys)
+	}
+	undisturbed.kill()
+	for _, key := range keys {
+		t.Run(strings.ReplaceAll(key, "/", ":"), func(t *testing.T) {
+			t.Parallel()
+			c := newChaos(t)
+			kept := keep(t, c.runner)
+			id := c.add(wholeJob(c.dependency))
+			until(t, "the step "+key, func() bool { return c.outlineHas(key) || over(c, id) })
+			c.restart()
+			j, got := c.wait(id)
+			c.check(t, kept, j, got)
+			if diff := cmp.Diff(normal(want), normal(got)); diff != "" {
+				t.Errorf("the log differs from an undisturbed run's (-undisturbed +killed):\n%s", diff)
+			}
+		})
+	}
+}
+
+func over(c chaos, id int64) bool {
+	j, ok := c.co.Job(id)
+	return ok && j.Over()
+}

@@ -1,0 +1,234 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"gitlab.com/skerry/skerry/internal/agent/agenttest"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
+)
+
+// patience bounds every wait of these tests; reaching it is a failure, not a measurement.
+const patience = 2 * time.Minute
+
+// program is the path of bin/skerry, built once for all tests of the package.
+var program = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "skerry-e2e")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "skerry")
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", path, "gitlab.com/skerry/skerry/cmd/skerry").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build skerry: %w: %s", err, out)
+	}
+	return path, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if path, err := program(); err == nil {
+		os.RemoveAll(filepath.Dir(path))
+	}
+	os.Exit(code)
+}
+
+// runner is an installation: a directory with configuration and state, and the process when it runs.
+type runner struct {
+	t     *testing.T
+	dir   string
+	co    *gitlabtest.Coordinator
+	token string
+	env   []string // beyond the process's own
+
+	mu      sync.Mutex
+	cmd     *exec.Cmd
+	log     *lockedBuffer
+	stopped chan struct{}
+}
+
+// newRunner installs a runner for the coordinator; lines are added to its [[runners]] entry.
+func newRunner(t *testing.T, co *gitlabtest.Coordinator, lines ...string) *runner {
+	t.Helper()
+	r := &runner{t: t, co: co, dir: t.TempDir(), log: &lockedBuffer{}, token: co.AddRunner(gitlabtest.RunnerSpec{}).Token}
+	config := fmt.Sprintf("concurrent = 10\ncheck_interval = 1\nlog_level = \"debug\"\n\n[[runners]]\nname = \"e2e\"\nurl = %q\ntoken = %q\nexecutor = \"shell\"\n%s\n",
+		co.URL(), r.token, strings.Join(lines, "\n"))
+	if err := os.WriteFile(filepath.Join(r.dir, "config.toml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	home := filepath.Join(r.dir, "home")
+	if err := os.Mkdir(home, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r.env = []string{"HOME=" + home, "SKERRY_AGENT=" + agenttest.Build(t)}
+	t.Cleanup(func() {
+		r.kill()
+		r.removeEnvironments()
+		if t.Failed() {
+			t.Logf("the runner's log:\n%s", r.log)
+		}
+	})
+	return r
+}
+
+func (r *runner) stateDir() string { return filepath.Join(r.dir, ".skerry") }
+
+// start starts the runner's process.
+func (r *runner) start() {
+	r.t.Helper()
+	path, err := program()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	cmd := exec.Command(path, "run", "--working-directory", r.dir, "--config", filepath.Join(r.dir, "config.toml"))
+	cmd.Env = append(os.Environ(), r.env...)
+	cmd.Stderr = r.log
+	cmd.Stdout = r.log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	stopped := make(chan struct{})
+	r.mu.Lock()
+	r.cmd, r.stopped = cmd, stopped
+	r.mu.Unlock()
+	go func() {
+		_ = cmd.Wait()
+		close(stopped)
+	}()
+}
+
+// kill ends the process with KILL, as a crash would, and waits for its end.
+func (r *runner) kill() {
+	r.mu.Lock()
+	cmd, stopped := r.cmd, r.stopped
+	r.mu.Unlock()
+	if cmd == nil {
+		return
+	}
+	_ = cmd.Process.Kill()
+	<-stopped
+}
+
+// restart kills the process and starts another.
+func (r *runner) restart() {
+	r.t.Helper()
+	r.kill()
+	r.co.RunnerDied()
+	r.start()
+}
+
+// signal sends a signal and waits until the process has ended.
+func (r *runner) signal(s syscall.Signal) {
+	r.t.Helper()
+	if err := r.cmd.Process.Signal(s); err != nil {
+		r.t.Fatal(err)
+	}
+	select {
+	case <-r.stopped:
+	case <-time.After(patience):
+		r.t.Fatalf("the runner does not end after %v", s)
+	}
+}
+
+// environments lists the environments that are there.
+func (r *runner) environments() []string {
+	dirs, err := filepath.Glob(filepath.Join(r.stateDir(), "envs", "*"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return dirs
+}
+
+// agentPID is the pid of the agent in an environment.
+func agentPID(t *testing.T, env string) int {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(env, "agent"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	if _, err := fmt.Sscan(string(b), &pid); err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+// removeEnvironments ends what a killed runner left.
+func (r *runner) removeEnvironments() {
+	for _, env := range r.environments() {
+		b, err := os.ReadFile(filepath.Join(env, "agent"))
+		var pid int
+		if err == nil {
+			if _, err := fmt.Sscan(string(b), &pid); err == nil && pid > 1 {
+				_ = syscall.Kill(pid, syscall.SIGTERM)
+			}
+		}
+	}
+}
+
+// wait returns a job that is over, with its log.
+func (r *runner) wait(id int64) (gitlabtest.Job, string) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
+	defer cancel()
+	j, err := r.co.Wait(ctx, id)
+	if err != nil {
+		log, _ := r.co.Trace(id)
+		now, _ := r.co.Job(id)
+		r.t.Fatalf("job %d is %s and does not end: %v\n%s", id, now.Status, err, log)
+	}
+	log, err := r.co.Trace(id)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return j, string(log)
+}
+
+// add queues a job.
+func (r *runner) add(spec gitlabtest.JobSpec) int64 {
+	r.t.Helper()
+	id, err := r.co.AddJob(r.t.Context(), spec)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return id
+}
+
+// until polls cond; it is for conditions of the file system, which nobody announces.
+func until(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for !cond() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// lockedBuffer is a bytes.Buffer for several goroutines.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
