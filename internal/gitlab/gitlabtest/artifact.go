@@ -1,12 +1,7 @@
 package gitlabtest
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
-	"mime/multipart"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,6 +11,7 @@ import (
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/breach"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/store"
 )
 
@@ -31,89 +27,13 @@ type Artifact struct {
 	Metadata string // where the metadata beside an archive is stored; empty when the runner sent none
 }
 
-// upload is a received multipart body, before anybody has looked at what it is for.
-type upload struct {
-	file, metadata *part
-	extra          []string // unknown form fields
-	err            error    // of the body itself
-}
-
-type part struct {
-	path, name, sum string
-	size            int64
-	tooLarge        bool
-}
-
-func (u *upload) remove() {
-	if u == nil {
-		return
-	}
-	for _, p := range []*part{u.file, u.metadata} {
-		if p != nil {
-			_ = os.Remove(p.path) // gone when it was stored
-		}
-	}
-}
-
 // receive reads an upload's body to disk. The error is of the connection.
-func (c *Coordinator) receive(k *call) (*upload, error) {
-	u := &upload{}
-	if expect := k.r.Header.Get("Content-Type"); !strings.HasPrefix(expect, "multipart/form-data") {
-		c.breach(BreachContentType, k.job, "artifact upload: Content-Type is %q, not multipart/form-data", expect)
+func (c *Coordinator) receive(k *call) (*store.Upload, error) {
+	if ct := k.r.Header.Get("Content-Type"); !strings.HasPrefix(ct, "multipart/form-data") {
+		c.breach(breach.ContentType, k.job, "artifact upload: Content-Type is %q, not multipart/form-data", ct)
 	}
-	mr, err := k.r.MultipartReader()
-	if err != nil {
-		u.err = err
-		return u, nil
-	}
-	for {
-		p, err := mr.NextPart()
-		if errors.Is(err, io.EOF) {
-			return u, nil
-		}
-		if err != nil {
-			return u, c.bodyError(k, u, err)
-		}
-		switch p.FormName() {
-		case gitlab.FormFile:
-			u.file, err = c.receivePart(p)
-		case gitlab.FormMetadata:
-			u.metadata, err = c.receivePart(p)
-		default:
-			u.extra = append(u.extra, p.FormName())
-		}
-		if err != nil {
-			return u, c.bodyError(k, u, err)
-		}
-	}
-}
-
-// bodyError tells a body that ends too early from a client that went away.
-func (c *Coordinator) bodyError(k *call, u *upload, err error) error {
-	if k.r.Context().Err() != nil {
-		u.remove()
-		return err
-	}
-	u.err = err
-	return nil
-}
-
-func (c *Coordinator) receivePart(p *multipart.Part) (*part, error) {
-	f, err := os.CreateTemp(filepath.Join(c.opts.Dir, "uploads"), "part-")
-	if err != nil {
-		return nil, fmt.Errorf("store upload: %w", err)
-	}
-	defer f.Close()
-	h := sha256.New()
-	n, err := io.Copy(io.MultiWriter(f, h), io.LimitReader(p, c.opts.MaxArtifact+1))
-	out := &part{path: f.Name(), name: p.FileName(), size: n, sum: hex.EncodeToString(h.Sum(nil)), tooLarge: n > c.opts.MaxArtifact}
-	if err != nil {
-		return out, fmt.Errorf("store upload: %w", err)
-	}
-	if out.tooLarge {
-		_, err = io.Copy(io.Discard, p)
-	}
-	return out, err
+	u := store.Receive(k.r, filepath.Join(c.opts.Dir, "uploads"), c.opts.MaxArtifact)
+	return u, k.r.Context().Err()
 }
 
 // upload is POST /jobs/:id/artifacts. Source: JobArtifacts::CreateService.
@@ -125,17 +45,17 @@ func (c *Coordinator) upload(k *call) {
 		return
 	}
 	u, q := k.upload, k.r.URL.Query()
-	if u.err != nil || u.file == nil {
-		c.breach(BreachBody, j.id, "artifact upload: no form field %q (%v)", gitlab.FormFile, u.err)
+	if u.Err != nil || u.File == nil {
+		c.breach(breach.Body, j.id, "artifact upload: no form field %q (%v)", gitlab.FormFile, u.Err)
 		k.fail(http.StatusBadRequest, "400 Bad request - file is missing")
 		return
 	}
-	if len(u.extra) > 0 {
-		c.breach(BreachBody, j.id, "artifact upload: unknown form fields %q", u.extra)
+	if len(u.Extra) > 0 {
+		c.breach(breach.Body, j.id, "artifact upload: unknown form fields %q", u.Extra)
 	}
 	a := &Artifact{
 		Type: q.Get(gitlab.QueryArtifactType), Format: q.Get(gitlab.QueryArtifactFormat), ExpireIn: q.Get(gitlab.QueryExpireIn),
-		Filename: u.file.name, Size: u.file.size, SHA256: u.file.sum,
+		Filename: u.File.Name, Size: u.File.Size, SHA256: u.File.SHA256,
 	}
 	if a.Type == "" {
 		a.Type = "archive"
@@ -153,8 +73,8 @@ func (c *Coordinator) upload(k *call) {
 }
 
 // keep validates and stores an upload, and returns the answer. The caller holds mu.
-func (c *Coordinator) keep(j *record, a *Artifact, u *upload) (int, string) {
-	if u.file.tooLarge {
+func (c *Coordinator) keep(j *record, a *Artifact, u *store.Upload) (int, string) {
+	if u.File.TooLarge {
 		return http.StatusRequestEntityTooLarge, "413 Request Entity Too Large - file size has reached maximum size limit"
 	}
 	if old := j.artifacts[a.Type]; old != nil {
@@ -164,12 +84,12 @@ func (c *Coordinator) keep(j *record, a *Artifact, u *upload) (int, string) {
 		return http.StatusBadRequest, "400 Bad request - another artifact of the same type already exists"
 	}
 	c.checkAsked(j, a)
-	if err := store.Check(u.file.path, a.Format); err != nil {
-		c.breach(BreachArtifact, j.id, "%s artifact: %v", a.Type, err)
+	if err := store.Check(u.File.Path, a.Format); err != nil {
+		c.breach(breach.Artifact, j.id, "%s artifact: %v", a.Type, err)
 		return http.StatusBadRequest, "400 Bad request - " + err.Error()
 	}
 	if a.Type == "dotenv" {
-		vars, err := store.Dotenv(u.file.path)
+		vars, err := store.Dotenv(u.File.Path)
 		if err != nil {
 			return http.StatusBadRequest, "400 Bad request - " + err.Error()
 		}
@@ -179,12 +99,12 @@ func (c *Coordinator) keep(j *record, a *Artifact, u *upload) (int, string) {
 	}
 	base := filepath.Join(c.opts.Dir, "artifacts", strconv.FormatInt(j.id, 10)+"-"+filepath.Base(a.Type))
 	a.Path = base
-	if err := os.Rename(u.file.path, a.Path); err != nil {
+	if err := os.Rename(u.File.Path, a.Path); err != nil {
 		return http.StatusInternalServerError, "500 Internal Server Error"
 	}
-	if u.metadata != nil {
+	if u.Metadata != nil {
 		a.Metadata = base + "-metadata"
-		if err := os.Rename(u.metadata.path, a.Metadata); err != nil {
+		if err := os.Rename(u.Metadata.Path, a.Metadata); err != nil {
 			return http.StatusInternalServerError, "500 Internal Server Error"
 		}
 	}
@@ -198,15 +118,15 @@ func (c *Coordinator) checkAsked(j *record, a *Artifact) {
 		return s.ArtifactType == a.Type || (s.ArtifactType == "" && a.Type == "archive")
 	})
 	if i < 0 {
-		c.breach(BreachArtifact, j.id, "the job has no artifact of type %q", a.Type)
+		c.breach(breach.Artifact, j.id, "the job has no artifact of type %q", a.Type)
 		return
 	}
 	want := j.spec.Artifacts[i]
 	if want.ArtifactFormat != "" && want.ArtifactFormat != a.Format {
-		c.breach(BreachArtifact, j.id, "%s artifact in format %q instead of %q", a.Type, a.Format, want.ArtifactFormat)
+		c.breach(breach.Artifact, j.id, "%s artifact in format %q instead of %q", a.Type, a.Format, want.ArtifactFormat)
 	}
 	if want.ExpireIn != "" && want.ExpireIn != a.ExpireIn {
-		c.breach(BreachArtifact, j.id, "%s artifact with expire_in %q instead of %q", a.Type, a.ExpireIn, want.ExpireIn)
+		c.breach(breach.Artifact, j.id, "%s artifact with expire_in %q instead of %q", a.Type, a.ExpireIn, want.ExpireIn)
 	}
 }
 
@@ -219,15 +139,15 @@ func (c *Coordinator) download(k *call) {
 	j, asks := c.jobs[k.job], c.byToken[token]
 	switch {
 	case token == "":
-		c.breach(BreachJobTokenHeader, k.job, "GET %s: header %s is missing", k.r.URL.Path, gitlab.HeaderJobToken)
+		c.breach(breach.JobTokenHeader, k.job, "GET %s: header %s is missing", k.r.URL.Path, gitlab.HeaderJobToken)
 		k.fail(http.StatusUnauthorized, "401 Unauthorized")
 		return
 	case j == nil || asks == nil || c.tokenDead(asks, c.opts.Clock.Now()):
-		c.breach(BreachJobToken, k.job, "GET %s: not a token that may read it", k.r.URL.Path)
+		c.breach(breach.JobToken, k.job, "GET %s: not a token that may read it", k.r.URL.Path)
 		k.fail(http.StatusForbidden, "403 Forbidden")
 		return
 	case asks != j && !slices.Contains(asks.spec.Dependencies, j.id):
-		c.breach(BreachDownload, asks.id, "asks for the artifacts of job %d, which it does not depend on", j.id)
+		c.breach(breach.Download, asks.id, "asks for the artifacts of job %d, which it does not depend on", j.id)
 		k.fail(http.StatusForbidden, "403 Forbidden")
 		return
 	}

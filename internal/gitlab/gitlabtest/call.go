@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/breach"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/fault"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/store"
 )
 
 // The endpoints, as faults name them.
@@ -39,7 +41,7 @@ type call struct {
 	endpoint string
 	job      int64  // from the path; 0 for none
 	body     []byte // of JSON and patches
-	upload   *upload
+	upload   *store.Upload
 	fault    *fault.Fault
 
 	status int
@@ -64,10 +66,10 @@ func (c *Coordinator) route(endpoint string, h func(*call)) http.HandlerFunc {
 		if endpoint != EndpointUpdate {
 			k.fault = c.faults.Take(endpoint, k.job, "")
 		}
+		defer func() { k.upload.Remove() }()
 		if err := c.readBody(k); err != nil {
 			return // the client went away in the middle; nothing was handled
 		}
-		defer k.upload.remove()
 		if endpoint == EndpointUpdate {
 			k.fault = c.faults.Take(endpoint, k.job, k.state())
 		}
@@ -97,7 +99,7 @@ func (c *Coordinator) checkRequest(k *call) {
 		return
 	}
 	if id := k.r.Header.Get(gitlab.HeaderRequestID); !requestID.MatchString(id) {
-		c.breach(BreachRequestID, k.job, "%s %s: %s is %q, not 32 hex digits", k.r.Method, k.r.URL.Path, gitlab.HeaderRequestID, id)
+		c.breach(breach.RequestID, k.job, "%s %s: %s is %q, not 32 hex digits", k.r.Method, k.r.URL.Path, gitlab.HeaderRequestID, id)
 	} else {
 		k.header.Set(gitlab.HeaderRequestID, id)
 	}
@@ -108,7 +110,7 @@ func (c *Coordinator) checkRequest(k *call) {
 	c.mu.Unlock()
 	const slack = 20 * time.Millisecond // of two clocks and their rounding
 	if early := at.Sub(c.opts.Clock.Now()); early > slack {
-		c.breach(BreachTooSoon, k.job, "%s %s: %v before Retry-After was over", k.r.Method, k.r.URL.Path, early.Round(time.Millisecond))
+		c.breach(breach.TooSoon, k.job, "%s %s: %v before Retry-After was over", k.r.Method, k.r.URL.Path, early.Round(time.Millisecond))
 	}
 }
 
@@ -139,10 +141,10 @@ func (k *call) state() string {
 // decode reads the JSON body, and answers 400 when it is none.
 func (c *Coordinator) decode(k *call, v any) bool {
 	if ct := k.r.Header.Get("Content-Type"); !strings.HasPrefix(ct, "application/json") {
-		c.breach(BreachContentType, k.job, "%s %s: Content-Type is %q, not application/json", k.r.Method, k.r.URL.Path, ct)
+		c.breach(breach.ContentType, k.job, "%s %s: Content-Type is %q, not application/json", k.r.Method, k.r.URL.Path, ct)
 	}
 	if err := json.Unmarshal(k.body, v); err != nil {
-		c.breach(BreachBody, k.job, "%s %s: %v", k.r.Method, k.r.URL.Path, err)
+		c.breach(breach.Body, k.job, "%s %s: %v", k.r.Method, k.r.URL.Path, err)
 		k.fail(http.StatusBadRequest, "400 Bad request - "+err.Error())
 		return false
 	}
@@ -251,7 +253,7 @@ func (c *Coordinator) cut(w http.ResponseWriter) {
 }
 
 func (c *Coordinator) unknown(k *call) {
-	c.breach(BreachUnknownRoute, 0, "%s %s is not a call of the runner API", k.r.Method, k.r.URL.Path)
+	c.breach(breach.UnknownRoute, 0, "%s %s is not a call of the runner API", k.r.Method, k.r.URL.Path)
 	k.fail(http.StatusNotFound, "404 Not Found")
 }
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/breach"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/fault"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/project"
 )
@@ -34,8 +35,7 @@ type Coordinator struct {
 	served chan struct{}
 	gate   gate
 
-	breachMu sync.Mutex
-	breaches []Breach
+	breaches breach.List
 
 	mu          sync.Mutex // guards everything below
 	nextID      int64
@@ -101,7 +101,7 @@ func (c *Coordinator) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, j := range c.jobs {
-		j.trace.close()
+		j.trace.Close()
 	}
 }
 

@@ -7,7 +7,10 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/breach"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/clock"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/fault"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/store"
 )
 
 // running starts a coordinator with one job that has been handed out, is running and logged "hello\n".
@@ -128,13 +131,13 @@ func marshalFinal(t *testing.T, p *gitlab.Payload, log string) []byte {
 
 func TestTooSoonAfterRetryAfter(t *testing.T) {
 	t.Parallel()
-	clock := gitlabtest.NewManualClock(time.Now())
+	clock := clock.NewManual(time.Now())
 	c, d, p := running(t, gitlabtest.Options{Clock: clock})
 	limit := fault.Fault{Endpoint: gitlabtest.EndpointTrace, Status: 429, Header: http.Header{"Retry-After": {"2"}}}
 	c.Fault(limit)
 	d.patch(p, 6, "x", 429)
 	d.patch(p, 6, "x", 202)
-	if b := c.TakeBreaches(); len(b) != 1 || b[0].Kind != gitlabtest.BreachTooSoon {
+	if b := c.TakeBreaches(); len(b) != 1 || b[0].Kind != breach.TooSoon {
 		t.Errorf("breaches are %v", b)
 	}
 	c.Fault(limit)
@@ -145,7 +148,7 @@ func TestTooSoonAfterRetryAfter(t *testing.T) {
 
 func TestAnswerThatNeverArrives(t *testing.T) {
 	t.Parallel()
-	clock := gitlabtest.NewManualClock(time.Now())
+	clock := clock.NewManual(time.Now())
 	c := gitlabtest.Start(t, gitlabtest.Options{Clock: clock})
 	d := newDriver(t, c)
 	d.twoPh = true
@@ -181,7 +184,7 @@ func TestTraceBeforeAcknowledgement(t *testing.T) {
 	d.patch(p, 0, "x", 403)
 	d.put(p, final("success", ""), 400)
 	got := c.TakeBreaches()
-	if len(got) != 2 || got[0].Kind != gitlabtest.BreachNotRunning || got[1].Kind != gitlabtest.BreachState {
+	if len(got) != 2 || got[0].Kind != breach.NotRunning || got[1].Kind != breach.State {
 		t.Errorf("breaches are %v", got)
 	}
 }
@@ -240,7 +243,7 @@ func TestGitLabsClocks(t *testing.T) {
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			clock := gitlabtest.NewManualClock(time.Now())
+			clock := clock.NewManual(time.Now())
 			c, d, p := running(t, gitlabtest.Options{Clock: clock})
 			want := 200
 			for i, step := range tc.after {
@@ -288,23 +291,23 @@ func TestRunnerDiedAllowsOneRepetition(t *testing.T) {
 		t.Errorf("breaches are %v", b)
 	}
 	d.put(p, final("success", "hello\n"), 403)
-	if b := c.TakeBreaches(); len(b) != 1 || b[0].Kind != gitlabtest.BreachSecondFinal {
+	if b := c.TakeBreaches(); len(b) != 1 || b[0].Kind != breach.SecondFinal {
 		t.Errorf("breaches are %v", b)
 	}
 }
 
 func TestTraceModes(t *testing.T) {
 	t.Parallel()
-	for name, mode := range map[string]gitlabtest.TraceMode{"file": gitlabtest.TraceInFile, "hash": gitlabtest.TraceHashOnly} {
+	for name, mode := range map[string]store.Mode{"file": store.InFile, "hash": store.HashOnly} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c, d, p := running(t, gitlabtest.Options{Traces: mode})
 			d.put(p, final("success", "hello\n"), 200)
 			trace, err := c.Trace(p.ID)
-			if mode == gitlabtest.TraceInFile && (err != nil || string(trace) != "hello\n") {
+			if mode == store.InFile && (err != nil || string(trace) != "hello\n") {
 				t.Errorf("trace is %q, %v", trace, err)
 			}
-			if mode == gitlabtest.TraceHashOnly && err == nil {
+			if mode == store.HashOnly && err == nil {
 				t.Errorf("trace is %q", trace)
 			}
 		})

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/payload"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/store"
 	"gitlab.com/skerry/skerry/internal/pipeline"
 )
 
@@ -25,32 +27,7 @@ const (
 )
 
 // JobSpec is a job as AddJob takes it. The zero value is a job that runs nothing.
-type JobSpec struct {
-	Name        string // empty: "job"
-	Stage       string // empty: "test"
-	Project     string // path of a project of AddProject; empty: none, and GIT_STRATEGY is none
-	Ref         string // branch or tag; empty: the default branch
-	Script      []string
-	AfterScript []string
-	Variables   []gitlab.Variable // after the predefined ones
-	Tags        []string
-	Image       *gitlab.Image
-	Services    []gitlab.Image
-	Artifacts   []gitlab.Artifact
-	Cache       []gitlab.Cache
-	Hooks       []gitlab.Hook
-	Timeout     time.Duration // 0: 1 h
-	Depth       int           // GIT_DEPTH: 0 means 20, GitLab's default; negative everything
-	Protected   bool          // the ref is protected
-	// Dependencies are jobs whose artifacts and dotenv variables this one gets.
-	Dependencies   []int64
-	AllowFailure   bool
-	AllowExitCodes []int // allow_failure: exit_codes
-	// Edit has the last word on the payload; Body replaces it altogether. Both are called with the
-	// coordinator's lock held: they must not call it.
-	Edit func(*gitlab.Payload)
-	Body func(gitlab.Payload) []byte
-}
+type JobSpec = payload.Spec
 
 // EventKind names something that happened to a job.
 type EventKind string
@@ -115,13 +92,12 @@ func finished(status string) bool {
 
 // record is a job on the coordinator's side; Coordinator.mu guards it, trace has its own lock.
 type record struct {
-	id                   int64
-	spec                 JobSpec
-	pipeline             *run
-	manual               bool          // started by Play
-	nodeIndex, nodeTotal int           // of a parallel job; 0 otherwise
-	plan                 *pipeline.Job // nil for AddJob
-	trace                *traceLog
+	id       int64
+	spec     JobSpec
+	pipeline *run
+	manual   bool          // started by Play
+	plan     *pipeline.Job // nil for AddJob
+	trace    *store.Log
 
 	status, reason           string
 	exit                     int
@@ -177,7 +153,7 @@ func (c *Coordinator) newRecord(spec JobSpec, pl *run) *record {
 		id: c.id(), spec: spec, pipeline: pl, status: StatusCreated, created: c.opts.Clock.Now(),
 		artifacts: map[string]*Artifact{}, timeout: spec.Timeout, changed: make(chan struct{}),
 	}
-	j.trace = &traceLog{mode: c.opts.Traces, path: c.TraceFile(j.id)}
+	j.trace = store.NewLog(c.opts.Traces, c.TraceFile(j.id))
 	c.jobs[j.id] = j
 	c.order = append(c.order, j.id)
 	return j
@@ -213,9 +189,9 @@ func (j *record) snapshot() Job {
 		Created: j.created, Queued: j.queued, HandedOut: j.handed, Started: j.started, Finished: j.finished,
 	}
 	if j.pipeline != nil {
-		s.Pipeline = j.pipeline.id
+		s.Pipeline = j.pipeline.ID
 	}
-	s.TraceSize, s.TraceSum = j.trace.state()
+	s.TraceSize, s.TraceSum = j.trace.State()
 	for _, name := range slices.Sorted(maps.Keys(j.artifacts)) {
 		s.Artifacts = append(s.Artifacts, *j.artifacts[name])
 	}

@@ -4,6 +4,10 @@ import (
 	"io"
 	"log/slog"
 	"time"
+
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/breach"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/clock"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/store"
 )
 
 // Options configures a Coordinator. The zero value is usable but for Dir, which Start fills in.
@@ -23,7 +27,7 @@ type Options struct {
 	// says 3 while somebody watches the job and 60 otherwise. 0 leaves the pace to the runner.
 	TraceInterval int
 	// Traces says where the logs are kept.
-	Traces TraceMode
+	Traces store.Mode
 	// OnePhase hands jobs out as running even to runners that can acknowledge them.
 	OnePhase bool
 	// Scale divides Limits and the waits of faults: 3600 makes an hour a second. 0 means 1.
@@ -31,23 +35,12 @@ type Options struct {
 	// Limits are GitLab's own clocks; zero fields get GitLab's values.
 	Limits Limits
 	// Clock is the source of time; nil means the real one.
-	Clock Clock
+	Clock clock.Clock
 	// Tolerate lists breaches that are not recorded: older runners do not know every header.
-	Tolerate []Kind
+	Tolerate []breach.Kind
 	// MaxArtifact is the largest upload in bytes; 0 means 1 GiB.
 	MaxArtifact int64
 }
-
-// TraceMode says where logs are kept.
-type TraceMode int
-
-// The modes. A hash still finds gaps, overlaps and wrong sums; it only cannot show the log, and a
-// fault that loses a part of it loses all of it.
-const (
-	TraceInMemory TraceMode = iota
-	TraceInFile
-	TraceHashOnly
-)
 
 // Limits are the clocks after which GitLab itself ends a job, unscaled.
 type Limits struct {
@@ -86,7 +79,7 @@ func (o *Options) fill() {
 		o.Scale = 1
 	}
 	if o.Clock == nil {
-		o.Clock = realClock{}
+		o.Clock = clock.Real{}
 	}
 	if o.MaxArtifact == 0 {
 		o.MaxArtifact = defaultMaxArtifact

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/payload"
 	"gitlab.com/skerry/skerry/internal/pipeline"
 )
 
@@ -45,9 +46,9 @@ func (c *Coordinator) RunPipeline(ctx context.Context, spec PipelineSpec) (int64
 	if spec.File == "" {
 		spec.File = pipeline.DefaultFile
 	}
-	data, ok := p.File(ctx, pl.commit.SHA, spec.File)
+	data, ok := p.File(ctx, pl.Commit.SHA, spec.File)
 	if !ok {
-		return 0, fmt.Errorf("there is no %s at %s of %s; commit one", spec.File, pl.commit.Ref, spec.Project)
+		return 0, fmt.Errorf("there is no %s at %s of %s; commit one", spec.File, pl.Commit.Ref, spec.Project)
 	}
 	parsed, err := pipeline.Parse(spec.File, data)
 	if err != nil {
@@ -55,20 +56,24 @@ func (c *Coordinator) RunPipeline(ctx context.Context, spec PipelineSpec) (int64
 	}
 	specs := make([]JobSpec, len(parsed.Jobs))
 	for i, j := range parsed.Jobs {
-		if specs[i], err = jobSpec(ctx, pl, j, &spec); err != nil {
+		if specs[i], err = payload.Of(ctx, &pl.Pipeline, j); err != nil {
 			return 0, err
+		}
+		specs[i].Variables = append(specs[i].Variables, spec.Variables...)
+		if specs[i].Timeout == 0 {
+			specs[i].Timeout = spec.Timeout
 		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	pl.stages, c.pipelines[pl.id] = parsed.Stages, pl
+	pl.stages, c.pipelines[pl.ID] = parsed.Stages, pl
 	for i, j := range parsed.Jobs {
 		r := c.newRecord(specs[i], pl)
-		r.plan, r.nodeIndex, r.nodeTotal = j, j.Index, j.Total
+		r.plan = j
 		pl.jobs = append(pl.jobs, r)
 	}
 	c.progress(pl)
-	return pl.id, nil
+	return pl.ID, nil
 }
 
 // Pipeline returns a snapshot of a pipeline, and whether there is such a one.
@@ -83,7 +88,7 @@ func (c *Coordinator) Pipeline(id int64) (Pipeline, bool) {
 }
 
 func (pl *run) snapshot() Pipeline {
-	s := Pipeline{ID: pl.id, Status: pl.status()}
+	s := Pipeline{ID: pl.ID, Status: pl.status()}
 	for _, j := range pl.jobs {
 		s.Jobs = append(s.Jobs, j.snapshot())
 	}
@@ -141,8 +146,7 @@ func (c *Coordinator) advance(j *record) {
 	}
 	if j.status == StatusFailed && j.plan.Retry.Applies(j.reason, j.exit, j.retries) {
 		again := c.newRecord(j.spec, pl)
-		again.plan, again.nodeIndex, again.nodeTotal = j.plan, j.nodeIndex, j.nodeTotal
-		again.retries, again.manual = j.retries+1, j.manual
+		again.plan, again.retries, again.manual = j.plan, j.retries+1, j.manual
 		pl.jobs[slices.Index(pl.jobs, j)] = again
 		c.start(again)
 		return

@@ -13,6 +13,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/breach"
 )
 
 func zipped(t *testing.T, name, content string) []byte {
@@ -193,7 +194,7 @@ e: {stage: two, script: x, dependencies: []}
 		t.Errorf("Location is %q", res.Header.Get("Location"))
 	}
 	d.must("GET", path, map[string]string{gitlab.HeaderJobToken: x.Token}, nil, 403)
-	if br := c.TakeBreaches(); len(br) != 1 || br[0].Kind != gitlabtest.BreachDownload {
+	if br := c.TakeBreaches(); len(br) != 1 || br[0].Kind != breach.Download {
 		t.Errorf("breaches are %v", br)
 	}
 }

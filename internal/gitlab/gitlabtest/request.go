@@ -99,7 +99,7 @@ func (c *Coordinator) pick(r *runner, req *gitlab.JobRequest) *record {
 			continue
 		}
 		c.queue = slices.Delete(c.queue, i, i+1)
-		if lacks := j.lacks(&req.Info.Features); lacks != "" {
+		if lacks := j.spec.Lacks(&req.Info.Features); lacks != "" {
 			c.finish(j, StatusFailed, "runner_unsupported", 0, "the runner lacks the feature "+lacks)
 			i = -1 // finishing may have queued others
 			continue
@@ -107,30 +107,6 @@ func (c *Coordinator) pick(r *runner, req *gitlab.JobRequest) *record {
 		return j
 	}
 	return nil
-}
-
-// lacks names a feature that the job needs and the runner does not have.
-// Source: Ci::Build::RUNNER_FEATURES.
-func (j *record) lacks(f *gitlab.Features) string {
-	archives := j.spec.Artifacts
-	excludes := slices.ContainsFunc(archives, func(a gitlab.Artifact) bool { return len(a.Exclude) > 0 })
-	raw := slices.ContainsFunc(archives, func(a gitlab.Artifact) bool { return a.ArtifactFormat == "raw" })
-	fallback := slices.ContainsFunc(j.spec.Cache, func(x gitlab.Cache) bool { return len(x.FallbackKeys) > 0 })
-	switch {
-	case !f.UploadMultipleArtifacts && len(archives) > 1:
-		return "upload_multiple_artifacts"
-	case !f.UploadRawArtifacts && raw:
-		return "upload_raw_artifacts"
-	case !f.ArtifactsExclude && excludes:
-		return "artifacts_exclude"
-	case !f.Refspecs:
-		return "refspecs"
-	case !f.FallbackCacheKeys && fallback:
-		return "fallback_cache_keys"
-	case !f.ReturnExitCode && len(j.spec.AllowExitCodes) > 0:
-		return "return_exit_code"
-	}
-	return ""
 }
 
 // handOut gives the job to the runner. The caller holds mu.

@@ -7,16 +7,13 @@ import (
 	"path/filepath"
 	"strings"
 
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/payload"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/project"
 )
 
 // run is a pipeline, or what stands for one where AddJob made the jobs. Coordinator.mu guards it.
 type run struct {
-	id      int64
-	project *project.Project // nil: jobs without sources
-	commit  project.Commit
-	source  string // CI_PIPELINE_SOURCE
-	created string // ISO 8601
+	payload.Pipeline
 
 	stages  []string
 	jobs    []*record // of a pipeline: every try of every job
@@ -87,18 +84,18 @@ func (c *Coordinator) commitOf(ctx context.Context, path, ref string) (*run, err
 
 func (c *Coordinator) newRun(ctx context.Context, p *project.Project, ref string) (*run, error) {
 	c.mu.Lock()
-	pl := &run{id: c.id(), project: p, source: "push", changed: make(chan struct{})}
+	pl := &run{Pipeline: payload.Pipeline{ID: c.id(), Project: p, Source: "push"}, changed: make(chan struct{})}
 	c.mu.Unlock()
-	pl.created = c.opts.Clock.Now().UTC().Format("2006-01-02T15:04:05Z")
+	pl.Created = c.opts.Clock.Now().UTC().Format("2006-01-02T15:04:05Z")
 	if p == nil {
-		pl.commit = project.Commit{Ref: "main", SHA: strings.Repeat("0", 40), BeforeSHA: strings.Repeat("0", 40)}
+		pl.Commit = project.Commit{Ref: "main", SHA: strings.Repeat("0", 40), BeforeSHA: strings.Repeat("0", 40)}
 		return pl, nil
 	}
 	var err error
-	if pl.commit, err = p.Resolve(ctx, ref); err != nil {
+	if pl.Commit, err = p.Resolve(ctx, ref); err != nil {
 		return nil, err
 	}
-	if err := p.KeepPipeline(ctx, pl.id, pl.commit.SHA); err != nil {
+	if err := p.KeepPipeline(ctx, pl.ID, pl.Commit.SHA); err != nil {
 		return nil, err
 	}
 	return pl, nil

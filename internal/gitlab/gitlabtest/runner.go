@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/breach"
 )
 
 // RunnerSpec is a runner as somebody would create it on the server.
@@ -107,7 +108,7 @@ func (c *Coordinator) runnerToken(k *call, token string) {
 		if h != "" {
 			what = "differs from the body's token"
 		}
-		c.breach(BreachRunnerToken, 0, "%s %s: header %s %s", k.r.Method, k.r.URL.Path, gitlab.HeaderRunnerToken, what)
+		c.breach(breach.RunnerToken, 0, "%s %s: header %s %s", k.r.Method, k.r.URL.Path, gitlab.HeaderRunnerToken, what)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/breach"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/payload"
 )
 
 // jobCall authenticates a call about a job as GitLab's authenticate_job! does. It returns nil when
@@ -14,23 +16,23 @@ import (
 func (c *Coordinator) jobCall(k *call, token string) *record {
 	header := k.r.Header.Get(gitlab.HeaderJobToken)
 	if header == "" {
-		c.breach(BreachJobTokenHeader, k.job, "%s %s: header %s is missing", k.r.Method, k.r.URL.Path, gitlab.HeaderJobToken)
+		c.breach(breach.JobTokenHeader, k.job, "%s %s: header %s is missing", k.r.Method, k.r.URL.Path, gitlab.HeaderJobToken)
 	} else if token != "" && header != token {
-		c.breach(BreachJobToken, k.job, "%s %s: header %s differs from the body's token", k.r.Method, k.r.URL.Path, gitlab.HeaderJobToken)
+		c.breach(breach.JobToken, k.job, "%s %s: header %s differs from the body's token", k.r.Method, k.r.URL.Path, gitlab.HeaderJobToken)
 	}
 	if token == "" {
 		token = header
 	}
 	j := c.jobs[k.job]
 	if j == nil {
-		c.breach(BreachUnknownJob, k.job, "%s %s: there is no such job", k.r.Method, k.r.URL.Path)
+		c.breach(breach.UnknownJob, k.job, "%s %s: there is no such job", k.r.Method, k.r.URL.Path)
 		k.fail(http.StatusForbidden, "403 Forbidden")
 		return nil
 	}
 	now := c.opts.Clock.Now()
 	if c.byToken[token] != j {
 		if token != "" {
-			c.breach(BreachJobToken, k.job, "%s %s: not a token of this job", k.r.Method, k.r.URL.Path)
+			c.breach(breach.JobToken, k.job, "%s %s: not a token of this job", k.r.Method, k.r.URL.Path)
 		}
 		k.fail(http.StatusForbidden, "403 Forbidden")
 		return nil
@@ -51,16 +53,16 @@ func (c *Coordinator) jobCall(k *call, token string) *record {
 func (c *Coordinator) notProcessing(k *call, j *record) {
 	switch {
 	case j.waitingAck:
-		c.breach(BreachNotRunning, j.id, "%s %s before the job was reported running", k.r.Method, k.r.URL.Path)
+		c.breach(breach.NotRunning, j.id, "%s %s before the job was reported running", k.r.Method, k.r.URL.Path)
 	case j.reported == "":
 		// GitLab ended it, or gave it to somebody else; the runner learns it now
 	case k.endpoint == EndpointUpdate:
 		if !j.mayRepeatFinal {
-			c.breach(BreachSecondFinal, j.id, "state %s again after the accepted final state %s", k.state(), j.reported)
+			c.breach(breach.SecondFinal, j.id, "state %s again after the accepted final state %s", k.state(), j.reported)
 		}
 		j.mayRepeatFinal = false
 	case !j.mayRepeatPatch:
-		c.breach(BreachAfterEnd, j.id, "%s %s after the accepted final state %s", k.r.Method, k.r.URL.Path, j.reported)
+		c.breach(breach.AfterEnd, j.id, "%s %s after the accepted final state %s", k.r.Method, k.r.URL.Path, j.reported)
 	default:
 		j.mayRepeatPatch = false
 	}
@@ -76,7 +78,7 @@ func (c *Coordinator) update(k *call) {
 		return
 	}
 	if u.Token == "" {
-		c.breach(BreachBody, k.job, "PUT %s: token is missing", k.r.URL.Path)
+		c.breach(breach.Body, k.job, "PUT %s: token is missing", k.r.URL.Path)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -88,7 +90,7 @@ func (c *Coordinator) update(k *call) {
 	c.event(j, EventUpdate, status, describe(&u))
 	k.header.Set(gitlab.HeaderJobStatus, j.status)
 	if status == http.StatusBadRequest {
-		c.breach(BreachState, j.id, "state %q is not possible now (%s)", u.State, j.status)
+		c.breach(breach.State, j.id, "state %q is not possible now (%s)", u.State, j.status)
 	}
 	k.text(status)
 }
@@ -129,29 +131,29 @@ func (c *Coordinator) applyUpdate(j *record, u *gitlab.Update) int {
 
 // checkFinal compares what the runner says of the log with what has arrived.
 func (c *Coordinator) checkFinal(j *record, u *gitlab.Update) {
-	size, sum := j.trace.state()
+	size, sum := j.trace.State()
 	want := fmt.Sprintf("crc32:%08x", sum)
 	if u.Output.Checksum != want && (size > 0 || u.Output.Checksum != "") {
-		c.breach(BreachChecksum, j.id, "final update says %q, the trace of %d bytes is %s", u.Output.Checksum, size, want)
+		c.breach(breach.Checksum, j.id, "final update says %q, the trace of %d bytes is %s", u.Output.Checksum, size, want)
 	}
 	if u.Output.Bytesize != size {
-		c.breach(BreachSize, j.id, "final update says %d bytes, the trace has %d", u.Output.Bytesize, size)
+		c.breach(breach.Size, j.id, "final update says %d bytes, the trace has %d", u.Output.Bytesize, size)
 	}
 	if u.Checksum != "" && u.Checksum != u.Output.Checksum {
-		c.breach(BreachChecksum, j.id, "checksum %q is not output.checksum %q", u.Checksum, u.Output.Checksum)
+		c.breach(breach.Checksum, j.id, "checksum %q is not output.checksum %q", u.Checksum, u.Output.Checksum)
 	}
 	if u.State == StatusSuccess && (u.FailureReason != "" || u.ExitCode != 0) {
-		c.breach(BreachState, j.id, "success with failure_reason %q and exit code %d", u.FailureReason, u.ExitCode)
+		c.breach(breach.State, j.id, "success with failure_reason %q and exit code %d", u.FailureReason, u.ExitCode)
 	}
-	if u.State == StatusFailed && u.FailureReason != "" && !slices.Contains(failureReasons(), u.FailureReason) {
-		c.breach(BreachReason, j.id, "failure_reason %q is not among those that the payload offers", u.FailureReason)
+	if u.State == StatusFailed && u.FailureReason != "" && !slices.Contains(payload.FailureReasons(), u.FailureReason) {
+		c.breach(breach.Reason, j.id, "failure_reason %q is not among those that the payload offers", u.FailureReason)
 	}
 }
 
 // accept ends the job as the runner says; one that was being cancelled ends as canceled.
 func (c *Coordinator) accept(j *record, u *gitlab.Update) {
 	status, reason := u.State, u.FailureReason
-	if status == StatusFailed && !slices.Contains(failureReasons(), reason) {
+	if status == StatusFailed && !slices.Contains(payload.FailureReasons(), reason) {
 		reason = "unknown_failure"
 	}
 	if j.status == StatusCanceling {
@@ -237,16 +239,5 @@ func (c *Coordinator) undelivered(k *call) {
 		j.mayRepeatPatch = true
 	case EndpointUpdate:
 		j.mayRepeatFinal = true
-	}
-}
-
-// failureReasons is what the payload offers. Source: Enums::Ci::CommitStatus.failure_reasons.
-func failureReasons() []string {
-	return []string{
-		"unknown_failure", "script_failure", "api_failure", "stuck_or_timeout_failure", "runner_system_failure",
-		"missing_dependency_failure", "runner_unsupported", "stale_schedule", "job_execution_timeout", "archived_failure",
-		"unmet_prerequisites", "scheduler_failure", "data_integrity_failure", "forward_deployment_failure", "user_blocked",
-		"project_deleted", "ci_quota_exceeded", "trace_size_exceeded", "builds_disabled", "environment_creation_failure",
-		"runner_external_dependency_failure", "image_pull_failure",
 	}
 }

@@ -19,6 +19,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/breach"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/store"
 )
 
 // Options are the command's flags.
@@ -113,10 +115,10 @@ func run(ctx context.Context, o *Options, out, errOut io.Writer) error {
 	}
 	opts := gitlabtest.Options{
 		Listen: o.Listen, Dir: o.Dir, RegistrationToken: o.RegistrationToken, LongPoll: o.LongPoll, TraceInterval: o.TraceInterval,
-		OnePhase: o.OnePhase, Traces: gitlabtest.TraceInFile,
+		OnePhase: o.OnePhase, Traces: store.InFile,
 	}
 	for _, kind := range o.Tolerate {
-		opts.Tolerate = append(opts.Tolerate, gitlabtest.Kind(kind))
+		opts.Tolerate = append(opts.Tolerate, breach.Kind(kind))
 	}
 	if o.Debug {
 		opts.Logger = slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelDebug}))

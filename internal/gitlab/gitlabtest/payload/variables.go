@@ -1,4 +1,4 @@
-package gitlabtest
+package payload
 
 import (
 	"net"
@@ -27,77 +27,72 @@ func (l *varList) secret(kv ...string) {
 }
 
 // variables are what GitLab gives to a job, in its order: predefined ones, those of the job, dotenv
-// variables of the jobs that it depends on. Source: Gitlab::Ci::Variables::Builder. The caller holds mu.
-func (c *Coordinator) variables(j *record, r *runner) []gitlab.Variable {
+// variables of the jobs that it depends on. Source: Gitlab::Ci::Variables::Builder.
+func (j *builder) variables() []gitlab.Variable {
 	var l varList
-	c.jobVariables(&l, j)
-	c.serverVariables(&l)
-	c.projectVariables(&l, j)
-	commitVariables(&l, j)
-	l.public("CI_PIPELINE_ID", strconv.FormatInt(j.pipeline.id, 10), "CI_PIPELINE_IID", strconv.FormatInt(j.pipeline.id, 10),
-		"CI_PIPELINE_SOURCE", j.pipeline.source, "CI_PIPELINE_CREATED_AT", j.pipeline.created,
-		"CI_PIPELINE_URL", c.webURL(j)+"/-/pipelines/"+strconv.FormatInt(j.pipeline.id, 10),
-		"CI_RUNNER_ID", strconv.FormatInt(r.ID, 10), "CI_RUNNER_DESCRIPTION", r.Description, "CI_RUNNER_TAGS", tagsJSON(r.Tags),
+	j.jobVariables(&l)
+	j.serverVariables(&l)
+	j.projectVariables(&l)
+	j.commitVariables(&l)
+	l.public("CI_PIPELINE_ID", strconv.FormatInt(j.Pipeline.ID, 10), "CI_PIPELINE_IID", strconv.FormatInt(j.Pipeline.ID, 10),
+		"CI_PIPELINE_SOURCE", j.Pipeline.Source, "CI_PIPELINE_CREATED_AT", j.Pipeline.Created,
+		"CI_PIPELINE_URL", j.webURL()+"/-/pipelines/"+strconv.FormatInt(j.Pipeline.ID, 10),
+		"CI_RUNNER_ID", strconv.FormatInt(j.RunnerID, 10), "CI_RUNNER_DESCRIPTION", j.RunnerName, "CI_RUNNER_TAGS", tagsJSON(j.RunnerTags),
 		"GITLAB_USER_ID", "1", "GITLAB_USER_EMAIL", "dev@example.com", "GITLAB_USER_LOGIN", "dev", "GITLAB_USER_NAME", "Developer")
-	if j.pipeline.project == nil {
+	if j.Pipeline.Project == nil {
 		l.public("GIT_STRATEGY", "none")
 	}
-	l = append(l, j.spec.Variables...)
-	for _, id := range j.spec.Dependencies {
-		if d := c.jobs[id]; d != nil {
-			l = append(l, d.dotenv...)
-		}
-	}
-	return l
+	l = append(l, j.Spec.Variables...)
+	return append(l, j.Dotenv...)
 }
 
-func (c *Coordinator) jobVariables(l *varList, j *record) {
-	id := strconv.FormatInt(j.id, 10)
-	l.public("CI_JOB_ID", id, "CI_JOB_URL", c.webURL(j)+"/-/jobs/"+id)
-	l.secret("CI_JOB_TOKEN", j.token)
-	l.public("CI_JOB_STARTED_AT", j.handed.UTC().Format("2006-01-02T15:04:05Z"), "CI_REGISTRY_USER", "gitlab-ci-token")
-	l.secret("CI_REGISTRY_PASSWORD", j.token)
-	*l = append(*l, gitlab.Variable{Key: "CI_REPOSITORY_URL", Value: c.repoURL(j, j.token)})
+func (j *builder) jobVariables(l *varList) {
+	id := strconv.FormatInt(j.ID, 10)
+	l.public("CI_JOB_ID", id, "CI_JOB_URL", j.webURL()+"/-/jobs/"+id)
+	l.secret("CI_JOB_TOKEN", j.Token)
+	l.public("CI_JOB_STARTED_AT", j.Handed.UTC().Format("2006-01-02T15:04:05Z"), "CI_REGISTRY_USER", "gitlab-ci-token")
+	l.secret("CI_REGISTRY_PASSWORD", j.Token)
+	*l = append(*l, gitlab.Variable{Key: "CI_REPOSITORY_URL", Value: j.repoURL(j.Token)})
 	l.public("CI_DEPENDENCY_PROXY_USER", "gitlab-ci-token")
-	l.secret("CI_DEPENDENCY_PROXY_PASSWORD", j.token)
-	l.public("CI_JOB_NAME", j.spec.Name, "CI_JOB_NAME_SLUG", slug(j.spec.Name), "CI_JOB_STAGE", j.spec.Stage, "CI_JOB_GROUP_NAME", j.spec.Name)
-	if j.manual {
+	l.secret("CI_DEPENDENCY_PROXY_PASSWORD", j.Token)
+	l.public("CI_JOB_NAME", j.Spec.Name, "CI_JOB_NAME_SLUG", slug(j.Spec.Name), "CI_JOB_STAGE", j.Spec.Stage, "CI_JOB_GROUP_NAME", j.Spec.Name)
+	if j.Manual {
 		l.public("CI_JOB_MANUAL", "true")
 	}
-	if j.nodeTotal > 0 {
-		l.public("CI_NODE_INDEX", strconv.Itoa(j.nodeIndex), "CI_NODE_TOTAL", strconv.Itoa(j.nodeTotal))
+	if j.Total > 0 {
+		l.public("CI_NODE_INDEX", strconv.Itoa(j.Index), "CI_NODE_TOTAL", strconv.Itoa(j.Total))
 	} else {
 		l.public("CI_NODE_TOTAL", "1")
 	}
 }
 
-func (c *Coordinator) serverVariables(l *varList) {
-	host, port, _ := net.SplitHostPort(c.addr)
-	l.public("CI", "true", "GITLAB_CI", "true", "CI_SERVER_FQDN", c.addr, "CI_SERVER_URL", c.URL(), "CI_SERVER_HOST", host,
+func (j *builder) serverVariables(l *varList) {
+	host, port, _ := net.SplitHostPort(j.Addr)
+	l.public("CI", "true", "GITLAB_CI", "true", "CI_SERVER_FQDN", j.Addr, "CI_SERVER_URL", j.url(), "CI_SERVER_HOST", host,
 		"CI_SERVER_PORT", port, "CI_SERVER_PROTOCOL", "http", "CI_SERVER_SHELL_SSH_HOST", host, "CI_SERVER_SHELL_SSH_PORT", "22",
 		"CI_SERVER_NAME", "GitLab", "CI_SERVER_VERSION", Version)
 	for i, name := range []string{"MAJOR", "MINOR", "PATCH"} {
 		l.public("CI_SERVER_VERSION_"+name, strings.Split(Version, ".")[i])
 	}
-	l.public("CI_SERVER_REVISION", "development", "GITLAB_FEATURES", "", "CI_API_V4_URL", c.URL()+"/api/v4",
-		"CI_API_GRAPHQL_URL", c.URL()+"/api/graphql", "CI_TEMPLATE_REGISTRY_HOST", "registry.gitlab.com")
+	l.public("CI_SERVER_REVISION", "development", "GITLAB_FEATURES", "", "CI_API_V4_URL", j.url()+"/api/v4",
+		"CI_API_GRAPHQL_URL", j.url()+"/api/graphql", "CI_TEMPLATE_REGISTRY_HOST", "registry.gitlab.com")
 }
 
-func (c *Coordinator) projectVariables(l *varList, j *record) {
+func (j *builder) projectVariables(l *varList) {
 	name, path, space, id, branch := "none", "none/none", "none", int64(1), "main"
-	if p := j.pipeline.project; p != nil {
+	if p := j.Pipeline.Project; p != nil {
 		name, path, space, id, branch = p.Name(), p.Path, p.Namespace(), p.ID, p.DefaultBranch
 	}
 	root, _, _ := strings.Cut(space, "/")
 	l.public("CI_PROJECT_ID", strconv.FormatInt(id, 10), "CI_PROJECT_NAME", name, "CI_PROJECT_TITLE", name, "CI_PROJECT_DESCRIPTION", "",
 		"CI_PROJECT_PATH", path, "CI_PROJECT_PATH_SLUG", slug(path), "CI_PROJECT_NAMESPACE", space, "CI_PROJECT_NAMESPACE_ID", "1",
-		"CI_PROJECT_NAMESPACE_SLUG", slug(space), "CI_PROJECT_ROOT_NAMESPACE", root, "CI_PROJECT_URL", c.webURL(j),
+		"CI_PROJECT_NAMESPACE_SLUG", slug(space), "CI_PROJECT_ROOT_NAMESPACE", root, "CI_PROJECT_URL", j.webURL(),
 		"CI_PROJECT_VISIBILITY", "private", "CI_PROJECT_REPOSITORY_LANGUAGES", "", "CI_PROJECT_CLASSIFICATION_LABEL", "",
 		"CI_DEFAULT_BRANCH", branch, "CI_DEFAULT_BRANCH_SLUG", slug(branch), "CI_CONFIG_PATH", ".gitlab-ci.yml")
 }
 
-func commitVariables(l *varList, j *record) {
-	m := j.pipeline.commit
+func (j *builder) commitVariables(l *varList) {
+	m := j.Pipeline.Commit
 	kind := "CI_COMMIT_BRANCH"
 	if m.Tag {
 		kind = "CI_COMMIT_TAG"
@@ -105,12 +100,12 @@ func commitVariables(l *varList, j *record) {
 	_, description, _ := strings.Cut(m.Message, "\n\n")
 	l.public("CI_COMMIT_SHA", m.SHA, "CI_COMMIT_SHORT_SHA", m.SHA[:8], "CI_COMMIT_BEFORE_SHA", m.BeforeSHA, "CI_COMMIT_REF_NAME", m.Ref,
 		"CI_COMMIT_REF_SLUG", slug(m.Ref), kind, m.Ref, "CI_COMMIT_MESSAGE", m.Message, "CI_COMMIT_TITLE", m.Title,
-		"CI_COMMIT_DESCRIPTION", description, "CI_COMMIT_REF_PROTECTED", strconv.FormatBool(j.spec.Protected),
+		"CI_COMMIT_DESCRIPTION", description, "CI_COMMIT_REF_PROTECTED", strconv.FormatBool(j.Spec.Protected),
 		"CI_COMMIT_TIMESTAMP", m.Timestamp, "CI_COMMIT_AUTHOR", m.Author)
 }
 
-func (c *Coordinator) webURL(j *record) string {
-	return strings.TrimSuffix(c.repoURL(j, ""), ".git")
+func (j *builder) webURL() string {
+	return strings.TrimSuffix(j.repoURL(""), ".git")
 }
 
 // tagsJSON is how GitLab writes CI_RUNNER_TAGS.
@@ -121,3 +116,5 @@ func tagsJSON(tags []string) string {
 	}
 	return "[" + strings.Join(quoted, ", ") + "]"
 }
+
+func (j *builder) url() string { return "http://" + j.Addr }

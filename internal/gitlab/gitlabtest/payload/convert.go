@@ -1,4 +1,4 @@
-package gitlabtest
+package payload
 
 import (
 	"context"
@@ -13,15 +13,12 @@ import (
 	"gitlab.com/skerry/skerry/internal/pipeline"
 )
 
-// jobSpec makes a job of the file ready to be handed out.
-func jobSpec(ctx context.Context, pl *run, j *pipeline.Job, spec *PipelineSpec) (JobSpec, error) {
-	out := JobSpec{
-		Name: j.Name, Stage: j.Stage, Project: pl.project.Path, Ref: pl.commit.Ref, Script: j.Script, AfterScript: j.AfterScript,
-		Variables: append(variablesOf(j.Variables), spec.Variables...), Tags: j.Tags, Timeout: j.Timeout,
-		Protected: !pl.commit.Tag && pl.commit.Ref == pl.project.DefaultBranch, AllowFailure: j.AllowFailure, AllowExitCodes: j.AllowExitCodes,
-	}
-	if out.Timeout == 0 {
-		out.Timeout = spec.Timeout
+// Of makes a job of a pipeline's file ready to be handed out. It runs git for the keys of caches.
+func Of(ctx context.Context, pl *Pipeline, j *pipeline.Job) (Spec, error) {
+	out := Spec{
+		Name: j.Name, Stage: j.Stage, Project: pl.Project.Path, Ref: pl.Commit.Ref, Script: j.Script, AfterScript: j.AfterScript,
+		Variables: variablesOf(j.Variables), Tags: j.Tags, Timeout: j.Timeout,
+		Protected: !pl.Commit.Tag && pl.Commit.Ref == pl.Project.DefaultBranch, AllowFailure: j.AllowFailure, AllowExitCodes: j.AllowExitCodes,
 	}
 	if j.Image != nil {
 		image := imageOf(*j.Image)
@@ -40,7 +37,7 @@ func jobSpec(ctx context.Context, pl *run, j *pipeline.Job, spec *PipelineSpec) 
 	for _, x := range j.Caches {
 		one, err := cacheOf(ctx, pl, x, out.Protected)
 		if err != nil {
-			return JobSpec{}, err
+			return Spec{}, err
 		}
 		out.Cache = append(out.Cache, one)
 	}
@@ -67,14 +64,14 @@ func imageOf(i job.Image) gitlab.Image {
 
 // cacheOf makes the key of files (Gitlab::Ci::Pipeline::Seed::Build::Cache) and keeps the caches of
 // protected refs apart from those of others, as GitLab does.
-func cacheOf(ctx context.Context, pl *run, x pipeline.Cache, protected bool) (gitlab.Cache, error) {
+func cacheOf(ctx context.Context, pl *Pipeline, x pipeline.Cache, protected bool) (gitlab.Cache, error) {
 	out := gitlab.Cache{
 		Key: x.Key, Untracked: x.Untracked, Policy: x.Policy, Paths: orEmpty(x.Paths), When: string(x.When), FallbackKeys: slices.Clone(orEmpty(x.FallbackKeys)),
 	}
 	if len(x.Files) > 0 {
 		var ids []string
 		for _, file := range x.Files {
-			id, err := pl.project.LastChange(ctx, pl.commit.SHA, []string{file})
+			id, err := pl.Project.LastChange(ctx, pl.Commit.SHA, []string{file})
 			if err != nil {
 				return out, err
 			}

@@ -1,71 +1,8 @@
 package gitlabtest
 
 import (
-	"sync"
 	"time"
 )
-
-// Clock is a source of time.
-type Clock interface {
-	Now() time.Time
-	// After returns a channel that gets the time once d has passed, and a function that gives it up.
-	After(d time.Duration) (<-chan time.Time, func())
-}
-
-type realClock struct{}
-
-func (realClock) Now() time.Time { return time.Now() }
-
-func (realClock) After(d time.Duration) (<-chan time.Time, func()) {
-	t := time.NewTimer(d)
-	return t.C, func() { t.Stop() }
-}
-
-// ManualClock is a Clock that moves only when told to. Its methods may be called concurrently.
-type ManualClock struct {
-	mu      sync.Mutex
-	now     time.Time
-	waiters map[chan time.Time]time.Time
-}
-
-// NewManualClock returns a clock that stands at now.
-func NewManualClock(now time.Time) *ManualClock {
-	return &ManualClock{now: now, waiters: map[chan time.Time]time.Time{}}
-}
-
-// Now returns the clock's time.
-func (c *ManualClock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-// After returns a channel that gets the time when Advance has moved the clock by d.
-func (c *ManualClock) After(d time.Duration) (<-chan time.Time, func()) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	ch := make(chan time.Time, 1)
-	c.waiters[ch] = c.now.Add(d)
-	return ch, func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		delete(c.waiters, ch)
-	}
-}
-
-// Advance moves the clock by d. Call Coordinator.Sweep afterwards to have GitLab's clocks enforced
-// before the next line of the test.
-func (c *ManualClock) Advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-	for ch, at := range c.waiters {
-		if !at.After(c.now) {
-			ch <- c.now
-			delete(c.waiters, ch)
-		}
-	}
-}
 
 // Sweep drops every job that GitLab's clocks have ended. It runs by itself too, at least twenty
 // times within the shortest of the limits.
