@@ -90,6 +90,7 @@ func New(p *Program) *cobra.Command {
 // commands lists the commands below the root.
 func (p *Program) commands() []*cobra.Command {
 	return []*cobra.Command{
+		newRun(p),
 		interruptible(newRegister(p)),
 		newList(p),
 		interruptible(newVerify(p)),

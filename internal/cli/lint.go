@@ -24,7 +24,7 @@ func newLint(p *Program) *cobra.Command {
 
 func runLint(p *Program, path string) error {
 	opts := p.configOptions()
-	opts.NoSystemID, opts.Executors = true, []string{"shell"}
+	opts.NoSystemID, opts.Executors = true, executors()
 	c, err := config.Load(path, opts)
 	var problems config.Problems
 	if errors.As(err, &problems) {
