@@ -150,6 +150,11 @@ func (a *attack) check() {
 	if len(names) != 1 || readFile(a.t, filepath.Join(a.outside, "file")) != "untouched" {
 		a.t.Errorf("something outside was touched: %v", entries)
 	}
+	for _, file := range []string{".git/objects/info/alternates", ".git/objects/info/http-alternates", ".git/commondir", ".git/modules/evil"} {
+		if _, err := os.Lstat(a.path(file)); err == nil {
+			a.t.Errorf("%s is still there", file)
+		}
+	}
 	for _, sub := range []string{".git/objects", ".git", ".", ".."} {
 		if st, err := os.Lstat(a.path(sub)); err != nil || !st.IsDir() {
 			a.t.Errorf("%s is no directory", sub)

@@ -193,6 +193,10 @@ func TestPlanted(t *testing.T) {
 					t.Errorf("references: %q", got)
 				}
 				checkNoToken(t, a.dir, place)
+				if top := strings.TrimSpace(git(t, a.path("dir"), "rev-parse", "--show-toplevel")); top != a.dir {
+					t.Errorf("git in dir works in %s", top)
+				}
+				git(t, a.path("dir"), "status")
 				a.check() // git has been used in the work tree
 			})
 		}
