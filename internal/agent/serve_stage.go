@@ -109,7 +109,7 @@ func (a *Agent) serveSpool(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	buf := make([]byte, spool.MaxData)
-	for {
+	for last := time.Now(); ; last = time.Now() {
 		n, err := f.Read(buf)
 		if errors.Is(err, io.EOF) {
 			return
@@ -123,6 +123,26 @@ func (a *Agent) serveSpool(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			panic(http.ErrAbortHandler)
 		}
+		if n < trickle && time.Since(last) < gather {
+			s.gather(r.Context())
+		}
+	}
+}
+
+// A script that prints line by line as fast as it can must not cost a frame and two wake-ups a line:
+// while less than trickle bytes come within gather, what comes is gathered for so long.
+const (
+	trickle = 4 << 10
+	gather  = 2 * time.Millisecond
+)
+
+func (r *run) gather(ctx context.Context) {
+	t := time.NewTimer(gather)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-r.done:
+	case <-ctx.Done():
 	}
 }
 
