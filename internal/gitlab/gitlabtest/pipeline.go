@@ -66,7 +66,7 @@ func (c *Coordinator) RunPipeline(ctx context.Context, spec PipelineSpec) (int64
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	pl.stages, c.pipelines[pl.ID] = parsed.Stages, pl
+	pl.plan, c.pipelines[pl.ID] = parsed, pl
 	for i, j := range parsed.Jobs {
 		r := c.newRecord(specs[i], pl)
 		r.plan = j
@@ -158,64 +158,58 @@ func (c *Coordinator) advance(j *record) {
 func (c *Coordinator) progress(pl *run) {
 	for moved := true; moved; {
 		moved = false
-		for _, j := range pl.jobs {
-			if j.status == StatusCreated && c.move(j) {
+		for i, j := range pl.jobs {
+			if j.status == StatusCreated && c.move(pl, i) {
 				moved = true
 			}
 		}
 	}
 }
 
-// move starts or skips a job whose predecessors are over, and says whether they are.
-func (c *Coordinator) move(j *record) bool {
-	ok := true
-	for _, d := range j.predecessors() {
-		switch {
-		case d.status == StatusManual && d.spec.AllowFailure && j.plan.Needs == nil:
-			// nobody waits for an optional manual job
-		case !finished(d.status):
-			return false
-		case d.status == StatusFailed && !d.mayFail(), d.status == StatusCanceled:
-			ok = false
-		case d.status == StatusSkipped && j.plan.Needs != nil:
-			ok = false
-		}
+// move starts, holds or skips a job, and says whether it did.
+func (c *Coordinator) move(pl *run, i int) bool {
+	outcomes := make([]pipeline.Outcome, len(pl.jobs))
+	for k, j := range pl.jobs {
+		outcomes[k] = j.outcome()
 	}
-	when := j.plan.When
-	switch {
-	case when == pipeline.Always, when == pipeline.OnSuccess && ok, when == pipeline.OnFailure && !ok:
+	j := pl.jobs[i]
+	switch pl.plan.Next(i, outcomes) {
+	case pipeline.Wait:
+		return false
+	case pipeline.Start:
 		c.start(j)
-	case when == pipeline.Manual && ok:
+	case pipeline.Hold:
 		j.status = StatusManual
 		c.event(j, EventManual, 0, "")
-	default:
+	case pipeline.Skip:
 		j.status, j.finished = StatusSkipped, c.opts.Clock.Now()
 		c.event(j, EventFinished, 0, StatusSkipped)
 	}
 	return true
 }
 
-// predecessors are the jobs that must be over before j: its needs, or all of the stages before.
-func (j *record) predecessors() []*record {
-	var list []*record
-	for _, d := range j.pipeline.jobs {
-		needed := slices.ContainsFunc(j.plan.Needs, func(n pipeline.Need) bool { return n.Job == d.plan.Name })
-		if needed || (j.plan.Needs == nil && j.pipeline.stageOf(d) < j.pipeline.stageOf(j)) {
-			list = append(list, d)
-		}
+func (j *record) outcome() pipeline.Outcome {
+	switch {
+	case j.status == StatusCreated:
+		return pipeline.Waiting
+	case j.status == StatusManual:
+		return pipeline.Held
+	case j.status == StatusSkipped:
+		return pipeline.Skipped
+	case j.status == StatusSuccess || (j.status == StatusFailed && j.mayFail()):
+		return pipeline.Passed
+	case finished(j.status):
+		return pipeline.Broken
 	}
-	return list
+	return pipeline.Going
 }
-
-func (pl *run) stageOf(j *record) int { return slices.Index(pl.stages, j.plan.Stage) }
 
 // start queues a job of a pipeline, with the jobs whose artifacts it gets. The caller holds mu.
 func (c *Coordinator) start(j *record) {
+	pl := j.pipeline
 	j.spec.Dependencies = nil
-	for _, d := range j.predecessors() {
-		named := slices.Contains(j.plan.Dependencies, d.plan.Name)
-		wanted := slices.ContainsFunc(j.plan.Needs, func(n pipeline.Need) bool { return n.Job == d.plan.Name && n.Artifacts })
-		if d.status != StatusSkipped && d.status != StatusManual && (named || j.plan.Dependencies == nil) && (wanted || j.plan.Needs == nil) {
+	for _, k := range pl.plan.Sources(slices.Index(pl.jobs, j)) {
+		if d := pl.jobs[k]; d.status != StatusSkipped && d.status != StatusManual {
 			j.spec.Dependencies = append(j.spec.Dependencies, d.id)
 		}
 	}

@@ -9,14 +9,15 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/payload"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/project"
+	"gitlab.com/skerry/skerry/internal/pipeline"
 )
 
 // run is a pipeline, or what stands for one where AddJob made the jobs. Coordinator.mu guards it.
 type run struct {
 	payload.Pipeline
 
-	stages  []string
-	jobs    []*record // of a pipeline: every try of every job
+	plan    *pipeline.Pipeline // nil for AddJob
+	jobs    []*record          // the last try of each of plan.Jobs
 	changed chan struct{}
 }
 
