@@ -101,7 +101,7 @@ func (d *Decoder) unknown(path, key string, t reflect.Type) {
 
 // nearest returns the key of t that is at most a few typing mistakes away from key.
 func nearest(key string, t reflect.Type) string {
-	best, distance := "", max(1, min(3, len(key)/3))+1
+	best, distance := "", min(3, len(key)/4+1)+1
 	for _, f := range fieldsOf(t) {
 		if n := edits(strings.ToLower(key), strings.ToLower(f.key)); n < distance {
 			best, distance = f.key, n
