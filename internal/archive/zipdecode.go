@@ -2,14 +2,14 @@ package archive
 
 import (
 	"archive/zip"
-	"bufio"
 	"bytes"
 	"context"
 	"hash/crc32"
 	"io"
 
-	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
+
+	"gitlab.com/skerry/skerry/internal/archive/inflate"
 )
 
 // ioBuffer is the size of buffers for streams.
@@ -18,38 +18,15 @@ const ioBuffer = 256 << 10
 // zipDecoder decompresses entries for one worker.
 type zipDecoder struct {
 	in, out []byte
-	src     bytes.Reader
-	buf     *bufio.Reader
-	flate   io.ReadCloser
-	zstd    *zstd.Decoder
+	flate   *inflate.Decoder
+	zstd    *zstd.Decoder // made when it is needed
 }
 
-func newZipDecoder() *zipDecoder {
-	return &zipDecoder{flate: flate.NewReader(nil), buf: bufio.NewReaderSize(nil, ioBuffer)}
-}
+func newZipDecoder() *zipDecoder { return &zipDecoder{flate: inflate.New(smallEntry)} }
 
 func (d *zipDecoder) close() {
 	if d.zstd != nil {
 		d.zstd.Close()
-	}
-}
-
-// reader returns a reader of decompressed bytes of r; it is good until the next call.
-func (d *zipDecoder) reader(r io.Reader, method uint16) (io.Reader, error) {
-	switch method {
-	case methodDeflate:
-		return d.flate, d.flate.(flate.Resetter).Reset(r, nil)
-	case methodZstd:
-		if d.zstd == nil {
-			z, err := newZstdDecoder(nil)
-			if err != nil {
-				return nil, err
-			}
-			d.zstd = z
-		}
-		return d.zstd, d.zstd.Reset(r)
-	default:
-		return r, nil
 	}
 }
 
@@ -58,62 +35,81 @@ func newZstdDecoder(r io.Reader) (*zstd.Decoder, error) {
 		zstd.WithDecoderMaxWindow(128<<20))
 }
 
-// inflate decompresses in into out, which it must fill exactly.
-func (d *zipDecoder) inflate(method uint16) error {
-	d.src.Reset(d.in)
-	r, err := d.reader(&d.src, method)
-	if err != nil {
-		return err
+// whole decompresses d.in, which becomes at most smallEntry bytes; they are good until the next use.
+func (d *zipDecoder) whole(method uint16) ([]byte, error) {
+	if method == methodStore {
+		return d.in, nil
 	}
-	if _, err := io.ReadFull(r, d.out); err != nil {
-		return err
+	var content []byte
+	err := d.pieces(method, nil, func(b []byte) error {
+		if content != nil {
+			return zip.ErrFormat // longer than it says
+		}
+		content = b
+		return nil
+	})
+	return content, err
+}
+
+// pieces decompresses r, or d.in when that is nil, and hands out what it makes of it.
+func (d *zipDecoder) pieces(method uint16, r io.Reader, emit func([]byte) error) error {
+	switch {
+	case method == methodDeflate && r == nil:
+		return d.flate.Bytes(d.in, emit)
+	case method == methodDeflate:
+		return d.flate.Reader(r, emit)
+	case r == nil:
+		r = bytes.NewReader(d.in)
 	}
-	var more [1]byte
-	switch n, err := io.ReadFull(r, more[:]); {
-	case n > 0:
-		return zip.ErrFormat // longer than it says
-	case err != io.EOF:
-		return err
+	if method == methodZstd {
+		var err error
+		if d.zstd == nil {
+			d.zstd, err = newZstdDecoder(r)
+		} else {
+			err = d.zstd.Reset(r)
+		}
+		if err != nil {
+			return err
+		}
+		r = d.zstd
 	}
-	return nil
+	d.out = grow(d.out, smallEntry)
+	for {
+		n, err := io.ReadFull(r, d.out)
+		if n > 0 {
+			if err := emit(d.out[:n]); err != nil {
+				return err
+			}
+		}
+		switch err {
+		case nil:
+		case io.EOF, io.ErrUnexpectedEOF: // whether something is missing, length and checksum tell
+			return nil
+		default:
+			return err
+		}
+	}
 }
 
 // stream decompresses an entry into an open file and checks length and checksum.
 func (d *zipDecoder) stream(ctx context.Context, p *placer, fd int, in io.Reader, j *zipJob) error {
-	if j.f.Method != methodStore {
-		d.buf.Reset(in)
-		in = d.buf
-	}
-	r, err := d.reader(in, j.f.Method)
-	if err != nil {
-		return err
-	}
-	d.out = grow(d.out, ioBuffer)
-	crc, left := uint32(0), int64(j.f.UncompressedSize64)
-	for {
-		n, err := io.ReadFull(r, d.out)
-		if left -= int64(n); left < 0 {
+	crc, left := uint32(0), j.f.UncompressedSize64
+	err := d.pieces(j.f.Method, in, func(b []byte) error {
+		if uint64(len(b)) > left {
 			return zip.ErrFormat
 		}
-		if n > 0 {
-			crc = crc32.Update(crc, crc32.IEEETable, d.out[:n])
-			if err := p.spend(int64(n)); err != nil {
-				return err
-			}
-			if err := write(fd, j.e.name, d.out[:n]); err != nil {
-				return err
-			}
-		}
-		switch {
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case err == io.EOF, err == io.ErrUnexpectedEOF && n > 0 && left == 0:
-			if left != 0 || crc != j.f.CRC32 {
-				return zip.ErrChecksum
-			}
-			return nil
-		case err != nil:
+		left -= uint64(len(b))
+		crc = crc32.Update(crc, crc32.IEEETable, b)
+		if err := context.Cause(ctx); err != nil {
 			return err
 		}
+		if err := p.spend(int64(len(b))); err != nil {
+			return err
+		}
+		return write(fd, j.e.name, b)
+	})
+	if err == nil && (left != 0 || crc != j.f.CRC32) {
+		err = zip.ErrChecksum
 	}
+	return err
 }

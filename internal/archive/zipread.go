@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	smallEntry = 1 << 20 // content up to this size is extracted in memory
-	unitFiles  = 64      // small entries that a worker takes at once
+	smallEntry = 256 << 10 // content up to this size is extracted in memory
+	unitFiles  = 64        // small entries that a worker takes at once
 )
 
 // zipUnit is what a worker extracts at once.
@@ -268,13 +268,9 @@ func (z *zipRun) load(dec *zipDecoder, f *zip.File, limit uint64) ([]byte, error
 	if n, err := z.r.ReadAt(dec.in, off); n < len(dec.in) {
 		return nil, fmt.Errorf("entry %q: %w", f.Name, err)
 	}
-	content := dec.in
-	if f.Method != methodStore {
-		dec.out = grow(dec.out, int(f.UncompressedSize64))
-		content = dec.out
-		if err := dec.inflate(f.Method); err != nil {
-			return nil, fmt.Errorf("entry %q: %w", f.Name, err)
-		}
+	content, err := dec.whole(f.Method)
+	if err != nil {
+		return nil, fmt.Errorf("entry %q: %w", f.Name, err)
 	}
 	if uint64(len(content)) != f.UncompressedSize64 || crc32.ChecksumIEEE(content) != f.CRC32 {
 		return nil, fmt.Errorf("entry %q: %w", f.Name, zip.ErrChecksum)
