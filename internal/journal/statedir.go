@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -60,29 +61,49 @@ func (e *HeldError) Error() string {
 		filepath.Dir(e.Path), holder)
 }
 
+// lockPatience is how long a lock is waited for whose holder has died: a child that it was starting just
+// then holds the descriptor until its own program runs.
+const lockPatience = 5 * time.Second
+
 // takeLock locks the file at path for the life of the returned file and writes who holds it.
 func takeLock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the journal's lock: %w", err)
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		holder := make([]byte, 256)
-		n, _ := f.ReadAt(holder, 0)
-		return nil, errors.Join(&HeldError{Path: path, Holder: strings.TrimSpace(string(holder[:n]))}, f.Close())
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
-	}
 	host, err := os.Hostname()
 	if err != nil {
 		host = "an unnamed host"
+	}
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			break
+		}
+		b := make([]byte, 256)
+		n, _ := f.ReadAt(b, 0)
+		holder := strings.TrimSpace(string(b[:n]))
+		if !died(holder, host) || time.Since(began) > lockPatience {
+			return nil, errors.Join(&HeldError{Path: path, Holder: holder}, f.Close())
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
 	}
 	// Who holds the lock is only for people to read: a disk too full for it must not stop the start.
 	_ = f.Truncate(0)
 	_, _ = f.WriteAt(fmt.Appendf(nil, "pid %d on %s\n", os.Getpid(), host), 0)
 	return f, nil
+}
+
+// died reports whether the holder of a lock is a process of this host that is not there any more.
+func died(holder, host string) bool {
+	var pid int
+	var at string
+	if _, err := fmt.Sscanf(holder, "pid %d on %s", &pid, &at); err != nil || at != host {
+		return false
+	}
+	return errors.Is(unix.Kill(pid, 0), unix.ESRCH)
 }
 
 // identity is what must survive the loss of the journal: a new owner id would orphan every
