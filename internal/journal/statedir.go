@@ -8,8 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -61,9 +61,12 @@ func (e *HeldError) Error() string {
 		filepath.Dir(e.Path), holder)
 }
 
-// lockPatience is how long a lock is waited for whose holder has died: a child that it was starting just
-// then holds the descriptor until its own program runs.
-const lockPatience = 5 * time.Second
+// A lock that has been let go can be held a moment longer: a child that was being started just then has
+// the descriptor until its own program runs. So a lock is waited for, longer if its holder has died.
+const (
+	lockPatience     = 500 * time.Millisecond
+	lockPatienceDead = 5 * time.Second
+)
 
 // takeLock locks the file at path for the life of the returned file and writes who holds it.
 func takeLock(path string) (*os.File, error) {
@@ -83,7 +86,11 @@ func takeLock(path string) (*os.File, error) {
 		b := make([]byte, 256)
 		n, _ := f.ReadAt(b, 0)
 		holder := strings.TrimSpace(string(b[:n]))
-		if !died(holder, host) || time.Since(began) > lockPatience {
+		patience := lockPatience
+		if died(holder, host) {
+			patience = lockPatienceDead
+		}
+		if time.Since(began) > patience {
 			return nil, errors.Join(&HeldError{Path: path, Holder: holder}, f.Close())
 		}
 	}
