@@ -24,8 +24,10 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -132,7 +134,9 @@ func (a *Agent) serve(ctx context.Context) error {
 	if srv.Shutdown(shut) != nil {
 		_ = srv.Close() // readers that do not go: everything they could read is on disk
 	}
-	<-served
+	if err := <-served; failed == nil && !errors.Is(err, http.ErrServerClosed) {
+		failed = err
+	}
 	a.tools.wait()
 	return failed
 }

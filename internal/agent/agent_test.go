@@ -362,7 +362,7 @@ func TestArchivesGoInAndOut(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var refused *client.Refused
+	var refused *client.RefusedError
 	if _, _, err := c.GetArchive(within(t), "a.zip", 0); !errors.As(err, &refused) || refused.Status != 404 {
 		t.Errorf("an archive that is gone: %v", err)
 	}

@@ -145,15 +145,20 @@ func TestClientBoundsWhatALiarSends(t *testing.T) {
 		}
 	}
 	for name, h := range map[string]http.HandlerFunc{
-		"endless answer":       func(w http.ResponseWriter, _ *http.Request) { endless(w, `{"version":"`) },
-		"endless error":        func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500); endless(w, "") },
-		"endless white space":  func(w http.ResponseWriter, _ *http.Request) { endless(w, "{}") },
-		"no JSON":              func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) },
-		"over and not how":     func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"known":true,"over":true}`)) },
-		"large header":         func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 1<<20)) },
-		"redirect":             func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://169.254.169.254/", 302) },
+		"endless answer": func(w http.ResponseWriter, _ *http.Request) { endless(w, `{"version":"`) },
+		"endless error": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusInternalServerError)
+			endless(w, "")
+		},
+		"endless white space": func(w http.ResponseWriter, _ *http.Request) { endless(w, "{}") },
+		"no JSON":             func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) },
+		"over and not how":    func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"known":true,"over":true}`)) },
+		"large header":        func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 1<<20)) },
+		"redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://169.254.169.254/", http.StatusFound)
+		},
 		"number that is huge":  func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"at":1e999}`)) },
-		"archive without size": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(206) },
+		"archive without size": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusPartialContent) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -31,7 +31,7 @@ func Main(args []string, run RunFunc) int {
 	case len(args) == 1 && args[0] == "attach":
 		err = attach(os.Stdin, os.Stdout)
 	case len(args) == 1 && (args[0] == "--version" || args[0] == "version"):
-		fmt.Println(Version())
+		fmt.Fprintln(os.Stdout, Version())
 	default:
 		fmt.Fprint(os.Stderr, usage)
 		return 2
@@ -99,7 +99,7 @@ func attach(in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	go func() { // ends with the process: a read of standard input cannot be interrupted
 		_, _ = io.Copy(conn, in)
 		_ = conn.CloseWrite()

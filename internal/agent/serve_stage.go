@@ -101,12 +101,12 @@ func (a *Agent) serveSpool(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusRequestedRangeNotSatisfiable, err)
 		return
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.WriteHeader(http.StatusOK)
 	flusher := http.NewResponseController(w)
 	if flusher.Flush() != nil {
-		panic(http.ErrAbortHandler)
+		panic(http.ErrAbortHandler) //nolint:forbidigo // net/http's way to reset a stream
 	}
 	buf := make([]byte, spool.MaxData)
 	for last := time.Now(); ; last = time.Now() {
@@ -121,7 +121,7 @@ func (a *Agent) serveSpool(w http.ResponseWriter, r *http.Request) {
 			err = flusher.Flush()
 		}
 		if err != nil {
-			panic(http.ErrAbortHandler)
+			panic(http.ErrAbortHandler) //nolint:forbidigo // net/http's way to reset a stream
 		}
 		if n < trickle && time.Since(last) < gather {
 			s.gather(r.Context())

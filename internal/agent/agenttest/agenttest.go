@@ -52,7 +52,7 @@ func buildAgent() (string, error) {
 	if race { // the agent is under the detector when its tests are
 		out, args, cgo = out+"-race", append(args, "-race"), "CGO_ENABLED=1"
 	}
-	cmd := exec.Command("go", append(args, "-o", out, "gitlab.com/skerry/skerry/cmd/skerry-agent")...)
+	cmd := exec.Command("go", append(args, "-o", out, "gitlab.com/skerry/skerry/cmd/skerry-agent")...) //nolint:noctx // shared by tests, no one's context
 	cmd.Env = append(os.Environ(), cgo)
 	if b, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w: %s", err, b)

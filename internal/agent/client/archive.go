@@ -22,7 +22,7 @@ func archivePath(name string) (string, error) {
 // GetArchive reads an archive from offset and returns the size of the whole. The caller closes the
 // reader. The size is the agent's claim: the reader never returns more than size-offset bytes, and fails
 // with io.ErrUnexpectedEOF or ErrUnreachable before it returns fewer. An archive that is not there
-// is a *Refused with status 404.
+// is a *RefusedError with status 404.
 func (c *Client) GetArchive(ctx context.Context, name string, offset int64) (io.ReadCloser, int64, error) {
 	path, err := archivePath(name)
 	if err != nil {

@@ -40,13 +40,13 @@ var ErrFenced = errors.New("a newer runner process has taken this job over")
 // operation may be repeated.
 var ErrUnreachable = errors.New("the agent cannot be reached")
 
-// Refused is an answer of the agent that says no.
-type Refused struct {
+// RefusedError is an answer of the agent that says no.
+type RefusedError struct {
 	Status  int    // HTTP
 	Message string // the agent's words, bounded; hostile
 }
 
-func (e *Refused) Error() string {
+func (e *RefusedError) Error() string {
 	return fmt.Sprintf("the agent refused (%d): %s", e.Status, e.Message)
 }
 
@@ -163,7 +163,7 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader, pr
 	if res.StatusCode == http.StatusGone {
 		return nil, ErrFenced
 	}
-	return nil, &Refused{Status: res.StatusCode, Message: message(res.Body)}
+	return nil, &RefusedError{Status: res.StatusCode, Message: message(res.Body)}
 }
 
 func message(body io.Reader) string {

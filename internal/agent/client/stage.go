@@ -108,7 +108,7 @@ func (c *Client) OpenSpool(ctx context.Context, id string, from int64) (io.ReadC
 	if err != nil {
 		return nil, err
 	}
-	res, err := c.do(ctx, http.MethodGet, path, nil, nil)
+	res, err := c.do(ctx, http.MethodGet, path, nil, nil) //nolint:bodyclose // the caller's
 	if err != nil {
 		return nil, err
 	}

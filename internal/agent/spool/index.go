@@ -107,7 +107,7 @@ func (s *Spool) openAll(entries []indexEntry) (segs []*segment, err error) {
 				return segs, fmt.Errorf("open a segment of the spool: %w", err)
 			}
 		}
-		segs, err = append(segs, g), nil
+		segs = append(segs, g)
 		s.seq = max(s.seq, g.seq)
 		s.last = max(s.last, g.time)
 	}

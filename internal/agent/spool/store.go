@@ -200,7 +200,7 @@ func (s *Spool) writeLocked(stream Stream, rec []byte, t int64) error {
 		return ErrFinished
 	case s.failed != nil:
 		s.lost += data
-		return nil
+		return nil //nolint:nilerr // said once, by fail and Finish
 	}
 	t = s.stamp(t)
 	putHeader(rec, t, stream, int(data)) //nolint:gosec // at most MaxData
@@ -214,7 +214,7 @@ func (s *Spool) writeLocked(stream Stream, rec []byte, t int64) error {
 	if err != nil {
 		s.fail(err, data)
 	}
-	return nil
+	return nil // the script goes on; the output and Finish say what happened
 }
 
 // full reports whether n bytes more must not go into the head.

@@ -369,17 +369,16 @@ func TestSpoolConcurrent(t *testing.T) {
 	}
 	for range 3 { // readers that come and go; none acknowledges
 		readers.Go(func() {
-			for ctx, cancel := context.WithCancel(t.Context()); ; {
-				f, err := s.Follow(ctx, 0)
+			for range 5 {
+				f, err := s.Follow(t.Context(), 0)
 				if err != nil {
 					t.Error(err)
-				} else if _, err := io.CopyN(io.Discard, f, 5000); err != nil {
-					t.Error(err)
-				} else {
-					_ = f.Close()
+					return
 				}
-				cancel()
-				return
+				_, err = io.CopyN(io.Discard, f, 5000)
+				if err := errors.Join(err, f.Close()); err != nil {
+					t.Error(err)
+				}
 			}
 		})
 	}
