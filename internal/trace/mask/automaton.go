@@ -1,16 +1,13 @@
 package mask
 
-import "slices"
-
 // automaton finds patterns in a stream (Aho and Corasick's way). Its nodes are kept small, because
-// a job may have long secrets and a runner many jobs; text that begins no pattern is skipped with a
-// table of byte pairs (Wu and Manber's way) and never touches them.
+// a job may have long secrets and a runner many jobs; text that begins no pattern is skipped by a
+// gate and never touches them.
 type automaton struct {
 	patterns []string
 	nodes    []node
 	root     [256]int32
-	window   int     // length of the shortest pattern, at most maxWindow
-	shift    []uint8 // by pairHash: how far the window may move when it ends in that pair
+	gate     *gate
 }
 
 // node is the beginning of one or several patterns; node 0 is the empty one.
@@ -24,27 +21,16 @@ type node struct {
 	label   byte  // the last byte of this node's text
 }
 
-const (
-	maxWindow = 8
-	shiftBits = 12
-)
-
-func pairHash(a, b byte) uint32 {
-	return (uint32(a) | uint32(b)<<8) * 0x9E3779B1 >> (32 - shiftBits)
-}
-
 // newAutomaton returns nil when there are no patterns. Patterns must not be empty.
 func newAutomaton(patterns []string) *automaton {
 	if len(patterns) == 0 {
 		return nil
 	}
-	a := &automaton{patterns: patterns, nodes: make([]node, 1), window: maxWindow}
+	a := &automaton{patterns: patterns, nodes: make([]node, 1), gate: newGate(patterns, nil)}
 	for i, p := range patterns {
 		a.insert(int32(i), p) //nolint:gosec // the number of secrets of a job
-		a.window = min(a.window, len(p))
 	}
 	a.link()
-	a.fillShift()
 	return a
 }
 
@@ -86,19 +72,6 @@ func (a *automaton) link() {
 	}
 }
 
-func (a *automaton) fillShift() {
-	if a.window < 2 {
-		return
-	}
-	a.shift = slices.Repeat([]uint8{uint8(a.window - 1)}, 1<<shiftBits) //nolint:gosec // at most maxWindow
-	for _, p := range a.patterns {
-		for end := 1; end < a.window; end++ {
-			s := &a.shift[pairHash(p[end-1], p[end])]
-			*s = min(*s, uint8(a.window-1-end)) //nolint:gosec // likewise
-		}
-	}
-}
-
 func (a *automaton) childOf(at int32, b byte) int32 {
 	if at == 0 {
 		return a.root[b]
@@ -128,28 +101,6 @@ func (a *automaton) open(at int32) int32 {
 		at = a.nodes[at].fail
 	}
 	return at
-}
-
-// skip returns the first position from i on at which a pattern may begin, len(p) when there is none.
-func (a *automaton) skip(p []byte, i int) int {
-	if a.shift != nil {
-		j := i + a.window - 1
-		shift := (*[1 << shiftBits]uint8)(a.shift)
-		for j < len(p) {
-			s := shift[pairHash(p[j-1], p[j])&(1<<shiftBits-1)]
-			if s == 0 {
-				return j - a.window + 1
-			}
-			j += int(s)
-		}
-		i = j - a.window + 1
-	}
-	for ; i < len(p); i++ {
-		if a.root[p[i]] != 0 {
-			return i
-		}
-	}
-	return len(p)
 }
 
 // text is the text of a node: what has been seen of a pattern.

@@ -37,8 +37,36 @@ func (s *Set) Filter(to Sink) *Filter {
 	return f
 }
 
+// stretch is how much is looked at closely before the gate is tried again.
+const stretch = 128
+
 // Write masks p and passes on what is decided.
 func (f *Filter) Write(p []byte) {
+	for len(p) > 0 {
+		if f.idle() {
+			k := f.set.gate.next(p, 0)
+			if k > 0 {
+				f.tok.to.Masked(p[:k])
+				p = p[k:]
+			}
+			if len(p) == 0 {
+				return
+			}
+		}
+		n := min(stretch, len(p))
+		f.values(p[:n])
+		p = p[n:]
+	}
+}
+
+// idle reports whether no stage holds anything or is inside something: what begins nothing that is
+// to be masked may pass them all by.
+func (f *Filter) idle() bool {
+	return f.node == 0 && f.swallow <= 0 && len(f.url.held) == 0 && !f.url.swallow && f.tok.node == 0 && f.tok.mode == tokenText
+}
+
+// values is the first stage.
+func (f *Filter) values(p []byte) {
 	a := f.set.values
 	if a == nil {
 		f.url.write(p)
@@ -48,7 +76,7 @@ func (f *Filter) Write(p []byte) {
 	f.in, f.held = p, a.text(at)
 	for i := 0; i < len(p); {
 		if at == 0 {
-			if i = a.skip(p, i); i == len(p) {
+			if i = a.gate.next(p, i); i == len(p) {
 				break
 			}
 		}
@@ -180,7 +208,7 @@ func (f *Filter) Restore(s State) error {
 	}
 	// Walking down the pattern settles nothing, so nothing is passed on.
 	f.swallow = s.Swallow
-	f.Write([]byte(held))
+	f.values([]byte(held))
 	f.url.restore(s.Key, s.URL)
 	f.tok.mode = tokenMode(s.Token)
 	for i := range len(begun) {

@@ -56,6 +56,7 @@ func URLKeys() []string {
 type Set struct {
 	values  *automaton
 	tokens  *automaton
+	gate    *gate    // of everything
 	keys    []string // "private_token=" …
 	longest int      // of keys
 	id      uint32
@@ -69,6 +70,11 @@ func New(secrets, prefixes []string) *Set {
 		s.keys = append(s.keys, k+"=")
 		s.longest = max(s.longest, len(k)+2)
 	}
+	var keys []string
+	for _, k := range s.keys {
+		keys = append(keys, "?"+k, "&"+k)
+	}
+	s.gate = newGate(slices.Concat(Values(secrets), Prefixes(prefixes)), keys)
 	sum := crc32.NewIEEE()
 	for _, a := range []*automaton{s.values, s.tokens} {
 		if a != nil {

@@ -43,7 +43,7 @@ func (t *tokenStage) text(p []byte) []byte {
 	held := a.text(at)
 	for i := 0; i < len(p); {
 		if at == 0 {
-			if i = a.skip(p, i); i == len(p) {
+			if i = a.gate.next(p, i); i == len(p) {
 				break
 			}
 		}
