@@ -79,7 +79,7 @@ func TestUploadArtifact(t *testing.T) {
 			t.Fatal(err)
 		}
 		sent := s.requests()[0]
-		if sent.Method != "POST" || sent.URI != "/api/v4/jobs/3/artifacts?artifact_format=zip&artifact_type=archive&expire_in=1+week+%26+a+day" {
+		if sent.Method != http.MethodPost || sent.URI != "/api/v4/jobs/3/artifacts?artifact_format=zip&artifact_type=archive&expire_in=1+week+%26+a+day" {
 			t.Errorf("%s %s", sent.Method, sent.URI)
 		}
 		if sent.Header.Get("Job-Token") != "job-token" || a.opened.Load() != 1 {
@@ -161,7 +161,7 @@ func TestUploadArtifactFollowsRedirect(t *testing.T) {
 			if path == "" {
 				want = s.requests()[0].URI
 			}
-			if sent := primary.requests()[0]; sent.URI != want || sent.Header.Get("Job-Token") != "job-token" || sent.Method != "POST" {
+			if sent := primary.requests()[0]; sent.URI != want || sent.Header.Get("Job-Token") != "job-token" || sent.Method != http.MethodPost {
 				t.Errorf("the primary got %s %s %v; want %s", sent.Method, sent.URI, sent.Header, want)
 			}
 		})

@@ -254,7 +254,7 @@ func TestErrorHoldsWhatIsNeededAndNoToken(t *testing.T) {
 	if err.Error() != want {
 		t.Errorf("error\n%s, want\n%s", err, want)
 	}
-	if e.StatusCode != 403 || e.RequestID != "01HSERVER" {
+	if e.StatusCode != http.StatusForbidden || e.RequestID != "01HSERVER" {
 		t.Errorf("error %+v", e)
 	}
 	if strings.Contains(s.log.String(), "job-secret") {
@@ -339,7 +339,7 @@ func TestAPIRedirects(t *testing.T) {
 		if err := s.client(t, nil).Unregister(t.Context(), "tok"); err != nil {
 			t.Fatal(err)
 		}
-		if got := s.requests()[1]; got.Method != "DELETE" || got.URI != "/elsewhere/runners" || got.Body != `{"token":"tok"}` {
+		if got := s.requests()[1]; got.Method != http.MethodDelete || got.URI != "/elsewhere/runners" || got.Body != `{"token":"tok"}` {
 			t.Errorf("after the redirect: %+v", got)
 		}
 	})

@@ -44,7 +44,7 @@ func TestDownloadArtifact(t *testing.T) {
 		t.Errorf("body %q", got)
 	}
 	sent := s.requests()[2]
-	if sent.Method != "GET" || sent.URI != "/api/v4/jobs/8/artifacts" || sent.Header.Get("Job-Token") != "dependency-token" ||
+	if sent.Method != http.MethodGet || sent.URI != "/api/v4/jobs/8/artifacts" || sent.Header.Get("Job-Token") != "dependency-token" ||
 		sent.Header.Get("Accept-Encoding") != "identity" {
 		t.Errorf("sent %+v", sent)
 	}

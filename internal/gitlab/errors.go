@@ -104,13 +104,15 @@ func Retryable(err error) bool {
 	if !errors.As(err, &e) || errors.Is(err, ErrBodyTooLarge) {
 		return false
 	}
-	switch code := e.StatusCode; {
-	case code == 0:
+	switch e.StatusCode {
+	case 0:
 		return !e.ended
-	case code == http.StatusNotImplemented, code == http.StatusHTTPVersionNotSupported:
+	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported:
 		return false
+	case http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return true
 	default:
-		return code == http.StatusRequestTimeout || code == http.StatusTooManyRequests || code >= 500
+		return e.StatusCode >= http.StatusInternalServerError
 	}
 }
 

@@ -111,8 +111,8 @@ func (j *JobClient) PatchTrace(ctx context.Context, body []byte, start int64, de
 		return out, err
 	}
 	out.Status, out.Interval = jobStatus(a.header), interval(a.header)
-	switch {
-	case a.status == http.StatusAccepted:
+	switch a.status {
+	case http.StatusAccepted:
 		out.Offset = end
 		if n, ok := rangeEnd(a.header.Get("Range")); ok {
 			out.Offset = n
@@ -123,7 +123,7 @@ func (j *JobClient) PatchTrace(ctx context.Context, body []byte, start int64, de
 			return out, e
 		}
 		return out, nil
-	case a.status == http.StatusRequestedRangeNotSatisfiable:
+	case http.StatusRequestedRangeNotSatisfiable:
 		out.Offset, _ = rangeEnd(a.header.Get("Range")) // 0 when it does not say: all again
 	}
 	return out, j.client.failure(k, a)

@@ -23,7 +23,7 @@ func TestUpdateSends(t *testing.T) {
 		t.Errorf("Update = %+v, %v", got, err)
 	}
 	sent := s.requests()[0]
-	if sent.Method != "PUT" || sent.URI != "/api/v4/jobs/42" || sent.Header.Get("Job-Token") != "job-token" {
+	if sent.Method != http.MethodPut || sent.URI != "/api/v4/jobs/42" || sent.Header.Get("Job-Token") != "job-token" {
 		t.Errorf("%s %s %v", sent.Method, sent.URI, sent.Header)
 	}
 	body := decode(t, sent.Body)
@@ -146,7 +146,7 @@ func TestPatchTraceSends(t *testing.T) {
 			t.Errorf("PatchTrace = %+v, %v; want %+v", got, err, want)
 		}
 		sent := s.requests()[0]
-		if sent.Method != "PATCH" || sent.URI != tc.path || sent.Body != tc.body || sent.Length != int64(len(tc.body)) {
+		if sent.Method != http.MethodPatch || sent.URI != tc.path || sent.Body != tc.body || sent.Length != int64(len(tc.body)) {
 			t.Errorf("sent %+v", sent)
 		}
 		if h := sent.Header; h.Get("Content-Range") != tc.rangeH || h.Get("Job-Token") != "job-token" || h.Get("Content-Type") != "text/plain" {

@@ -2,6 +2,7 @@ package gitlab_test
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ func TestRegister(t *testing.T) {
 		t.Error(diff)
 	}
 	sent := s.requests()[0]
-	if sent.Method != "POST" || sent.URI != "/api/v4/runners" {
+	if sent.Method != http.MethodPost || sent.URI != "/api/v4/runners" {
 		t.Errorf("%s %s", sent.Method, sent.URI)
 	}
 	body := decode(t, sent.Body)
@@ -103,7 +104,7 @@ func TestVerify(t *testing.T) {
 			}
 			sent := s.requests()[1]
 			body := decode(t, sent.Body)
-			if sent.Method != "POST" || sent.URI != "/api/v4/runners/verify" || body["token"] != "glrt-x" || body["system_id"] != "s_1" {
+			if sent.Method != http.MethodPost || sent.URI != "/api/v4/runners/verify" || body["token"] != "glrt-x" || body["system_id"] != "s_1" {
 				t.Errorf("sent %s %s %v", sent.Method, sent.URI, body)
 			}
 		})
@@ -146,7 +147,7 @@ func TestResetToken(t *testing.T) {
 	if err != nil || got.Token != "new" || got.TokenExpiresAt != nil {
 		t.Errorf("ResetToken = %+v, %v", got, err)
 	}
-	if sent := s.requests()[0]; sent.Method != "POST" || sent.URI != "/api/v4/runners/reset_authentication_token" || sent.Body != `{"token":"old"}` {
+	if sent := s.requests()[0]; sent.Method != http.MethodPost || sent.URI != "/api/v4/runners/reset_authentication_token" || sent.Body != `{"token":"old"}` {
 		t.Errorf("sent %+v", sent)
 	}
 	if _, err := c.ResetToken(t.Context(), "old"); err == nil || len(s.requests()) != 2 {
