@@ -183,11 +183,6 @@ func (l logger) warn(format string, args ...any) {
 	l.line(yellow + fmt.Sprintf(format, args...) + reset)
 }
 
-// fail writes an error, in bold red.
-func (l logger) fail(format string, args ...any) {
-	l.line(boldRed + fmt.Sprintf(format, args...) + reset)
-}
-
 // plain writes a line without a colour of its own.
 func (l logger) plain(format string, args ...any) {
 	l.line(fmt.Sprintf(format, args...))

@@ -201,8 +201,10 @@ func (g *repository) adoptModule(aside, name, address string) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o777); err != nil {
 		return err
 	}
-	if err := os.Rename(old, dir); err != nil {
-		return nil // one module's name within another's: it is fetched
+	if err := os.Rename(old, dir); errors.Is(err, fs.ErrExist) {
+		return nil // one module's name lies within another's: it is fetched
+	} else if err != nil {
+		return err
 	}
 	g.reused = true
 	module := repository{r: g.r, s: &Sources{URL: address, ObjectFormat: g.s.ObjectFormat}, gitDir: dir}
@@ -229,11 +231,11 @@ func (g *repository) configureModules(modules string) error {
 		}
 		switch e.Name() {
 		case "objects", "refs", "logs", "hooks", "info":
-			if st, err := os.Lstat(filepath.Join(filepath.Dir(path), "HEAD")); err == nil && st.Mode().IsRegular() {
+			if hasHead(filepath.Dir(path)) {
 				return fs.SkipDir
 			}
 		}
-		if st, err := os.Lstat(filepath.Join(path, "HEAD")); err != nil || !st.Mode().IsRegular() {
+		if !hasHead(path) {
 			return nil
 		}
 		if err := removeAll(filepath.Join(path, haveRefs)); err != nil {
@@ -245,6 +247,12 @@ func (g *repository) configureModules(modules string) error {
 		return nil
 	}
 	return err
+}
+
+// hasHead reports whether dir looks like a git directory.
+func hasHead(dir string) bool {
+	st, err := os.Lstat(filepath.Join(dir, "HEAD"))
+	return err == nil && st.Mode().IsRegular()
 }
 
 func appendTo(path, text string) error {
