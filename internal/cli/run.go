@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -152,9 +153,16 @@ func (d *daemon) serve(ctx context.Context, o runOptions, c *config.Config) erro
 		d.log.Warn("Jobs will not survive a restart of this runner: "+survives.Error(), "executor", executorShell)
 	}
 	d.set(c)
+	d.board.ConfigurationLoaded(nil)
+	stopMetrics, err := d.serveMetrics(ctx, cmp.Or(o.listen, c.ListenAddress))
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
 	if err := d.adopt(ctx); err != nil {
 		return err
 	}
+	d.board.SetReady(true)
 	d.log.Info("Runner is ready", "config", o.configPath, "state_dir", o.stateDir, "runners", len(c.Active()),
 		"concurrent", c.Concurrent, "version", o.version.Version, "pid", os.Getpid())
 
@@ -184,6 +192,7 @@ func (d *daemon) serve(ctx context.Context, o runOptions, c *config.Config) erro
 }
 
 func (d *daemon) changed(e config.Event) {
+	d.board.ConfigurationLoaded(e.Err)
 	if e.Err != nil {
 		d.log.Error("The changed configuration is not valid; the earlier one stays in force", "error", e.Err)
 		return
@@ -234,6 +243,7 @@ func (d *daemon) follow(ctx context.Context, signals <-chan os.Signal, reload ch
 }
 
 func (d *daemon) terminate(how stopping, times int) {
+	d.board.SetReady(false)
 	d.poller.Drain()
 	if how.survives && times == 1 {
 		d.log.Info("Stopping: running jobs go on and are adopted by the next start; a second signal cancels them")

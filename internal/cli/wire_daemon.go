@@ -17,6 +17,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/journal"
 	"gitlab.com/skerry/skerry/internal/plan"
 	"gitlab.com/skerry/skerry/internal/poll"
+	"gitlab.com/skerry/skerry/internal/status"
 )
 
 // daemon is a runner at work: poller, engine and journal, wired together.
@@ -27,6 +28,7 @@ type daemon struct {
 	journal *journal.Journal
 	engine  *engine.Engine
 	poller  *poll.Poller
+	board   *status.Board
 	numbers poll.Numbers // CI_CONCURRENT_PROJECT_ID
 
 	jobs     context.Context //nolint:containedctx // of all jobs: its cause says what becomes of them when the runner stops
@@ -54,8 +56,6 @@ type daemonOptions struct {
 	systemID string
 	version  plan.Version
 	log      *slog.Logger
-	observer poll.Observer
-	events   engine.Events
 }
 
 // newDaemon opens the state directory and puts the parts together. Close it.
@@ -72,16 +72,17 @@ func newDaemon(ctx context.Context, o daemonOptions) (*daemon, error) {
 		return nil, errors.Join(err, j.Close())
 	}
 	d := &daemon{
-		log: o.log, version: o.version, journal: j, runners: map[string]*runner{},
+		version: o.version, journal: j, runners: map[string]*runner{}, board: newBoard(o),
 		place: place{workDir: o.workDir, envDir: environments(o, j.Owner()), agent: agent, user: o.user, systemID: o.systemID},
 	}
+	d.log = slog.New(d.board.CountLog(o.log.Handler()))
 	d.jobs, d.stopJobs = context.WithCancelCause(context.WithoutCancel(ctx))
 	d.engine = engine.New(engine.Options{
-		Journal: j, StateDir: o.stateDir, Version: o.version, Logger: o.log, Events: o.events,
-		Executor:    func(r plan.Runner) (executor.Executor, error) { return newExecutor(r, o.log) },
+		Journal: j, StateDir: o.stateDir, Version: o.version, Logger: d.log, Events: events(d.board),
+		Executor:    func(r plan.Runner) (executor.Executor, error) { return newExecutor(r, d.log) },
 		Coordinator: d.coordinator,
 	})
-	d.poller = poll.New(poll.Options{Handle: d.handle, Logger: o.log, Observer: o.observer, Load: poll.HostLoad()})
+	d.poller = poll.New(poll.Options{Handle: d.handle, Logger: d.log, Observer: d.board, Load: poll.HostLoad()})
 	return d, nil
 }
 
@@ -121,6 +122,7 @@ func (d *daemon) set(c *config.Config) {
 		})
 	}
 	d.runners = runners
+	d.board.SetRunners(c.Concurrent, boardRunners(c))
 	d.poller.Set(settings)
 }
 
@@ -131,6 +133,9 @@ func (d *daemon) newRunner(c *config.Config, rc *config.Runner) (*runner, error)
 		Info:             d.info(rc),
 		Logger:           d.log,
 		ConnectionMaxAge: duration(c.ConnectionMaxAge),
+		Observe: func(endpoint gitlab.Endpoint, code int, took time.Duration) {
+			d.board.RequestDone(runnerKey(rc), string(endpoint), "", code, took)
+		},
 	})
 	if err != nil {
 		return nil, err

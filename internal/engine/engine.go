@@ -39,10 +39,18 @@ type Coordinator interface {
 // Events is told what happens to jobs, for metrics and the read model. Calls come from several
 // goroutines and must not block. Nil functions are not called.
 type Events struct {
-	Started func(ref string, p *plan.Plan)
+	Started func(s Start)
 	Stage   func(ref string, name job.StageName)
 	Ended   func(ref string, r job.Result)
 	Over    func(ref string) // nothing of the job is left to do
+}
+
+// Start is a job that begins, or that is taken over from an earlier runner process.
+type Start struct {
+	Ref       string
+	RunnerKey string
+	Plan      *plan.Plan
+	Adopted   bool
 }
 
 // Options is what an Engine works with.

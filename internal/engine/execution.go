@@ -38,6 +38,7 @@ type execution struct {
 	cancelScript context.CancelCauseFunc
 	begun        time.Time // when the first stage started, for metadata
 	uploaded     chan error
+	adopted      bool // an earlier process began it
 }
 
 // execute runs or resumes the job of rec to its end.
@@ -116,12 +117,13 @@ func (e *Engine) prepareExecution(rec journal.Record, j *job.Job) (*execution, e
 // perform does the job's work and journals its result; the log goes out beside it, on send. Its error
 // is errGone, ErrDetach, or that the result could not be journaled; what went wrong in the job is in the result.
 func (x *execution) perform(ctx, send context.Context) error {
+	x.adopted = x.trace.Has("running")
 	if err := x.confirm(ctx); err != nil {
 		return err
 	}
 	x.event(func(ev Events) {
 		if ev.Started != nil {
-			ev.Started(x.rec.Ref, x.plan)
+			ev.Started(Start{Ref: x.rec.Ref, RunnerKey: x.rec.RunnerKey, Plan: x.plan, Adopted: x.adopted})
 		}
 	})
 	work, cancelWork := context.WithCancelCause(context.WithoutCancel(ctx))
