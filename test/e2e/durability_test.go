@@ -17,14 +17,30 @@ import (
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/fault"
 )
 
-// gate is a pair of files by which a test and a job's script wait for each other.
-type gate struct{ dir string }
+// gate is where a job's script waits for the test, without using the processor: the script wants a
+// lock that the test holds.
+type gate struct {
+	dir  string
+	lock *os.File
+}
 
-func newGate(t *testing.T) gate { return gate{t.TempDir()} }
+func newGate(t *testing.T) gate {
+	t.Helper()
+	dir := t.TempDir()
+	f, err := os.Create(filepath.Join(dir, "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	return gate{dir, f}
+}
 
 // lines are script lines that say that they are there and wait for open.
 func (g gate) lines() []string {
-	return []string{fmt.Sprintf("touch %s/reached; while [ ! -e %s/open ]; do sleep 0.02; done", g.dir, g.dir)}
+	return []string{fmt.Sprintf("touch %s/reached; flock -s %s/lock true", g.dir, g.dir)}
 }
 
 func (g gate) await(t *testing.T) {
@@ -37,7 +53,7 @@ func (g gate) await(t *testing.T) {
 
 func (g gate) open(t *testing.T) {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(g.dir, "open"), nil, 0o600); err != nil {
+	if err := syscall.Flock(int(g.lock.Fd()), syscall.LOCK_UN); err != nil {
 		t.Fatal(err)
 	}
 }
