@@ -65,16 +65,12 @@ func (g *registration) run(ctx context.Context) error {
 	if err := g.complete(ctx); err != nil {
 		return err
 	}
-	systemID := ""
-	if c, err := p.load(g.options.path, p.configOptions()); err != nil {
+	systemID, err := g.systemID()
+	if err != nil {
 		return err
-	} else if systemID = c.SystemID; systemID == "" {
-		if systemID, err = config.SystemID(c.Dir()); systemID == "" {
-			return err
-		}
 	}
 	made, known := false, false
-	err := config.Edit(ctx, g.options.path, p.configOptions(), func(d *config.Draft) error {
+	err = config.Edit(ctx, g.options.path, p.configOptions(), func(d *config.Draft) error {
 		known = slices.ContainsFunc(d.Config().Runners, func(r *config.Runner) bool {
 			return r.URL == g.runner.URL && r.Token == g.runner.Token
 		})
@@ -104,6 +100,22 @@ func (g *registration) run(ctx context.Context) error {
 	p.Logger.Info("the runner is registered; a running "+p.Name+" takes it up by itself", "runner", g.runner.ShortToken(),
 		"name", g.runner.Name, "ConfigFile", g.options.path)
 	return nil
+}
+
+// systemID is this machine's identity, also when there is no configuration yet.
+func (g *registration) systemID() (string, error) {
+	c, err := g.program.load(g.options.path, g.program.configOptions())
+	if err != nil {
+		return "", err
+	}
+	if c.SystemID != "" {
+		return c.SystemID, nil
+	}
+	id, err := config.SystemID(c.Dir())
+	if id != "" {
+		return id, nil // one that cannot be kept is made anew next time
+	}
+	return "", err
 }
 
 // enroll makes the runner known to GitLab, or verifies it.
