@@ -12,6 +12,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/breach"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/call"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/store"
 )
 
@@ -28,26 +29,26 @@ type Artifact struct {
 }
 
 // receive reads an upload's body to disk. The error is of the connection.
-func (c *Coordinator) receive(k *call) (*store.Upload, error) {
-	if ct := k.r.Header.Get("Content-Type"); !strings.HasPrefix(ct, "multipart/form-data") {
-		c.breach(breach.ContentType, k.job, "artifact upload: Content-Type is %q, not multipart/form-data", ct)
+func (c *Coordinator) receive(k *call.Call) (*store.Upload, error) {
+	if ct := k.Request.Header.Get("Content-Type"); !strings.HasPrefix(ct, "multipart/form-data") {
+		c.breach(breach.ContentType, k.Job, "artifact upload: Content-Type is %q, not multipart/form-data", ct)
 	}
-	u := store.Receive(k.r, filepath.Join(c.opts.Dir, "uploads"), c.opts.MaxArtifact)
-	return u, k.r.Context().Err()
+	u := store.Receive(k.Request, filepath.Join(c.opts.Dir, "uploads"), c.opts.MaxArtifact)
+	return u, k.Request.Context().Err()
 }
 
 // upload is POST /jobs/:id/artifacts. Source: JobArtifacts::CreateService.
-func (c *Coordinator) upload(k *call) {
+func (c *Coordinator) upload(k *call.Call) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	j := c.jobCall(k, "")
 	if j == nil {
 		return
 	}
-	u, q := k.upload, k.r.URL.Query()
+	u, q := k.Upload, k.Request.URL.Query()
 	if u.Err != nil || u.File == nil {
 		c.breach(breach.Body, j.id, "artifact upload: no form field %q (%v)", gitlab.FormFile, u.Err)
-		k.fail(http.StatusBadRequest, "400 Bad request - file is missing")
+		k.Fail(http.StatusBadRequest, "400 Bad request - file is missing")
 		return
 	}
 	if len(u.Extra) > 0 {
@@ -66,10 +67,10 @@ func (c *Coordinator) upload(k *call) {
 	status, message := c.keep(j, a, u)
 	c.event(j, EventUpload, status, fmt.Sprintf("%s %s %d bytes", a.Type, a.Filename, a.Size))
 	if status == http.StatusCreated {
-		k.text(status)
+		k.Text(status)
 		return
 	}
-	k.fail(status, message)
+	k.Fail(status, message)
 }
 
 // keep validates and stores an upload, and returns the answer. The caller holds mu.
@@ -132,40 +133,40 @@ func (c *Coordinator) checkAsked(j *record, a *Artifact) {
 
 // download is GET /jobs/:id/artifacts: with the job's own token, or with that of a running job
 // that depends on it.
-func (c *Coordinator) download(k *call) {
+func (c *Coordinator) download(k *call.Call) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	token := k.r.Header.Get(gitlab.HeaderJobToken)
-	j, asks := c.jobs[k.job], c.byToken[token]
+	token := k.Request.Header.Get(gitlab.HeaderJobToken)
+	j, asks := c.jobs[k.Job], c.byToken[token]
 	switch {
 	case token == "":
-		c.breach(breach.JobTokenHeader, k.job, "GET %s: header %s is missing", k.r.URL.Path, gitlab.HeaderJobToken)
-		k.fail(http.StatusUnauthorized, "401 Unauthorized")
+		c.breach(breach.JobTokenHeader, k.Job, "GET %s: header %s is missing", k.Request.URL.Path, gitlab.HeaderJobToken)
+		k.Fail(http.StatusUnauthorized, "401 Unauthorized")
 		return
 	case j == nil || asks == nil || c.tokenDead(asks, c.opts.Clock.Now()):
-		c.breach(breach.JobToken, k.job, "GET %s: not a token that may read it", k.r.URL.Path)
-		k.fail(http.StatusForbidden, "403 Forbidden")
+		c.breach(breach.JobToken, k.Job, "GET %s: not a token that may read it", k.Request.URL.Path)
+		k.Fail(http.StatusForbidden, "403 Forbidden")
 		return
 	case asks != j && !slices.Contains(asks.spec.Dependencies, j.id):
 		c.breach(breach.Download, asks.id, "asks for the artifacts of job %d, which it does not depend on", j.id)
-		k.fail(http.StatusForbidden, "403 Forbidden")
+		k.Fail(http.StatusForbidden, "403 Forbidden")
 		return
 	}
 	a := j.artifacts["archive"]
 	if a == nil {
 		c.event(j, EventDownload, http.StatusNotFound, "")
-		k.fail(http.StatusNotFound, "404 Not Found")
+		k.Fail(http.StatusNotFound, "404 Not Found")
 		return
 	}
-	if k.r.URL.Query().Get(gitlab.QueryDirectDownload) == "true" {
-		k.status = http.StatusFound
-		k.header.Set("Location", c.URL()+"/storage/"+filepath.Base(a.Path)+"?X-Amz-Signature="+signature(a))
+	if k.Request.URL.Query().Get(gitlab.QueryDirectDownload) == "true" {
+		k.Status = http.StatusFound
+		k.Header.Set("Location", c.URL()+"/storage/"+filepath.Base(a.Path)+"?X-Amz-Signature="+signature(a))
 		c.event(j, EventDownload, http.StatusFound, "")
 		return
 	}
-	k.status, k.file = http.StatusOK, a.Path
-	k.header.Set("Content-Type", "application/octet-stream")
-	k.header.Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", a.Filename))
+	k.Status, k.File = http.StatusOK, a.Path
+	k.Header.Set("Content-Type", "application/octet-stream")
+	k.Header.Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", a.Filename))
 	c.event(j, EventDownload, http.StatusOK, "")
 }
 
@@ -174,24 +175,24 @@ func signature(a *Artifact) string { return a.SHA256[:16] }
 
 // storage is the object storage that a direct download is redirected to. The job's token must not
 // be sent there.
-func (c *Coordinator) storage(k *call) {
+func (c *Coordinator) storage(k *call.Call) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	key := k.r.PathValue("key")
+	key := k.Request.PathValue("key")
 	id, _, _ := strings.Cut(key, "-")
 	n, _ := strconv.ParseInt(id, 10, 64)
 	j := c.jobs[n]
 	if j == nil {
-		k.fail(http.StatusNotFound, "404 Not Found")
+		k.Fail(http.StatusNotFound, "404 Not Found")
 		return
 	}
 	for _, a := range j.artifacts {
-		if filepath.Base(a.Path) != key || k.r.URL.Query().Get("X-Amz-Signature") != signature(a) {
+		if filepath.Base(a.Path) != key || k.Request.URL.Query().Get("X-Amz-Signature") != signature(a) {
 			continue
 		}
-		k.status, k.file = http.StatusOK, a.Path
+		k.Status, k.File = http.StatusOK, a.Path
 		c.event(j, EventDownload, http.StatusOK, "from storage at "+c.opts.Clock.Now().UTC().Format(time.RFC3339))
 		return
 	}
-	k.fail(http.StatusForbidden, "403 Forbidden")
+	k.Fail(http.StatusForbidden, "403 Forbidden")
 }

@@ -11,12 +11,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/breach"
-	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/fault"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/call"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/project"
 )
 
@@ -25,7 +26,7 @@ type Coordinator struct {
 	opts    Options
 	addr    string
 	mux     *http.ServeMux
-	faults  fault.Plan
+	calls   *call.Server
 	closing chan struct{}
 	wg      sync.WaitGroup // the goroutines of this coordinator
 
@@ -33,7 +34,7 @@ type Coordinator struct {
 	server *http.Server // nil while it is down
 	cancel context.CancelFunc
 	served chan struct{}
-	gate   gate
+	gate   call.Gate
 
 	breaches breach.List
 
@@ -70,6 +71,7 @@ func New(opts Options) (*Coordinator, error) {
 		active: map[int64]*record{}, pipelines: map[int64]*run{}, projects: map[string]*project.Project{},
 		commits: map[string]*run{}, notBefore: map[string]time.Time{}, heldChanged: make(chan struct{}),
 	}
+	c.calls = &call.Server{Hooks: hooks{c}, Clock: opts.Clock, Scale: opts.Scale, Closing: c.closing, Late: EndpointUpdate}
 	if err := c.routes(); err != nil {
 		return nil, err
 	}
@@ -115,7 +117,7 @@ func (c *Coordinator) Down() {
 	_ = c.server.Close() // closes listener and connections; nothing to be told about
 	c.cancel()
 	<-c.served
-	c.gate.wait()
+	c.gate.Wait()
 	c.server = nil
 }
 
@@ -135,7 +137,7 @@ func (c *Coordinator) listen(addr string) error {
 	c.addr = l.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background()) // a server has no caller; Down cancels it
 	srv := &http.Server{
-		Handler: c.gate.handler(c.mux), ReadHeaderTimeout: time.Minute, BaseContext: func(net.Listener) context.Context { return ctx },
+		Handler: c.gate.Handler(c.mux), ReadHeaderTimeout: time.Minute, BaseContext: func(net.Listener) context.Context { return ctx },
 		ErrorLog: slog.NewLogLogger(c.opts.Logger.Handler(), slog.LevelWarn),
 	}
 	c.server, c.cancel, c.served = srv, cancel, make(chan struct{})
@@ -147,12 +149,6 @@ func (c *Coordinator) listen(addr string) error {
 	}(c.served)
 	return nil
 }
-
-// Fault adds a failure to the programme. Waits are scaled by Options.Scale.
-func (c *Coordinator) Fault(f fault.Fault) *fault.Handle { return c.faults.Add(f) }
-
-// ClearFaults removes every failure that has not happened yet.
-func (c *Coordinator) ClearFaults() { c.faults.Clear() }
 
 // RunnerDied says that the test killed a runner process: until it has been seen once more, one
 // repetition of a patch and of a final state is legitimate for every job, for the runner cannot know
@@ -187,63 +183,26 @@ func (c *Coordinator) routes() error {
 	}
 	c.mux = http.NewServeMux()
 	for pattern, h := range map[string]http.HandlerFunc{
-		"POST runners":                            c.route(EndpointRegister, c.register),
-		"DELETE runners":                          c.route(EndpointUnregister, c.unregister),
-		"POST runners/verify":                     c.route(EndpointVerify, c.verify),
-		"DELETE runners/managers":                 c.route(EndpointUnregister, c.unregisterManager),
-		"POST runners/reset_authentication_token": c.route(EndpointReset, c.resetToken),
-		"GET runners/router/discovery":            c.route(EndpointDiscovery, c.discovery),
-		"POST jobs/request":                       c.route(EndpointRequest, c.request),
-		"PUT jobs/{id}":                           c.route(EndpointUpdate, c.update),
-		"PATCH jobs/{id}/trace":                   c.route(EndpointTrace, c.patch),
-		"POST jobs/{id}/artifacts":                c.route(EndpointUpload, c.upload),
-		"GET jobs/{id}/artifacts":                 c.route(EndpointDownload, c.download),
+		"POST runners":                            c.calls.Route(EndpointRegister, c.register),
+		"DELETE runners":                          c.calls.Route(EndpointUnregister, c.unregister),
+		"POST runners/verify":                     c.calls.Route(EndpointVerify, c.verify),
+		"DELETE runners/managers":                 c.calls.Route(EndpointUnregister, c.unregisterManager),
+		"POST runners/reset_authentication_token": c.calls.Route(EndpointReset, c.resetToken),
+		"GET runners/router/discovery":            c.calls.Route(EndpointDiscovery, c.discovery),
+		"POST jobs/request":                       c.calls.Route(EndpointRequest, c.request),
+		"PUT jobs/{id}":                           c.calls.Route(EndpointUpdate, c.update),
+		"PATCH jobs/{id}/trace":                   c.calls.Route(EndpointTrace, c.patch),
+		"POST jobs/{id}/artifacts":                c.calls.Route(EndpointUpload, c.upload),
+		"GET jobs/{id}/artifacts":                 c.calls.Route(EndpointDownload, c.download),
 	} {
-		c.mux.HandleFunc(patternOf(pattern), h)
+		method, path, _ := strings.Cut(pattern, " ")
+		c.mux.HandleFunc(method+" "+gitlab.APIPath+path, h)
 	}
-	c.mux.HandleFunc("GET /storage/{key}", c.route(EndpointStorage, c.storage))
-	c.mux.HandleFunc(gitlab.APIPath, c.route(EndpointUnknown, c.unknown))
+	c.mux.HandleFunc("GET /storage/{key}", c.calls.Route(EndpointStorage, c.storage))
+	c.mux.HandleFunc(gitlab.APIPath, c.calls.Route(EndpointUnknown, c.unknown))
 	c.mux.Handle("/", c.gitHandler(&project.Server{
 		Root: filepath.Join(c.opts.Dir, "repositories"), Backend: backend, Authorize: c.mayRead,
 		Log: slog.NewLogLogger(c.opts.Logger.Handler(), slog.LevelWarn).Writer(),
 	}))
 	return nil
-}
-
-// gate counts the requests in hand, so that Down can wait for their handlers.
-type gate struct {
-	mu   sync.Mutex
-	n    int
-	idle chan struct{} // closed when n becomes 0 and somebody waits
-}
-
-func (g *gate) handler(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		g.add(1)
-		defer g.add(-1)
-		h.ServeHTTP(w, r)
-	})
-}
-
-func (g *gate) add(n int) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.n += n; g.n == 0 && g.idle != nil {
-		close(g.idle)
-		g.idle = nil
-	}
-}
-
-func (g *gate) wait() {
-	g.mu.Lock()
-	if g.n == 0 {
-		g.mu.Unlock()
-		return
-	}
-	if g.idle == nil {
-		g.idle = make(chan struct{})
-	}
-	idle := g.idle
-	g.mu.Unlock()
-	<-idle
 }

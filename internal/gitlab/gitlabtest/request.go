@@ -9,12 +9,13 @@ import (
 	"slices"
 
 	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/call"
 )
 
 // request is POST /jobs/request. What Workhorse does comes first: it holds a request whose
 // last_update is current, and answers 204 without a queue value when the time is over or when it
 // saw a change; the runner asks again at once and then finds its last_update outdated.
-func (c *Coordinator) request(k *call) {
+func (c *Coordinator) request(k *call.Call) {
 	var req gitlab.JobRequest
 	if !c.decode(k, &req) {
 		return
@@ -30,22 +31,22 @@ func (c *Coordinator) request(k *call) {
 		c.longPoll(k, r)
 		return
 	}
-	k.header.Set(gitlab.HeaderLastUpdate, r.version)
+	k.Header.Set(gitlab.HeaderLastUpdate, r.version)
 	if req.LastUpdate == r.version || r.Paused {
-		k.status = http.StatusNoContent
+		k.Status = http.StatusNoContent
 		return
 	}
 	j := c.pick(r, &req)
 	if j == nil {
-		k.status = http.StatusNoContent
+		k.Status = http.StatusNoContent
 		return
 	}
-	k.header.Del(gitlab.HeaderLastUpdate)
+	k.Header.Del(gitlab.HeaderLastUpdate)
 	c.handOut(k, j, r, &req)
 }
 
 // longPoll waits without mu, which the caller holds.
-func (c *Coordinator) longPoll(k *call, r *runner) {
+func (c *Coordinator) longPoll(k *call.Call, r *runner) {
 	bumped := r.bumped
 	c.holding(1)
 	c.mu.Unlock()
@@ -58,10 +59,10 @@ func (c *Coordinator) longPoll(k *call, r *runner) {
 	select {
 	case <-bumped:
 	case <-over:
-	case <-k.r.Context().Done():
+	case <-k.Request.Context().Done():
 	case <-c.closing:
 	}
-	k.status = http.StatusNoContent
+	k.Status = http.StatusNoContent
 }
 
 // holding counts the requests that are held open. The caller holds mu.
@@ -110,7 +111,7 @@ func (c *Coordinator) pick(r *runner, req *gitlab.JobRequest) *record {
 }
 
 // handOut gives the job to the runner. The caller holds mu.
-func (c *Coordinator) handOut(k *call, j *record, r *runner, req *gitlab.JobRequest) {
+func (c *Coordinator) handOut(k *call.Call, j *record, r *runner, req *gitlab.JobRequest) {
 	now := c.opts.Clock.Now()
 	j.token = "glcbt-" + random(16)
 	c.byToken[j.token] = j
@@ -132,12 +133,12 @@ func (c *Coordinator) handOut(k *call, j *record, r *runner, req *gitlab.JobRequ
 	if j.spec.Edit != nil {
 		j.spec.Edit(&p)
 	}
-	k.status = http.StatusCreated
-	k.header.Set("Content-Type", "application/json")
+	k.Status = http.StatusCreated
+	k.Header.Set("Content-Type", "application/json")
 	if j.spec.Body != nil {
-		k.answer = j.spec.Body(p)
+		k.Answer = j.spec.Body(p)
 	} else {
-		k.answer, _ = json.Marshal(p) // our own types, which marshal
+		k.Answer, _ = json.Marshal(p) // our own types, which marshal
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/call"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/payload"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/project"
 	"gitlab.com/skerry/skerry/internal/pipeline"
@@ -114,16 +115,14 @@ func (c *Coordinator) mayRead(user, password, path string) bool {
 // gitHandler lets faults hit git requests too.
 func (c *Coordinator) gitHandler(s *project.Server) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		k := &call{r: r, endpoint: EndpointGit, header: http.Header{}}
-		if k.fault = c.faults.Take(EndpointGit, 0, ""); k.fault != nil {
-			if !c.before(k) {
-				c.cut(w)
-				return
-			}
-			if k.status != 0 {
-				c.send(w, k)
-				return
-			}
+		k := &call.Call{Request: r, Endpoint: EndpointGit, Header: http.Header{}, Fault: c.calls.Faults.Take(EndpointGit, 0, "")}
+		if !c.calls.Before(k) {
+			call.Cut(w)
+			return
+		}
+		if k.Status != 0 {
+			c.calls.Send(w, k)
+			return
 		}
 		s.ServeHTTP(w, r)
 	})

@@ -8,6 +8,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/breach"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/call"
 )
 
 // RunnerSpec is a runner as somebody would create it on the server.
@@ -102,22 +103,22 @@ func (r *runner) takes(j *record) bool {
 }
 
 // runnerToken checks the two places where a runner's token stands.
-func (c *Coordinator) runnerToken(k *call, token string) {
-	if h := k.r.Header.Get(gitlab.HeaderRunnerToken); h != token {
+func (c *Coordinator) runnerToken(k *call.Call, token string) {
+	if h := k.Request.Header.Get(gitlab.HeaderRunnerToken); h != token {
 		what := "is missing"
 		if h != "" {
 			what = "differs from the body's token"
 		}
-		c.breach(breach.RunnerToken, 0, "%s %s: header %s %s", k.r.Method, k.r.URL.Path, gitlab.HeaderRunnerToken, what)
+		c.breach(breach.RunnerToken, 0, "%s %s: header %s %s", k.Request.Method, k.Request.URL.Path, gitlab.HeaderRunnerToken, what)
 	}
 }
 
 // authenticate finds the runner and notes the contact; nil means that 403 has been answered. The caller holds mu.
-func (c *Coordinator) authenticate(k *call, token, systemID string, info *gitlab.Info) *runner {
+func (c *Coordinator) authenticate(k *call.Call, token, systemID string, info *gitlab.Info) *runner {
 	now := c.opts.Clock.Now()
 	r := c.runners[token]
 	if r == nil || (!r.TokenExpires.IsZero() && !now.Before(r.TokenExpires)) {
-		k.fail(http.StatusForbidden, "403 Forbidden")
+		k.Fail(http.StatusForbidden, "403 Forbidden")
 		return nil
 	}
 	r.Contact = now
@@ -130,18 +131,18 @@ func (c *Coordinator) authenticate(k *call, token, systemID string, info *gitlab
 	return r
 }
 
-func (c *Coordinator) register(k *call) {
+func (c *Coordinator) register(k *call.Call) {
 	var req gitlab.RegisterRequest
 	if !c.decode(k, &req) {
 		return
 	}
 	c.runnerToken(k, req.Token)
 	if req.Token != c.opts.RegistrationToken {
-		k.fail(http.StatusForbidden, "403 Forbidden - invalid token supplied")
+		k.Fail(http.StatusForbidden, "403 Forbidden - invalid token supplied")
 		return
 	}
 	if msg := invalidRegistration(&req); msg != nil {
-		k.json(http.StatusBadRequest, gitlab.Message{Message: msg})
+		k.JSON(http.StatusBadRequest, gitlab.Message{Message: msg})
 		return
 	}
 	spec := RunnerSpec{
@@ -153,7 +154,7 @@ func (c *Coordinator) register(k *call) {
 	defer c.mu.Unlock()
 	r := c.addRunner(spec, "")
 	r.Info = req.Info
-	k.json(http.StatusCreated, registered(r))
+	k.JSON(http.StatusCreated, registered(r))
 }
 
 // invalidRegistration are the validations of GitLab's Ci::Runner that a request can violate.
@@ -188,7 +189,7 @@ func registered(r *runner) gitlab.Registered {
 	return out
 }
 
-func (c *Coordinator) verify(k *call) {
+func (c *Coordinator) verify(k *call.Call) {
 	var req gitlab.VerifyRequest
 	if !c.decode(k, &req) {
 		return
@@ -197,11 +198,11 @@ func (c *Coordinator) verify(k *call) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if r := c.authenticate(k, req.Token, req.SystemID, &req.Info); r != nil {
-		k.json(http.StatusOK, registered(r))
+		k.JSON(http.StatusOK, registered(r))
 	}
 }
 
-func (c *Coordinator) unregister(k *call) {
+func (c *Coordinator) unregister(k *call.Call) {
 	var req gitlab.TokenRequest
 	if !c.decode(k, &req) {
 		return
@@ -211,11 +212,11 @@ func (c *Coordinator) unregister(k *call) {
 	defer c.mu.Unlock()
 	if r := c.authenticate(k, req.Token, "", nil); r != nil {
 		c.removeRunner(r.Token)
-		k.status = http.StatusNoContent
+		k.Status = http.StatusNoContent
 	}
 }
 
-func (c *Coordinator) unregisterManager(k *call) {
+func (c *Coordinator) unregisterManager(k *call.Call) {
 	var req gitlab.ManagerRequest
 	if !c.decode(k, &req) {
 		return
@@ -229,15 +230,15 @@ func (c *Coordinator) unregisterManager(k *call) {
 	}
 	i := slices.Index(r.Managers, req.SystemID)
 	if i < 0 {
-		k.fail(http.StatusNotFound, "404 Not found - Runner manager not found")
+		k.Fail(http.StatusNotFound, "404 Not found - Runner manager not found")
 		return
 	}
 	r.Managers = slices.Delete(r.Managers, i, i+1)
-	k.status = http.StatusNoContent
+	k.Status = http.StatusNoContent
 }
 
 // resetToken gives the runner a new token; GitLab Runner sends no RUNNER-TOKEN here.
-func (c *Coordinator) resetToken(k *call) {
+func (c *Coordinator) resetToken(k *call.Call) {
 	var req gitlab.TokenRequest
 	if !c.decode(k, &req) {
 		return
@@ -260,7 +261,7 @@ func (c *Coordinator) resetToken(k *call) {
 	c.runners[r.Token] = r
 	answer := registered(r)
 	answer.ID = 0
-	k.json(http.StatusCreated, answer)
+	k.JSON(http.StatusCreated, answer)
 }
 
 // tokenLife is how long a token lives after a reset, when the runner's tokens expire at all.

@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/breach"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/call"
 )
 
 // Trace returns the job's log so far.
@@ -28,69 +28,69 @@ func (c *Coordinator) TraceFile(id int64) string {
 	return filepath.Join(c.opts.Dir, "traces", strconv.FormatInt(id, 10)+".log")
 }
 
-func (c *Coordinator) traceSize(id int64) int64 {
+// Strike loses of a job's trace what a fault says, before it answers 412 or 416.
+func (c hooks) Strike(k *call.Call) int64 {
 	c.mu.Lock()
-	j := c.jobs[id]
+	j := c.jobs[k.Job]
+	if j != nil && k.Fault.Lose {
+		j.mayResume = true
+	}
 	c.mu.Unlock()
 	if j == nil {
 		return 0
+	}
+	if k.Fault.Lose {
+		j.trace.Truncate(k.Fault.Truncate)
 	}
 	size, _ := j.trace.State()
 	return size
 }
 
-// lose drops the end of a job's trace: what a fault does before it answers 412 or 416.
-func (c *Coordinator) lose(id, from int64) {
-	c.mu.Lock()
-	j := c.jobs[id]
-	if j != nil {
-		j.mayResume = true
-	}
-	c.mu.Unlock()
-	if j != nil {
-		j.trace.Truncate(from)
-	}
+// contentRange reads START-END.
+func contentRange(s string) (start, end int64, ok bool) {
+	a, b, found := strings.Cut(s, "-")
+	first, err := strconv.ParseUint(a, 10, 62)
+	last, err2 := strconv.ParseUint(b, 10, 62)
+	return int64(first), int64(last), found && err == nil && err2 == nil
 }
 
-var contentRange = regexp.MustCompile(`^(\d{1,18})-(\d{1,18})$`)
-
 // patch is PATCH /jobs/:id/trace.
-func (c *Coordinator) patch(k *call) {
+func (c *Coordinator) patch(k *call.Call) {
 	c.mu.Lock()
 	j := c.jobCall(k, "")
 	c.mu.Unlock()
 	if j == nil {
 		return
 	}
-	if ct := k.r.Header.Get("Content-Type"); !strings.HasPrefix(ct, "text/plain") {
+	if ct := k.Request.Header.Get("Content-Type"); !strings.HasPrefix(ct, "text/plain") {
 		c.breach(breach.ContentType, j.id, "trace patch: Content-Type is %q, not text/plain", ct)
 	}
 	start, ok := c.patchStart(k, j)
 	if !ok {
 		return
 	}
-	size, fits, err := j.trace.Append(start, k.body)
+	size, fits, err := j.trace.Append(start, k.Body)
 	if err != nil {
 		c.opts.Logger.Error("trace not stored", "job", j.id, "error", err)
-		k.fail(http.StatusInternalServerError, "500 Internal Server Error")
+		k.Fail(http.StatusInternalServerError, "500 Internal Server Error")
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.touch(j, c.opts.Clock.Now())
-	k.header.Set("Range", fmt.Sprintf("0-%d", size))
-	k.header.Set(gitlab.HeaderJobStatus, j.status)
+	k.Header.Set("Range", fmt.Sprintf("0-%d", size))
+	k.Header.Set(gitlab.HeaderJobStatus, j.status)
 	if !fits {
 		c.judgeResume(j, start, size)
-		c.event(j, EventPatch, http.StatusRequestedRangeNotSatisfiable, fmt.Sprintf("%d+%d at %d", start, len(k.body), size))
-		k.header.Del(gitlab.HeaderJobStatus)
-		k.fail(http.StatusRequestedRangeNotSatisfiable, "416 Range Not Satisfiable")
+		c.event(j, EventPatch, http.StatusRequestedRangeNotSatisfiable, fmt.Sprintf("%d+%d at %d", start, len(k.Body), size))
+		k.Header.Del(gitlab.HeaderJobStatus)
+		k.Fail(http.StatusRequestedRangeNotSatisfiable, "416 Range Not Satisfiable")
 		return
 	}
 	j.mayRepeatPatch, j.mayResume = false, false
-	k.header.Set(gitlab.HeaderUpdateInterval, strconv.Itoa(c.opts.TraceInterval))
-	c.event(j, EventPatch, http.StatusAccepted, fmt.Sprintf("%d+%d", start, len(k.body)))
-	k.text(http.StatusAccepted)
+	k.Header.Set(gitlab.HeaderUpdateInterval, strconv.Itoa(c.opts.TraceInterval))
+	c.event(j, EventPatch, http.StatusAccepted, fmt.Sprintf("%d+%d", start, len(k.Body)))
+	k.Text(http.StatusAccepted)
 }
 
 // judgeResume decides whether a patch that does not begin at the trace's end is a breach. The caller holds mu.
@@ -107,21 +107,19 @@ func (c *Coordinator) judgeResume(j *record, start, size int64) {
 }
 
 // patchStart checks Content-Range; GitLab computes the end itself, from the body's length.
-func (c *Coordinator) patchStart(k *call, j *record) (int64, bool) {
-	value := k.r.Header.Get("Content-Range")
-	m := contentRange.FindStringSubmatch(value)
-	if m == nil {
+func (c *Coordinator) patchStart(k *call.Call, j *record) (int64, bool) {
+	value := k.Request.Header.Get("Content-Range")
+	start, end, ok := contentRange(value)
+	if !ok {
 		c.breach(breach.Range, j.id, "Content-Range is %q, not START-END", value)
-		k.fail(http.StatusBadRequest, "400 Missing header Content-Range")
+		k.Fail(http.StatusBadRequest, "400 Missing header Content-Range")
 		return 0, false
 	}
-	start, _ := strconv.ParseInt(m[1], 10, 64)
-	end, _ := strconv.ParseInt(m[2], 10, 64)
-	if end != start+int64(len(k.body))-1 {
-		c.breach(breach.Range, j.id, "Content-Range %q does not fit a body of %d bytes", value, len(k.body))
+	if end != start+int64(len(k.Body))-1 {
+		c.breach(breach.Range, j.id, "Content-Range %q does not fit a body of %d bytes", value, len(k.Body))
 	}
-	if len(k.body) == 0 || len(k.body) > maxPatch {
-		c.breach(breach.PatchSize, j.id, "a patch of %d bytes", len(k.body))
+	if len(k.Body) == 0 || len(k.Body) > maxPatch {
+		c.breach(breach.PatchSize, j.id, "a patch of %d bytes", len(k.Body))
 	}
 	return start, true
 }

@@ -8,41 +8,42 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/breach"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/call"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/payload"
 )
 
 // jobCall authenticates a call about a job as GitLab's authenticate_job! does. It returns nil when
 // it has answered. The caller holds mu.
-func (c *Coordinator) jobCall(k *call, token string) *record {
-	header := k.r.Header.Get(gitlab.HeaderJobToken)
+func (c *Coordinator) jobCall(k *call.Call, token string) *record {
+	header := k.Request.Header.Get(gitlab.HeaderJobToken)
 	if header == "" {
-		c.breach(breach.JobTokenHeader, k.job, "%s %s: header %s is missing", k.r.Method, k.r.URL.Path, gitlab.HeaderJobToken)
+		c.breach(breach.JobTokenHeader, k.Job, "%s %s: header %s is missing", k.Request.Method, k.Request.URL.Path, gitlab.HeaderJobToken)
 	} else if token != "" && header != token {
-		c.breach(breach.JobToken, k.job, "%s %s: header %s differs from the body's token", k.r.Method, k.r.URL.Path, gitlab.HeaderJobToken)
+		c.breach(breach.JobToken, k.Job, "%s %s: header %s differs from the body's token", k.Request.Method, k.Request.URL.Path, gitlab.HeaderJobToken)
 	}
 	if token == "" {
 		token = header
 	}
-	j := c.jobs[k.job]
+	j := c.jobs[k.Job]
 	if j == nil {
-		c.breach(breach.UnknownJob, k.job, "%s %s: there is no such job", k.r.Method, k.r.URL.Path)
-		k.fail(http.StatusForbidden, "403 Forbidden")
+		c.breach(breach.UnknownJob, k.Job, "%s %s: there is no such job", k.Request.Method, k.Request.URL.Path)
+		k.Fail(http.StatusForbidden, "403 Forbidden")
 		return nil
 	}
 	now := c.opts.Clock.Now()
 	if c.byToken[token] != j {
 		if token != "" {
-			c.breach(breach.JobToken, k.job, "%s %s: not a token of this job", k.r.Method, k.r.URL.Path)
+			c.breach(breach.JobToken, k.Job, "%s %s: not a token of this job", k.Request.Method, k.Request.URL.Path)
 		}
-		k.fail(http.StatusForbidden, "403 Forbidden")
+		k.Fail(http.StatusForbidden, "403 Forbidden")
 		return nil
 	}
 	if token != j.token || c.tokenDead(j, now) {
 		c.event(j, EventRefused, http.StatusForbidden, "the token is dead")
-		k.fail(http.StatusForbidden, "403 Forbidden") // bare: no Job-Status
+		k.Fail(http.StatusForbidden, "403 Forbidden") // bare: no Job-Status
 		return nil
 	}
-	if j.processing() || (j.waitingAck && k.endpoint == EndpointUpdate) {
+	if j.processing() || (j.waitingAck && k.Endpoint == EndpointUpdate) {
 		return j
 	}
 	c.notProcessing(k, j)
@@ -50,35 +51,35 @@ func (c *Coordinator) jobCall(k *call, token string) *record {
 }
 
 // notProcessing answers a call about a job that is not, or no longer, the runner's.
-func (c *Coordinator) notProcessing(k *call, j *record) {
+func (c *Coordinator) notProcessing(k *call.Call, j *record) {
 	switch {
 	case j.waitingAck:
-		c.breach(breach.NotRunning, j.id, "%s %s before the job was reported running", k.r.Method, k.r.URL.Path)
+		c.breach(breach.NotRunning, j.id, "%s %s before the job was reported running", k.Request.Method, k.Request.URL.Path)
 	case j.reported == "":
 		// GitLab ended it, or gave it to somebody else; the runner learns it now
-	case k.endpoint == EndpointUpdate:
+	case k.Endpoint == EndpointUpdate:
 		if !j.mayRepeatFinal {
-			c.breach(breach.SecondFinal, j.id, "state %s again after the accepted final state %s", k.state(), j.reported)
+			c.breach(breach.SecondFinal, j.id, "state %s again after the accepted final state %s", k.State, j.reported)
 		}
 		j.mayRepeatFinal = false
 	case !j.mayRepeatPatch:
-		c.breach(breach.AfterEnd, j.id, "%s %s after the accepted final state %s", k.r.Method, k.r.URL.Path, j.reported)
+		c.breach(breach.AfterEnd, j.id, "%s %s after the accepted final state %s", k.Request.Method, k.Request.URL.Path, j.reported)
 	default:
 		j.mayRepeatPatch = false
 	}
-	c.event(j, EventRefused, http.StatusForbidden, k.endpoint)
-	k.header.Set(gitlab.HeaderJobStatus, j.status)
-	k.fail(http.StatusForbidden, "403 Forbidden - Job is not processing on runner")
+	c.event(j, EventRefused, http.StatusForbidden, k.Endpoint)
+	k.Header.Set(gitlab.HeaderJobStatus, j.status)
+	k.Fail(http.StatusForbidden, "403 Forbidden - Job is not processing on runner")
 }
 
 // update is PUT /jobs/:id.
-func (c *Coordinator) update(k *call) {
+func (c *Coordinator) update(k *call.Call) {
 	var u gitlab.Update
 	if !c.decode(k, &u) {
 		return
 	}
 	if u.Token == "" {
-		c.breach(breach.Body, k.job, "PUT %s: token is missing", k.r.URL.Path)
+		c.breach(breach.Body, k.Job, "PUT %s: token is missing", k.Request.URL.Path)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -88,11 +89,11 @@ func (c *Coordinator) update(k *call) {
 	}
 	status := c.applyUpdate(j, &u)
 	c.event(j, EventUpdate, status, describe(&u))
-	k.header.Set(gitlab.HeaderJobStatus, j.status)
+	k.Header.Set(gitlab.HeaderJobStatus, j.status)
 	if status == http.StatusBadRequest {
 		c.breach(breach.State, j.id, "state %q is not possible now (%s)", u.State, j.status)
 	}
-	k.text(status)
+	k.Text(status)
 }
 
 func describe(u *gitlab.Update) string {
@@ -225,16 +226,16 @@ func (c *Coordinator) event(j *record, kind EventKind, status int, detail string
 	}
 }
 
-// undelivered notes that the answer to a handled call will not arrive, so that the runner may
+// Undelivered notes that the answer to a handled call will not arrive, so that the runner may
 // legitimately do it again.
-func (c *Coordinator) undelivered(k *call) {
+func (c hooks) Undelivered(k *call.Call) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	j := c.jobs[k.job]
+	j := c.jobs[k.Job]
 	if j == nil {
 		return
 	}
-	switch k.endpoint {
+	switch k.Endpoint {
 	case EndpointTrace:
 		j.mayRepeatPatch = true
 	case EndpointUpdate:
