@@ -1,0 +1,79 @@
+package trace
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func seeded() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }
+
+// FuzzSpool renders whatever an agent may send: it must end, equal what Offline says, hold no
+// secret and keep to the limit.
+func FuzzSpool(f *testing.F) {
+	f.Add(encode(rec{1, 1, "a hun"}, rec{2, 2, "x\r"}, rec{3, 1, "ter22\n"}, rec{4, end, ""}), true)
+	f.Add(encode(rec{1, 1, "\xff\xe2\x82"}, rec{2, 3, "12345678"}, rec{3, 9, "?"}), false)
+	f.Add([]byte("HTTP/1.1 500 oh no\r\n\r\n"), true)
+	f.Add(randomSpool(seeded(), func() int64 { return 5 }), true)
+	f.Fuzz(func(t *testing.T, data []byte, stamps bool) {
+		o := Options{Dir: t.TempDir(), Clock: quick{}, Timestamps: stamps, Secrets: []string{"hunter22", "a\nb"}, Limit: 2000, every: 100}
+		tr, err := Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tr.Close()
+		for _, e := range []Entry{{Op: Include, Stage: "s"}, {Op: Close}} {
+			if _, err := tr.Append(e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := &fakeSpools{data: map[string][]byte{"s": data}, acked: map[string]int64{}, calm: true, r: seeded()}
+		s.ended = func(stage string) { _ = tr.Abandon("", stage, "gone") }
+		whole, err := Offline(abandoned(), func(string, string) ([]byte, error) { return data, nil }, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(whole, []byte("gone")) {
+			return // a spool that has no end is a matter for TestRenderSurvivesBeingKilled
+		}
+		if err := tr.Render(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(filepath.Join(o.Dir, logName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, whole) {
+			t.Fatalf("got  %q\nwant %q", got, whole)
+		}
+		if bytes.Contains(got, []byte("hunter22")) || len(got) > 2000+300 {
+			t.Fatalf("%d bytes: %q", len(got), got)
+		}
+	})
+}
+
+// abandoned is an outline of one stage that ends at time 0, whether its spool does or not.
+func abandoned() []byte {
+	o := &outline{keys: map[string]struct{}{}, gone: map[[2]string]Entry{}, changed: make(chan struct{})}
+	dir, err := os.MkdirTemp("", "outline")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	if o, err = openOutline(dir, nil); err != nil {
+		panic(err)
+	}
+	defer o.file.Close()
+	for _, e := range []Entry{{Op: Include, Stage: "s"}, {Op: Abandon, Stage: "s", Text: "gone"}, {Op: Close}} {
+		if _, err := o.append(e); err != nil {
+			panic(err)
+		}
+	}
+	b, err := os.ReadFile(filepath.Join(dir, outlineFile))
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
