@@ -89,7 +89,8 @@ func (c *Coordinator) URL() string { return "http://" + c.addr }
 // RegistrationToken returns the token that registers runners.
 func (c *Coordinator) RegistrationToken() string { return c.opts.RegistrationToken }
 
-// Close ends the server and every open request. It may be called again.
+// Close ends the server: requests that are held open are answered, those in hand are finished. It
+// may be called again.
 func (c *Coordinator) Close() {
 	c.mu.Lock()
 	select {
@@ -98,6 +99,8 @@ func (c *Coordinator) Close() {
 		close(c.closing)
 	}
 	c.mu.Unlock()
+	const patience = 2 * time.Second
+	c.gate.WaitAtMost(patience)
 	c.Down()
 	c.wg.Wait()
 	c.mu.Lock()

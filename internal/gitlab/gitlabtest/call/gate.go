@@ -3,6 +3,7 @@ package call
 import (
 	"net/http"
 	"sync"
+	"time"
 )
 
 // Gate counts the requests in hand. Its zero value is ready.
@@ -18,6 +19,7 @@ func (g *Gate) Handler(h http.Handler) http.Handler {
 		g.add(1)
 		defer g.add(-1)
 		h.ServeHTTP(w, r)
+		_ = http.NewResponseController(w).Flush() // the answer is on its way before the request counts as done
 	})
 }
 
@@ -31,16 +33,29 @@ func (g *Gate) add(n int) {
 }
 
 // Wait returns when no request is in hand.
-func (g *Gate) Wait() {
+func (g *Gate) Wait() { <-g.done() }
+
+// WaitAtMost is Wait with patience for clients that do not read their answers.
+func (g *Gate) WaitAtMost(d time.Duration) {
+	patience := time.NewTimer(d)
+	defer patience.Stop()
+	select {
+	case <-g.done():
+	case <-patience.C:
+	}
+}
+
+// done returns a channel that is closed when no request is in hand.
+func (g *Gate) done() <-chan struct{} {
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	if g.n == 0 {
-		g.mu.Unlock()
-		return
+		over := make(chan struct{})
+		close(over)
+		return over
 	}
 	if g.idle == nil {
 		g.idle = make(chan struct{})
 	}
-	idle := g.idle
-	g.mu.Unlock()
-	<-idle
+	return g.idle
 }
