@@ -84,7 +84,8 @@ func reportFormats() map[string][2]string {
 func (b *builder) reports(n *yaml.Node, key string) []job.Artifact {
 	var list []job.Artifact
 	for _, e := range b.mapping(n, key) {
-		kind, paths := e.key, []string(nil)
+		kind := e.key
+		var paths []string
 		if e.key == "coverage_report" {
 			kind, paths = b.coverage(e.node, join(key, e.key))
 		} else {

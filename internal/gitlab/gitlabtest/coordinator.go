@@ -133,7 +133,7 @@ func (c *Coordinator) listen(addr string) error {
 	if c.server != nil {
 		return nil
 	}
-	l, err := net.Listen("tcp", addr)
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
 	if err != nil {
 		return fmt.Errorf("coordinator: listen on %q: %w", addr, err)
 	}

@@ -69,7 +69,7 @@ func TestGitServesRunningJobsOnly(t *testing.T) {
 		t.Errorf("a.txt is %q", got)
 	}
 	d.put(p, final("success", ""), 200)
-	res, err := http.Get(p.GitInfo.RepoURL + "/info/refs?service=git-upload-pack") //nolint:noctx // a test
+	res, err := http.Get(p.GitInfo.RepoURL + "/info/refs?service=git-upload-pack")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/breach"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/fault"
 )
 
 func zipped(t *testing.T, name, content string) []byte {
@@ -192,6 +193,14 @@ e: {stage: two, script: x, dependencies: []}
 	res, _ := d.must("GET", path+"?direct_download=true", map[string]string{gitlab.HeaderJobToken: dep.Token}, nil, 302)
 	if !strings.HasPrefix(res.Header.Get("Location"), c.URL()+"/storage/") {
 		t.Errorf("Location is %q", res.Header.Get("Location"))
+	}
+	c.Fault(fault.Fault{Endpoint: gitlabtest.EndpointDownload, Handle: true, Partial: 20})
+	if _, part, err := d.do("GET", path, map[string]string{gitlab.HeaderJobToken: dep.Token}, nil); err == nil || !bytes.Equal(part, archive[:20]) {
+		t.Errorf("of a cut answer came %d bytes, %v", len(part), err)
+	}
+	c.Fault(fault.Fault{Endpoint: gitlabtest.EndpointDownload, Handle: true, Slow: 2000})
+	if _, slow := d.must("GET", path, map[string]string{gitlab.HeaderJobToken: dep.Token}, nil, 200); !bytes.Equal(slow, archive) {
+		t.Error("the archive came slowly, and changed")
 	}
 	d.must("GET", path, map[string]string{gitlab.HeaderJobToken: x.Token}, nil, 403)
 	if br := c.TakeBreaches(); len(br) != 1 || br[0].Kind != breach.Download {

@@ -192,7 +192,7 @@ func (s *Server) hold(k *Call, d time.Duration) bool {
 func Cut(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		panic(http.ErrAbortHandler) // the documented way to abort where a connection cannot be taken over
+		panic(http.ErrAbortHandler) //nolint:forbidigo // net/http's own way to abort where a connection cannot be taken over
 	}
 	_ = conn.Close() // that is the point
 }

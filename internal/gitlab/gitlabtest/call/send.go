@@ -59,7 +59,9 @@ func (s *Server) Send(w http.ResponseWriter, k *Call) {
 	}
 	if k.Fault != nil && k.Fault.Partial > 0 {
 		_, _ = io.CopyN(w, body, k.Fault.Partial) // the rest is lost on purpose
-		panic(http.ErrAbortHandler)               // the documented way to cut a connection
+		_ = http.NewResponseController(w).Flush()
+		Cut(w)
+		return
 	}
 	_ = s.copySlowly(w, k, body) // a client that has gone away has nobody to be told
 }

@@ -18,18 +18,18 @@ func Build(s *Spec, h *Handout) gitlab.Payload {
 		GitInfo:    j.gitInfo(),
 		RunnerInfo: gitlab.RunnerInfo{Timeout: seconds},
 		Variables:  j.variables(),
-		Steps:      []gitlab.Step{{Name: "script", Script: orEmpty(j.Spec.Script), Timeout: seconds, When: "on_success"}},
-		Image:      j.Spec.Image, Services: orEmpty(j.Spec.Services), Artifacts: j.Spec.Artifacts, Cache: orEmpty(j.Spec.Cache),
+		Steps:      []gitlab.Step{{Name: "script", Script: orEmpty(j.Script), Timeout: seconds, When: "on_success"}},
+		Image:      j.Image, Services: orEmpty(j.Services), Artifacts: j.Artifacts, Cache: orEmpty(j.Cache),
 		Credentials:  []gitlab.Credential{},
 		Dependencies: orEmpty(h.Dependencies),
-		Hooks:        j.Spec.Hooks,
+		Hooks:        j.Hooks,
 		Features: gitlab.JobFeatures{
 			TraceSections: true, FailureReasons: FailureReasons(), TwoPhaseJobCommit: h.WaitsForAck,
 			TokenMaskPrefixes: []string{"glpat-", "gloas-", "gldt-", "glrt-", "glcbt-", "glrtr-", "glptt-", "glft-", "glimt-", "glagent-", "glsoat-", "glffct-", "_gitlab_session="},
 		},
 	}
-	if len(j.Spec.AfterScript) > 0 {
-		p.Steps = append(p.Steps, gitlab.Step{Name: "after_script", Script: j.Spec.AfterScript, Timeout: seconds, When: "always", AllowFailure: true})
+	if len(j.AfterScript) > 0 {
+		p.Steps = append(p.Steps, gitlab.Step{Name: "after_script", Script: j.AfterScript, Timeout: seconds, When: "always", AllowFailure: true})
 	}
 	return p
 }
@@ -50,7 +50,7 @@ type builder struct {
 
 func (j *builder) jobInfo() gitlab.JobInfo {
 	info := gitlab.JobInfo{
-		ID: j.ID, Name: j.Spec.Name, Stage: j.Spec.Stage, PipelineID: j.Pipeline.ID, ProjectID: 1, ProjectName: "none", ProjectFullPath: "none/none",
+		ID: j.ID, Name: j.Name, Stage: j.Stage, PipelineID: j.Pipeline.ID, ProjectID: 1, ProjectName: "none", ProjectFullPath: "none/none",
 		NamespaceID: 1, RootNamespaceID: 1, OrganizationID: 1, UserID: 1,
 		TimeInQueueSeconds: j.Handed.Sub(j.Queued).Seconds(), ProjectJobsRunning: "0", QueueSize: int64(j.QueueSize),
 	}
@@ -103,8 +103,8 @@ func (j *builder) gitInfo() gitlab.GitInfo {
 
 // depth is GIT_DEPTH, which the presenter reads of the variables too.
 func (j *builder) depth() int {
-	depth := j.Spec.Depth
-	for _, v := range j.Spec.Variables {
+	depth := j.Depth
+	for _, v := range j.Variables {
 		if v.Key == "GIT_DEPTH" {
 			if _, err := fmt.Sscanf(v.Value, "%d", &depth); err != nil {
 				depth = 0

@@ -42,7 +42,7 @@ func (j *builder) variables() []gitlab.Variable {
 	if j.Pipeline.Project == nil {
 		l.public("GIT_STRATEGY", "none")
 	}
-	l = append(l, j.Spec.Variables...)
+	l = append(l, j.Variables...)
 	return append(l, j.Dotenv...)
 }
 
@@ -55,7 +55,7 @@ func (j *builder) jobVariables(l *varList) {
 	*l = append(*l, gitlab.Variable{Key: "CI_REPOSITORY_URL", Value: j.repoURL(j.Token)})
 	l.public("CI_DEPENDENCY_PROXY_USER", "gitlab-ci-token")
 	l.secret("CI_DEPENDENCY_PROXY_PASSWORD", j.Token)
-	l.public("CI_JOB_NAME", j.Spec.Name, "CI_JOB_NAME_SLUG", slug(j.Spec.Name), "CI_JOB_STAGE", j.Spec.Stage, "CI_JOB_GROUP_NAME", j.Spec.Name)
+	l.public("CI_JOB_NAME", j.Name, "CI_JOB_NAME_SLUG", slug(j.Name), "CI_JOB_STAGE", j.Stage, "CI_JOB_GROUP_NAME", j.Name)
 	if j.Manual {
 		l.public("CI_JOB_MANUAL", "true")
 	}
@@ -100,7 +100,7 @@ func (j *builder) commitVariables(l *varList) {
 	_, description, _ := strings.Cut(m.Message, "\n\n")
 	l.public("CI_COMMIT_SHA", m.SHA, "CI_COMMIT_SHORT_SHA", m.SHA[:8], "CI_COMMIT_BEFORE_SHA", m.BeforeSHA, "CI_COMMIT_REF_NAME", m.Ref,
 		"CI_COMMIT_REF_SLUG", slug(m.Ref), kind, m.Ref, "CI_COMMIT_MESSAGE", m.Message, "CI_COMMIT_TITLE", m.Title,
-		"CI_COMMIT_DESCRIPTION", description, "CI_COMMIT_REF_PROTECTED", strconv.FormatBool(j.Spec.Protected),
+		"CI_COMMIT_DESCRIPTION", description, "CI_COMMIT_REF_PROTECTED", strconv.FormatBool(j.Protected),
 		"CI_COMMIT_TIMESTAMP", m.Timestamp, "CI_COMMIT_AUTHOR", m.Author)
 }
 

@@ -208,17 +208,22 @@ func (s *session) pipeline(ctx context.Context) (string, error) {
 		s.show(p)
 		return p.Over()
 	})
-	if ctx.Err() != nil {
-		return "", nil
-	}
 	if err != nil {
-		return "", err
+		return "", unlessStopped(ctx, err)
 	}
 	if s.o.Logs {
 		s.logs(p)
 	}
 	fmt.Fprintf(s.out, "pipeline %d %s\n", id, p.Status)
 	return p.Status, nil
+}
+
+// unlessStopped returns err, but nothing when the command was told to stop.
+func unlessStopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // show prints what has changed.

@@ -54,7 +54,7 @@ func checkZip(file string) error {
 	if err != nil && !errors.Is(err, zip.ErrInsecurePath) {
 		return fmt.Errorf("not a zip archive: %w", err)
 	}
-	defer z.Close()
+	defer func() { _ = z.Close() }() // only read
 	if len(z.File) == 0 {
 		return errors.New("the zip archive is empty; a runner uploads nothing then")
 	}
@@ -90,7 +90,7 @@ func Dotenv(file string) ([]Variable, error) {
 		return nil, fmt.Errorf("stored upload: %w", err)
 	}
 	if st.Size() >= maxDotenvSize {
-		return nil, fmt.Errorf("Dotenv Artifact Too Big. Maximum Allowable Size: %d", maxDotenvSize)
+		return nil, fmt.Errorf("dotenv report too big: the limit is %d bytes", maxDotenvSize)
 	}
 	f, err := os.Open(file)
 	if err != nil {
@@ -112,11 +112,11 @@ func ParseDotenv(r io.Reader) ([]Variable, error) {
 	for lines.Scan() {
 		key, value, ok := strings.Cut(lines.Text(), "=")
 		if !ok {
-			return nil, errors.New("Invalid Format")
+			return nil, errors.New("invalid dotenv format: a line has no =")
 		}
 		v := Variable{Key: strings.TrimSpace(key), Value: strings.TrimSpace(value)}
 		if !validKey(v.Key) {
-			return nil, fmt.Errorf("Validation failed: Key %q can contain only letters, digits and '_'", v.Key)
+			return nil, fmt.Errorf("invalid dotenv key %q: it can contain only letters, digits and '_'", v.Key)
 		}
 		if i, seen := at[v.Key]; seen {
 			vars[i] = v
@@ -129,7 +129,7 @@ func ParseDotenv(r io.Reader) ([]Variable, error) {
 		return nil, fmt.Errorf("read dotenv report: %w", err)
 	}
 	if len(vars) > maxDotenvVariables {
-		return nil, fmt.Errorf("Dotenv files cannot have more than %d variables", maxDotenvVariables)
+		return nil, fmt.Errorf("more than %d variables in a dotenv report", maxDotenvVariables)
 	}
 	return vars, nil
 }
