@@ -48,7 +48,8 @@ func (l *limiter) write(p []byte) {
 		room := l.head() - l.size
 		k := len(p)
 		if int64(k) > room {
-			for k = int(room); k > 0 && !utf8.RuneStart(p[k]); k-- { //nolint:revive // stepping back is all
+			for k = int(room); k > 0 && !utf8.RuneStart(p[k]); {
+				k--
 			}
 		}
 		l.total += int64(k)

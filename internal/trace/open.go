@@ -86,8 +86,7 @@ func Open(o Options) (*Trace, error) {
 		err = t.resume()
 	}
 	if err != nil {
-		t.Close()
-		return nil, err
+		return nil, errors.Join(err, t.Close())
 	}
 	return t, nil
 }

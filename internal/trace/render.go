@@ -15,7 +15,8 @@ import (
 type Spools interface {
 	// OpenSpool streams the encoded records of a stage's spool from offset from on, as they come, until
 	// the End record. Reads end with ctx. A *TrimmedError says that the offset is not kept any more. Any
-	// other error is tried again.
+	// other error is tried again, after 100 ms at first and 5 s at last: for a stage that has not begun
+	// it should wait instead of failing.
 	OpenSpool(ctx context.Context, place, stage string, from int64) (io.ReadCloser, error)
 	// AckSpool says that records before offset to will not be asked for again. Errors are only logged.
 	AckSpool(ctx context.Context, place, stage string, to int64) error
