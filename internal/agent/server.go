@@ -130,7 +130,9 @@ func (a *Agent) serveHello(w http.ResponseWriter, _ *http.Request) {
 	epoch := a.state.Epoch
 	a.mu.Unlock()
 	home, _ := os.UserHomeDir() // empty when there is none
+	host, _ := os.Hostname()    // for people to read
 	answer(w, wire.Hello{
+		Host:     host,
 		Protocol: wire.Protocol, Version: a.o.Version, PID: os.Getpid(), UID: os.Getuid(), GID: os.Getgid(),
 		OS: runtime.GOOS, Arch: runtime.GOARCH, Home: home, Shells: a.tools.shells,
 		Git: a.tools.version, GitLFS: a.tools.lfs, Epoch: epoch, Dir: a.o.Dir,

@@ -183,7 +183,6 @@ func setDefaults(c *Config) {
 		positive(&r.OutputLimit, 4096)
 		positive(&r.RequestConcurrency, 1)
 		positive(&r.UnhealthyRequestsLimit, 3)
-		positive(&r.JobStatusFinalUpdateRetryLimit, 10)
 		present(&r.UnhealthyInterval, time.Hour)
 		if k := r.Docker; k != nil {
 			if k.WaitForServicesTimeout == 0 {

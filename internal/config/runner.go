@@ -23,7 +23,7 @@ type Runner struct {
 	RequestConcurrency             int            `toml:"request_concurrency" flag:"request-concurrency" env:"RUNNER_REQUEST_CONCURRENCY" help:"requests for a job at once"`               // default 1
 	UnhealthyRequestsLimit         int            `toml:"unhealthy_requests_limit" flag:"unhealthy-requests-limit" env:"RUNNER_UNHEALTHY_REQUESTS_LIMIT"`                                  // default 3
 	UnhealthyInterval              *time.Duration `toml:"unhealthy_interval" flag:"unhealthy-interval"`                                                                                    // default 60m
-	JobStatusFinalUpdateRetryLimit int            `toml:"job_status_final_update_retry_limit" flag:"job-status-final-update-retry-limit" env:"RUNNER_job_status_final_update_retry_limit"` // default 10
+	JobStatusFinalUpdateRetryLimit int            `toml:"job_status_final_update_retry_limit" flag:"job-status-final-update-retry-limit" env:"RUNNER_job_status_final_update_retry_limit"` // 0: until GitLab has dropped the job
 	StrictCheckInterval            *bool          `toml:"strict_check_interval" flag:"strict-check-interval" env:"RUNNER_STRICT_CHECK_INTERVAL" state:"todo"`
 	PrepareTimeout                 *time.Duration `toml:"prepare_timeout" flag:"prepare-timeout" env:"RUNNER_PREPARE_TIMEOUT"`             // nil: none
 	GetSourcesTimeout              *time.Duration `toml:"get_sources_timeout" flag:"get-sources-timeout" env:"RUNNER_GET_SOURCES_TIMEOUT"` // nil: none

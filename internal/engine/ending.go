@@ -71,6 +71,7 @@ func result(err error, p *plan.Plan) job.Result {
 	case errors.Is(err, errGone):
 		r.Reason, r.Message = job.ReasonCanceled, err.Error()
 	case errors.Is(err, ErrShutdown):
+		r.Reason = job.ReasonInterrupted
 		r.Message = "aborted: the runner was stopped while the job ran, and this job could not outlive it"
 	case errors.As(err, &failure):
 		r.Reason, r.Message = failure.Reason, failure.Err.Error()

@@ -190,7 +190,7 @@ func (x *execution) footer(res job.Result) {
 	switch {
 	case res.State == job.Success:
 		x.note("result", green+"Job succeeded"+reset)
-	case res.Reason == job.ReasonSystem:
+	case res.Reason == job.ReasonSystem, res.Reason == job.ReasonInterrupted:
 		x.note("result", red+"ERROR: Job failed (system failure): "+oneLine(res.Message)+reset)
 	default:
 		x.note("result", red+"ERROR: Job failed: "+oneLine(res.Message)+reset)

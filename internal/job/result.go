@@ -1,5 +1,7 @@
 package job
 
+import "slices"
+
 // State is a job's state as the coordinator knows it.
 type State string
 
@@ -22,7 +24,8 @@ const (
 	ReasonSystem        Reason = "runner_system_failure"
 	ReasonTimeout       Reason = "job_execution_timeout"
 	ReasonUnsupported   Reason = "runner_unsupported"
-	ReasonConfiguration Reason = "configuration_error"
+	ReasonConfiguration Reason = "runner_configuration_error"
+	ReasonInterrupted   Reason = "runner_interrupted" // somebody stopped the runner
 	ReasonImagePull     Reason = "image_pull_failure"
 	ReasonExternal      Reason = "runner_external_dependency_failure"
 	ReasonCanceled      Reason = "job_canceled"
@@ -44,10 +47,11 @@ func (r Reason) Reported(known []string) Reason {
 	case ReasonNone, ReasonScript, ReasonSystem, ReasonTimeout:
 		return r
 	}
-	for _, k := range known {
-		if Reason(k) == r {
-			return r
-		}
+	if slices.Contains(known, string(r)) {
+		return r
+	}
+	if r == ReasonConfiguration {
+		return ReasonScript // it is for the job's author to mend
 	}
 	return ReasonSystem
 }

@@ -23,6 +23,7 @@ func (p *Plan) step(name job.StageName, title string) Step {
 		ID:    string(name),
 		Env:   p.environment(""),
 		Dir:   p.Layout.Project,
+		Base:  p.Layout.Builds,
 		Grace: p.Runner.GracefulKill,
 		Leave: p.Runner.LeaveProcesses,
 	}}
