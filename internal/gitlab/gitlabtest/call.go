@@ -83,7 +83,7 @@ func (c hooks) Read(k *call.Call) (err error) {
 		k.Upload, err = c.receive(k)
 		return err
 	}
-	k.Body, err = io.ReadAll(io.LimitReader(k.Request.Body, maxJSON))
+	k.Body, err = readAll(k.Request)
 	if k.Endpoint == EndpointUpdate {
 		var u struct {
 			State string `json:"state"`
@@ -92,6 +92,16 @@ func (c hooks) Read(k *call.Call) (err error) {
 		k.State = u.State
 	}
 	return err
+}
+
+// readAll reads a body of known length, as those of patches are, without growing a buffer for it.
+func readAll(r *http.Request) ([]byte, error) {
+	if r.ContentLength < 0 || r.ContentLength > maxJSON {
+		return io.ReadAll(io.LimitReader(r.Body, maxJSON))
+	}
+	b := make([]byte, r.ContentLength)
+	_, err := io.ReadFull(r.Body, b)
+	return b, err
 }
 
 // decode reads the JSON body, and answers 400 when it is none.
