@@ -167,7 +167,7 @@ func (x *execution) closeSection(st plan.Step, at int64) {
 
 // mark records that something was done, without a line in the log.
 func (x *execution) mark(key string) {
-	x.append(trace.Entry{Key: key, Time: time.Now().UnixMicro(), Op: trace.Text})
+	x.append(trace.Entry{Key: key, Time: time.Now().UnixMicro(), Op: trace.Done})
 }
 
 // section is a section of the runner's own lines.

@@ -39,6 +39,7 @@ const (
 	SectionEnd   Op = "end"     // Section ends at Time
 	Include      Op = "include" // the spool of stage Stage in place Place; stream 01
 	Abandon      Op = "abandon" // the spool of Stage in Place is gone for good, Text says why; shown where it is included
+	Done         Op = "done"    // shows nothing: Key records that something has been done
 	Close        Op = "close"   // the log is complete
 )
 
