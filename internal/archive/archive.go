@@ -29,6 +29,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
+	"path/filepath"
 	"runtime"
 	"strings"
 
@@ -202,4 +204,13 @@ func (c *counter) Write(p []byte) (int, error) {
 	n, err := c.w.Write(p)
 	c.n += int64(n)
 	return n, err
+}
+
+// cleanName returns an entry's name in its shortest form, without a slash at the end. Names that
+// are absolute, climb out or hold a NUL are refused.
+func cleanName(name string) (string, error) {
+	if !filepath.IsLocal(name) || strings.IndexByte(name, 0) >= 0 {
+		return "", fmt.Errorf("entry %q is outside of the directory: %w", name, ErrUnsafe)
+	}
+	return path.Clean(name), nil
 }

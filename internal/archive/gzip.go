@@ -13,6 +13,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/skerry/skerry/internal/archive/beneath"
 )
 
 var gzipLevels = map[Level]int{Fastest: 1, Fast: 1, Default: 2, Slow: 6, Slowest: 9}
@@ -80,19 +82,19 @@ func packRaw(ctx context.Context, w io.Writer, root *os.Root, files []string) (S
 
 // copyFile copies a regular file to the writer that to returns.
 func copyFile(ctx context.Context, root *os.Root, name string, to func(*item) io.Writer) (int64, error) {
-	t, err := newTree(root)
+	t, err := beneath.New(root)
 	if err != nil {
 		return 0, err
 	}
-	defer t.close()
+	defer t.Close()
 	it := item{name: path.Clean(name)}
-	if err := t.stat(it.name, &it.st); err != nil {
+	if err := t.Lstat(it.name, &it.st); err != nil {
 		return 0, err
 	}
 	if it.st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return 0, fmt.Errorf("the %q is not a regular file", name)
 	}
-	fd, err := t.openFile(it.name)
+	fd, err := t.Open(it.name)
 	if err != nil {
 		return 0, err
 	}

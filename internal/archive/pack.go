@@ -10,6 +10,9 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/skerry/skerry/internal/archive/beneath"
+	"gitlab.com/skerry/skerry/internal/archive/ziprecord"
 )
 
 // item is one thing to pack.
@@ -30,7 +33,7 @@ type parcel struct {
 	raw     []byte // the block's content, a part of buf
 	out     []byte // what goes into the archive
 	plain   bool   // raw goes into the archive instead of out
-	entries []zipEntry
+	entries []ziprecord.Entry
 	files   int
 	bytes   int64
 	err     error
@@ -53,7 +56,7 @@ type bigFile struct {
 
 // encoder turns parcels into bytes. One worker has one.
 type encoder interface {
-	batch(t *tree, p *parcel) error
+	batch(t *beneath.Tree, p *parcel) error
 	block(p *parcel) error
 	close()
 }
@@ -130,9 +133,9 @@ func (p *packing) warn(format string, args ...any) {
 // work encodes parcels until the queue ends. After a failure it only lets them pass.
 func (p *packing) work(ctx context.Context, enc encoder) {
 	defer enc.close()
-	t, err := newTree(p.root)
+	t, err := beneath.New(p.root)
 	if err == nil {
-		defer t.close()
+		defer t.Close()
 	}
 	for one := range p.queue {
 		switch {
@@ -213,11 +216,11 @@ func (p *packing) send(ctx context.Context, one *parcel) bool {
 
 // plan looks at every file and cuts the work into parcels.
 func (p *packing) plan(ctx context.Context, files []string) error {
-	t, err := newTree(p.root)
+	t, err := beneath.New(p.root)
 	if err != nil {
 		return err
 	}
-	defer t.close()
+	defer t.Close()
 	one, sum := p.parcel(), int64(0)
 	for _, name := range files {
 		var it item
@@ -251,13 +254,13 @@ func (p *packing) plan(ctx context.Context, files []string) error {
 }
 
 // look finds out what name is; false means that it is left out.
-func (p *packing) look(t *tree, name string, it *item) (bool, error) {
+func (p *packing) look(t *beneath.Tree, name string, it *item) (bool, error) {
 	clean, err := cleanName(name)
 	if err != nil {
 		return false, err
 	}
 	it.name = clean
-	if err := t.stat(clean, &it.st); err != nil {
+	if err := t.Lstat(clean, &it.st); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			p.warn("File ignored: %v", err)
 			return false, nil
@@ -274,8 +277,8 @@ func (p *packing) look(t *tree, name string, it *item) (bool, error) {
 }
 
 // planBig sends a big file block by block.
-func (p *packing) planBig(ctx context.Context, t *tree, it item) error {
-	fd, err := t.openFile(it.name)
+func (p *packing) planBig(ctx context.Context, t *beneath.Tree, it item) error {
+	fd, err := t.Open(it.name)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			p.warn("File ignored: %v", err)
@@ -319,7 +322,7 @@ func sameFile(fd int, it *item) error {
 func readSome(fd int, name string, buf []byte, off int64) (int, error) {
 	got := 0
 	for got < len(buf) {
-		n, err := retry(func() (int, error) { return unix.Pread(fd, buf[got:], off+int64(got)) })
+		n, err := beneath.Retry(func() (int, error) { return unix.Pread(fd, buf[got:], off+int64(got)) })
 		if err != nil {
 			return got, &fs.PathError{Op: "read", Path: name, Err: err}
 		}

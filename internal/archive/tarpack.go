@@ -11,6 +11,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/skerry/skerry/internal/archive/beneath"
 )
 
 const (
@@ -45,7 +47,7 @@ type tarEncoder struct {
 func (e *tarEncoder) close() { _ = e.zstd.Close() }
 
 // batch encodes small files.
-func (e *tarEncoder) batch(t *tree, p *parcel) error {
+func (e *tarEncoder) batch(t *beneath.Tree, p *parcel) error {
 	e.raw = e.raw[:0]
 	for i := range p.items {
 		err := e.add(t, p, &p.items[i])
@@ -62,14 +64,14 @@ func (e *tarEncoder) batch(t *tree, p *parcel) error {
 	return nil
 }
 
-func (e *tarEncoder) add(t *tree, p *parcel, it *item) error {
+func (e *tarEncoder) add(t *beneath.Tree, p *parcel, it *item) error {
 	var data []byte
 	var link string
 	var err error
 	size := int64(0)
 	switch it.st.Mode & unix.S_IFMT {
 	case unix.S_IFLNK:
-		if link, err = t.readlink(it.name); err != nil {
+		if link, err = t.Readlink(it.name); err != nil {
 			return err
 		}
 	case unix.S_IFREG:

@@ -15,6 +15,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/skerry/skerry/internal/archive/zstdframe"
 )
 
 // tarFile is a small file on its way to a worker.
@@ -83,7 +85,7 @@ func tarStream(ctx context.Context, r io.ReaderAt, size int64, f Format, n int) 
 		z, err := gunzip(bufio.NewReaderSize(io.NewSectionReader(r, 0, size), ioBuffer))
 		return z, func() {}, err
 	}
-	z, err := newFrameReader(ctx, r, size, n)
+	z, err := zstdframe.NewReader(ctx, r, size, n)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/skerry/skerry/internal/archive/beneath"
 )
 
 // maxEntries bounds what an archive can make us remember.
@@ -69,26 +71,26 @@ func (t *target) spend(n int64) error {
 // placer puts files in place for one worker.
 type placer struct {
 	*target
-	tree *tree
+	tree *beneath.Tree
 }
 
 func (t *target) placer() (*placer, error) {
-	tr, err := newTree(t.root)
+	tr, err := beneath.New(t.root)
 	return &placer{target: t, tree: tr}, err
 }
 
-func (p *placer) close() { p.tree.close() }
+func (p *placer) close() { p.tree.Close() }
 
 // create makes a new file in place of whatever has the name and returns its descriptor.
 func (p *placer) create(e *entry) (int, error) {
-	dir, err := p.tree.make(path.Dir(e.name))
+	dir, err := p.tree.Make(path.Dir(e.name))
 	if err != nil {
 		return -1, err
 	}
 	base := path.Base(e.name)
 	flags := unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	for try := 0; ; try++ {
-		fd, err := retry(func() (int, error) { return unix.Openat(dir, base, flags, e.perm()) })
+		fd, err := beneath.Retry(func() (int, error) { return unix.Openat(dir, base, flags, e.perm()) })
 		if err == nil {
 			return fd, nil
 		}
@@ -118,7 +120,7 @@ func (p *placer) finish(fd int, e *entry) error {
 	err := p.attributes(fd, e)
 	if err == nil {
 		var dir int
-		if dir, err = p.tree.dir(path.Dir(e.name)); err == nil {
+		if dir, err = p.tree.Dir(path.Dir(e.name)); err == nil {
 			err = setTime(dir, path.Base(e.name), e.mtime)
 		}
 	}
@@ -148,7 +150,7 @@ func setTime(dir int, base string, mtime unix.Timespec) error {
 // write writes all of b.
 func write(fd int, name string, b []byte) error {
 	for len(b) > 0 {
-		n, err := retry(func() (int, error) { return unix.Write(fd, b) })
+		n, err := beneath.Retry(func() (int, error) { return unix.Write(fd, b) })
 		if err != nil {
 			return &fs.PathError{Op: "write", Path: name, Err: err}
 		}
@@ -175,7 +177,7 @@ func (p *placer) addDir(e entry) error {
 	if e.name == "." {
 		return nil // the root's own mode is not the archive's affair
 	}
-	if _, err := p.tree.make(e.name); err != nil {
+	if _, err := p.tree.Make(e.name); err != nil {
 		return err
 	}
 	p.dirs = append(p.dirs, e)
@@ -204,7 +206,7 @@ func (p *placer) finishAll() error {
 }
 
 func (p *placer) link(e *entry) error {
-	dir, err := p.tree.make(path.Dir(e.name))
+	dir, err := p.tree.Make(path.Dir(e.name))
 	if err != nil {
 		return err
 	}
@@ -224,12 +226,12 @@ func (p *placer) link(e *entry) error {
 
 // finishDir leaves alone what is a link to a directory, or was replaced by something else meanwhile.
 func (p *placer) finishDir(e *entry) error {
-	above, err := p.tree.dir(path.Dir(e.name))
+	above, err := p.tree.Dir(path.Dir(e.name))
 	if err != nil {
 		return err
 	}
 	flags := unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	fd, err := retry(func() (int, error) { return unix.Openat(above, path.Base(e.name), flags, 0) })
+	fd, err := beneath.Retry(func() (int, error) { return unix.Openat(above, path.Base(e.name), flags, 0) })
 	switch {
 	case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
 		return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"gitlab.com/skerry/skerry/internal/archive/inflate"
+	"gitlab.com/skerry/skerry/internal/archive/ziprecord"
 )
 
 // ioBuffer is the size of buffers for streams.
@@ -37,7 +38,7 @@ func newZstdDecoder(r io.Reader) (*zstd.Decoder, error) {
 
 // whole decompresses d.in, which becomes at most smallEntry bytes; they are good until the next use.
 func (d *zipDecoder) whole(method uint16) ([]byte, error) {
-	if method == methodStore {
+	if method == ziprecord.Store {
 		return d.in, nil
 	}
 	var content []byte
@@ -54,14 +55,14 @@ func (d *zipDecoder) whole(method uint16) ([]byte, error) {
 // pieces decompresses r, or d.in when that is nil, and hands out what it makes of it.
 func (d *zipDecoder) pieces(method uint16, r io.Reader, emit func([]byte) error) error {
 	switch {
-	case method == methodDeflate && r == nil:
+	case method == ziprecord.Deflate && r == nil:
 		return d.flate.Bytes(d.in, emit)
-	case method == methodDeflate:
+	case method == ziprecord.Deflate:
 		return d.flate.Reader(r, emit)
 	case r == nil:
 		r = bytes.NewReader(d.in)
 	}
-	if method == methodZstd {
+	if method == ziprecord.Zstd {
 		var err error
 		if d.zstd == nil {
 			d.zstd, err = newZstdDecoder(r)

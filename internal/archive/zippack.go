@@ -14,6 +14,9 @@ import (
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/skerry/skerry/internal/archive/beneath"
+	"gitlab.com/skerry/skerry/internal/archive/ziprecord"
 )
 
 const (
@@ -39,12 +42,12 @@ func (p *packing) asZip() {
 	if level == "" {
 		level = Default
 	}
-	method := uint16(methodDeflate)
+	method := uint16(ziprecord.Deflate)
 	switch {
 	case level == Fastest:
-		method = methodStore
+		method = ziprecord.Store
 	case p.o.Format == ZipZstd:
-		method = methodZstd
+		method = ziprecord.Zstd
 	}
 	p.batchMax, p.blockSize = zipBatch, zipBlock
 	p.asm = &zipAssembler{method: method}
@@ -52,9 +55,9 @@ func (p *packing) asZip() {
 		enc := &zipEncoder{method: method, pack: p}
 		var err error
 		switch method {
-		case methodDeflate:
+		case ziprecord.Deflate:
 			enc.flate, err = flate.NewWriter(nil, flateLevels[level])
-		case methodZstd:
+		case ziprecord.Zstd:
 			enc.zstd, err = newZstdEncoder(level)
 		}
 		return enc, err
@@ -78,11 +81,11 @@ type zipEncoder struct {
 func (z *zipEncoder) close() {}
 
 // batch encodes small files, each with its local header in front.
-func (z *zipEncoder) batch(t *tree, p *parcel) error {
+func (z *zipEncoder) batch(t *beneath.Tree, p *parcel) error {
 	for i := range p.items {
-		e := newZipEntry(&p.items[i])
-		if len(e.name) > math.MaxUint16 {
-			return fmt.Errorf("the name of %.64q… is too long for a zip", e.name)
+		e := ziprecord.New(p.items[i].name, &p.items[i].st)
+		if len(e.Name) > math.MaxUint16 {
+			return fmt.Errorf("the name of %.64q… is too long for a zip", e.Name)
 		}
 		raw, err := z.content(t, p, &p.items[i])
 		if errors.Is(err, fs.ErrNotExist) {
@@ -96,20 +99,20 @@ func (z *zipEncoder) batch(t *tree, p *parcel) error {
 			return err
 		}
 		p.files++
-		if e.mode.IsRegular() {
-			p.bytes += e.usize
+		if e.Mode.IsRegular() {
+			p.bytes += e.USize
 		}
 	}
 	return nil
 }
 
 // content returns the whole content of a small item: a link's is its target.
-func (z *zipEncoder) content(t *tree, p *parcel, it *item) ([]byte, error) {
+func (z *zipEncoder) content(t *beneath.Tree, p *parcel, it *item) ([]byte, error) {
 	switch it.st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 		return nil, nil
 	case unix.S_IFLNK:
-		target, err := t.readlink(it.name)
+		target, err := t.Readlink(it.name)
 		return []byte(target), err
 	}
 	p.buf = grow(p.buf, int(it.st.Size))
@@ -117,15 +120,15 @@ func (z *zipEncoder) content(t *tree, p *parcel, it *item) ([]byte, error) {
 }
 
 // readSmall fills buf with a file's content and returns the part that there was.
-func readSmall(t *tree, it *item, buf []byte) ([]byte, error) {
-	fd, err := t.openFile(it.name)
+func readSmall(t *beneath.Tree, it *item, buf []byte) ([]byte, error) {
+	fd, err := t.Open(it.name)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(fd)
 	got := 0
 	for got < len(buf) {
-		n, err := retry(func() (int, error) { return unix.Read(fd, buf[got:]) })
+		n, err := beneath.Retry(func() (int, error) { return unix.Read(fd, buf[got:]) })
 		if err != nil {
 			return nil, &fs.PathError{Op: "read", Path: it.name, Err: err}
 		}
@@ -138,22 +141,22 @@ func readSmall(t *tree, it *item, buf []byte) ([]byte, error) {
 }
 
 // entry appends a whole entry to the parcel.
-func (z *zipEncoder) entry(p *parcel, e *zipEntry, raw []byte) error {
-	e.offset = int64(len(p.out))
-	e.usize = int64(len(raw))
-	e.crc = crc32.ChecksumIEEE(raw)
+func (z *zipEncoder) entry(p *parcel, e *ziprecord.Entry, raw []byte) error {
+	e.Offset = int64(len(p.out))
+	e.USize = int64(len(raw))
+	e.CRC = crc32.ChecksumIEEE(raw)
 	data := raw
-	if z.method != methodStore && len(raw) > 16 && e.mode.IsRegular() {
+	if z.method != ziprecord.Store && len(raw) > 16 && e.Mode.IsRegular() {
 		packed, err := z.compress(raw)
 		if err != nil {
 			return err
 		}
 		if len(packed) < len(raw) {
-			data, e.method = packed, z.method
+			data, e.Method = packed, z.method
 		}
 	}
-	e.csize = int64(len(data))
-	p.out = append(e.appendLocal(p.out), data...)
+	e.CSize = int64(len(data))
+	p.out = append(e.AppendLocal(p.out), data...)
 	p.entries = append(p.entries, *e)
 	return nil
 }
@@ -193,7 +196,7 @@ func (z *zipEncoder) block(p *parcel) error {
 		p.files = 1
 	}
 	switch {
-	case z.method == methodStore || p.big.store:
+	case z.method == ziprecord.Store || p.big.store:
 		p.plain = true
 		return nil
 	case z.zstd != nil:
@@ -237,7 +240,7 @@ type zipAssembler struct {
 	method  uint16
 	at      int64
 	n       int64
-	big     zipEntry // the entry whose blocks are being written
+	big     ziprecord.Entry // the entry whose blocks are being written
 	central []byte
 	buf     []byte
 }
@@ -253,8 +256,8 @@ func (z *zipAssembler) add(w io.Writer, p *parcel) error {
 		return z.addBlock(w, p)
 	}
 	for i := range p.entries {
-		p.entries[i].offset += z.at
-		z.central = p.entries[i].appendCentral(z.central)
+		p.entries[i].Offset += z.at
+		z.central = p.entries[i].AppendCentral(z.central)
 		z.n++
 	}
 	return z.write(w, p.out)
@@ -265,29 +268,29 @@ func (z *zipAssembler) addBlock(w io.Writer, p *parcel) error {
 		if len(p.big.name) > math.MaxUint16 {
 			return fmt.Errorf("the name of %.64q… is too long for a zip", path.Base(p.big.name))
 		}
-		z.big = newZipEntry(&p.big.item)
-		z.big.flags |= flagDescriptor
-		z.big.offset = z.at
-		z.big.big = p.big.st.Size >= math.MaxUint32-1<<24 // what deflate may add to it included
+		z.big = ziprecord.New(p.big.name, &p.big.st)
+		z.big.Flags |= ziprecord.FlagDescriptor
+		z.big.Offset = z.at
+		z.big.Wide = p.big.st.Size >= math.MaxUint32-1<<24 // what deflate may add to it included
 		if !p.big.store {
-			z.big.method = z.method
+			z.big.Method = z.method
 		}
-		if err := z.write(w, z.big.appendLocal(z.buf[:0])); err != nil {
+		if err := z.write(w, z.big.AppendLocal(z.buf[:0])); err != nil {
 			return err
 		}
 	}
-	z.big.crc = crc32.Update(z.big.crc, crc32.IEEETable, p.raw)
-	z.big.usize += int64(len(p.raw))
-	z.big.csize += int64(len(p.data()))
+	z.big.CRC = crc32.Update(z.big.CRC, crc32.IEEETable, p.raw)
+	z.big.USize += int64(len(p.raw))
+	z.big.CSize += int64(len(p.data()))
 	if err := z.write(w, p.data()); err != nil {
 		return err
 	}
 	if !p.last {
 		return nil
 	}
-	z.central = z.big.appendCentral(z.central)
+	z.central = z.big.AppendCentral(z.central)
 	z.n++
-	z.buf = z.big.appendDescriptor(z.buf[:0])
+	z.buf = z.big.AppendDescriptor(z.buf[:0])
 	return z.write(w, z.buf)
 }
 
@@ -296,5 +299,5 @@ func (z *zipAssembler) finish(w io.Writer) error {
 	if err := z.write(w, z.central); err != nil {
 		return err
 	}
-	return z.write(w, appendEnd(z.buf[:0], z.n, start, int64(len(z.central))))
+	return z.write(w, ziprecord.AppendEnd(z.buf[:0], z.n, start, int64(len(z.central))))
 }

@@ -13,6 +13,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/skerry/skerry/internal/archive/ziprecord"
 )
 
 const (
@@ -147,7 +149,7 @@ func (z *zipRun) sane(f *zip.File) error {
 		return fmt.Errorf("entry %q: %w", f.Name, zip.ErrFormat)
 	}
 	switch f.Method {
-	case methodStore, methodDeflate, methodZstd:
+	case ziprecord.Store, ziprecord.Deflate, ziprecord.Zstd:
 		return nil
 	default:
 		return fmt.Errorf("entry %q: compression method %d: %w", f.Name, f.Method, zip.ErrAlgorithm)
@@ -179,7 +181,7 @@ func zipOwner(extra []byte) (uid, gid int, ok bool) {
 		if size > len(extra) {
 			return 0, 0, false
 		}
-		if b := extra[:size]; kind == extraOwner && size == 11 && b[0] == 1 && b[1] == 4 && b[6] == 4 {
+		if b := extra[:size]; kind == ziprecord.ExtraOwner && size == 11 && b[0] == 1 && b[1] == 4 && b[6] == 4 {
 			return int(le.Uint32(b[2:])), int(le.Uint32(b[7:])), true
 		}
 		extra = extra[size:]

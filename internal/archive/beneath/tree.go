@@ -1,57 +1,60 @@
-package archive
+// Package beneath does file work below a directory that is never left, with one system call a file:
+// parent directories are resolved by the kernel (openat2, RESOLVE_BENEATH) or, where that call is not
+// available, by os.Root, and stay open for the next file. The last component is never followed.
+package beneath
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// openDirs is how many directories a tree keeps open.
+// openDirs is how many directories a Tree keeps open.
 const openDirs = 64
 
-// tree gives out descriptors of directories beneath a root and keeps the latest ones open, so that
-// a file costs one openat instead of a walk. It belongs to one goroutine.
-type tree struct {
+// Tree gives out descriptors of directories beneath a root and keeps the latest ones open, so that
+// a file costs one openat instead of a walk. Names are slash-separated, clean and local
+// (filepath.IsLocal). It belongs to one goroutine.
+type Tree struct {
 	root    *os.Root
 	top     *os.File
-	open    map[string]int
+	opened  map[string]int
 	order   []string // of opening, the oldest first
 	byRoot  bool     // openat2 is not available
 	lastDir string   // the latest answer
 	lastFD  int
 }
 
-func newTree(root *os.Root) (*tree, error) {
+// New returns a Tree beneath root, which stays the caller's. Close must be called.
+func New(root *os.Root) (*Tree, error) {
 	top, err := root.Open(".")
 	if err != nil {
 		return nil, err
 	}
-	return &tree{root: root, top: top, open: make(map[string]int), lastFD: -1}, nil
+	return &Tree{root: root, top: top, opened: make(map[string]int), lastFD: -1}, nil
 }
 
-func (t *tree) close() {
-	for _, fd := range t.open {
+// Close closes all descriptors.
+func (t *Tree) Close() {
+	for _, fd := range t.opened {
 		_ = unix.Close(fd)
 	}
-	t.open = nil
+	t.opened = nil
 	_ = t.top.Close()
 }
 
-// dir returns a descriptor of a directory, good for the *at calls until the next call of dir or make.
-func (t *tree) dir(name string) (int, error) {
+// Dir returns a descriptor (O_PATH) of a directory, good for the *at calls until the next call of a method.
+func (t *Tree) Dir(name string) (int, error) {
 	if t.lastFD >= 0 && name == t.lastDir {
 		return t.lastFD, nil
 	}
 	if name == "." {
 		return int(t.top.Fd()), nil
 	}
-	fd, ok := t.open[name]
+	fd, ok := t.opened[name]
 	if !ok {
 		var err error
 		if fd, err = t.resolve(name); err != nil {
@@ -63,18 +66,18 @@ func (t *tree) dir(name string) (int, error) {
 	return fd, nil
 }
 
-func (t *tree) keep(name string, fd int) {
+func (t *Tree) keep(name string, fd int) {
 	if len(t.order) >= openDirs {
 		oldest := t.order[0]
 		t.order = append(t.order[:0], t.order[1:]...)
-		_ = unix.Close(t.open[oldest])
-		delete(t.open, oldest)
+		_ = unix.Close(t.opened[oldest])
+		delete(t.opened, oldest)
 	}
-	t.open[name] = fd
+	t.opened[name] = fd
 	t.order = append(t.order, name)
 }
 
-func (t *tree) resolve(name string) (int, error) {
+func (t *Tree) resolve(name string) (int, error) {
 	if !t.byRoot {
 		fd, err := openBeneath(int(t.top.Fd()), name, unix.O_PATH|unix.O_DIRECTORY, 0)
 		if !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EPERM) {
@@ -94,20 +97,20 @@ func (t *tree) resolve(name string) (int, error) {
 	return fd, nil
 }
 
-// make is dir, but makes the directory and those above it when they are missing.
-func (t *tree) make(name string) (int, error) {
-	fd, err := t.dir(name)
+// Make is Dir, but makes the directory and those above it when they are missing.
+func (t *Tree) Make(name string) (int, error) {
+	fd, err := t.Dir(name)
 	if !errors.Is(err, fs.ErrNotExist) || name == "." {
 		return fd, err
 	}
-	above, err := t.make(path.Dir(name))
+	above, err := t.Make(path.Dir(name))
 	if err != nil {
 		return -1, err
 	}
 	if err := unix.Mkdirat(above, path.Base(name), 0o777); err != nil && err != unix.EEXIST {
 		return -1, &fs.PathError{Op: "mkdir", Path: name, Err: err}
 	}
-	return t.dir(name)
+	return t.Dir(name)
 }
 
 // openBeneath opens name, which the kernel resolves without ever leaving the directory top: symbolic
@@ -130,23 +133,23 @@ func openBeneath(top int, name string, flags uint64, mode uint64) (int, error) {
 	}
 }
 
-// openFile opens a file to read it. It neither follows a link in the last place nor waits for a pipe.
-func (t *tree) openFile(name string) (int, error) {
-	dir, err := t.dir(path.Dir(name))
+// Open opens a file to read it and returns its descriptor, which is the caller's. It neither follows a link in the last place nor waits for a pipe.
+func (t *Tree) Open(name string) (int, error) {
+	dir, err := t.Dir(path.Dir(name))
 	if err != nil {
 		return -1, err
 	}
 	flags := unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
-	fd, err := retry(func() (int, error) { return unix.Openat(dir, path.Base(name), flags, 0) })
+	fd, err := Retry(func() (int, error) { return unix.Openat(dir, path.Base(name), flags, 0) })
 	if err != nil {
 		return -1, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
 	return fd, nil
 }
 
-// stat is lstat.
-func (t *tree) stat(name string, st *unix.Stat_t) error {
-	dir, err := t.dir(path.Dir(name))
+// Lstat fills st with what name is.
+func (t *Tree) Lstat(name string, st *unix.Stat_t) error {
+	dir, err := t.Dir(path.Dir(name))
 	if err != nil {
 		return err
 	}
@@ -156,8 +159,9 @@ func (t *tree) stat(name string, st *unix.Stat_t) error {
 	return nil
 }
 
-func (t *tree) readlink(name string) (string, error) {
-	dir, err := t.dir(path.Dir(name))
+// Readlink returns the target of a link.
+func (t *Tree) Readlink(name string) (string, error) {
+	dir, err := t.Dir(path.Dir(name))
 	if err != nil {
 		return "", err
 	}
@@ -169,16 +173,8 @@ func (t *tree) readlink(name string) (string, error) {
 	return string(buf[:n]), nil
 }
 
-// cleanName returns an entry's name in its shortest form, without a slash at the end. Names that
-// are absolute, climb out or hold a NUL are refused.
-func cleanName(name string) (string, error) {
-	if !filepath.IsLocal(name) || strings.IndexByte(name, 0) >= 0 {
-		return "", fmt.Errorf("entry %q is outside of the directory: %w", name, ErrUnsafe)
-	}
-	return path.Clean(name), nil
-}
-
-func retry(call func() (int, error)) (int, error) {
+// Retry repeats a system call that a signal interrupted.
+func Retry(call func() (int, error)) (int, error) {
 	for {
 		n, err := call()
 		if err != unix.EINTR {

@@ -1,4 +1,6 @@
-package archive
+// Package zstdframe decompresses a sequence of zstd frames side by side: one big frame is a stream
+// that one processor decompresses, but many small ones, as our own archives have, are not.
+package zstdframe
 
 import (
 	"bufio"
@@ -11,10 +13,13 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
+// inBuffer is how much of the archive is read at once.
+const inBuffer = 256 << 10
+
 // maxFrame is the largest content of a zstd frame that is decompressed in memory.
 const maxFrame = 8 << 20
 
-// frame is one zstd frame on its way through a frameReader.
+// frame is one zstd frame on its way through a Reader.
 type frame struct {
 	packed []byte
 	skip   int64 // instead: it was skipped, so many bytes
@@ -24,9 +29,9 @@ type frame struct {
 	done   chan struct{}
 }
 
-// frameReader reads a sequence of zstd frames. Frames that say that they are small are decompressed
+// Reader reads a sequence of zstd frames. Frames that say that they are small are decompressed
 // side by side; from the first other one on it is a stream. Close must be called.
-type frameReader struct {
+type Reader struct {
 	order  chan *frame
 	now    *frame
 	out    []byte
@@ -36,9 +41,10 @@ type frameReader struct {
 	free   chan *frame
 }
 
-func newFrameReader(ctx context.Context, r io.ReaderAt, size int64, workers int) (*frameReader, error) {
+// NewReader reads the size bytes of r with so many workers; memory is bounded by a few frames a worker.
+func NewReader(ctx context.Context, r io.ReaderAt, size int64, workers int) (*Reader, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	f := &frameReader{order: make(chan *frame, workers+1), cancel: cancel, free: make(chan *frame, 2*workers+4)}
+	f := &Reader{order: make(chan *frame, workers+1), cancel: cancel, free: make(chan *frame, 2*workers+4)}
 	queue := make(chan *frame, workers+1)
 	for range workers {
 		dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxFrame))
@@ -63,7 +69,7 @@ func newFrameReader(ctx context.Context, r io.ReaderAt, size int64, workers int)
 }
 
 // Close ends the goroutines.
-func (f *frameReader) Close() {
+func (f *Reader) Close() {
 	f.cancel()
 	for one := range f.order { // the scanner may be waiting to send
 		_ = one
@@ -75,8 +81,8 @@ func (f *frameReader) Close() {
 }
 
 // scan cuts the archive into frames.
-func (f *frameReader) scan(ctx context.Context, queue chan<- *frame, r io.ReaderAt, size int64) {
-	in := bufio.NewReaderSize(io.NewSectionReader(r, 0, size), ioBuffer)
+func (f *Reader) scan(ctx context.Context, queue chan<- *frame, r io.ReaderAt, size int64) {
+	in := bufio.NewReaderSize(io.NewSectionReader(r, 0, size), inBuffer)
 	for at := int64(0); at < size; {
 		one := &frame{}
 		select {
@@ -161,7 +167,7 @@ func (one *frame) block(in io.Reader) (last bool, err error) {
 // take moves n bytes into the frame.
 func (one *frame) take(in io.Reader, n int) error {
 	at := len(one.packed)
-	one.packed = grow2(one.packed, n)
+	one.packed = grow(one.packed, n)
 	if _, err := io.ReadFull(in, one.packed[at:]); err != nil {
 		return fmt.Errorf("read zstd: %w", io.ErrUnexpectedEOF)
 	}
@@ -169,7 +175,7 @@ func (one *frame) take(in io.Reader, n int) error {
 }
 
 // Read implements io.Reader.
-func (f *frameReader) Read(p []byte) (int, error) {
+func (f *Reader) Read(p []byte) (int, error) {
 	for len(f.out) == 0 {
 		if f.stream != nil {
 			return f.stream.Read(p)
@@ -190,7 +196,7 @@ func (f *frameReader) Read(p []byte) (int, error) {
 			return 0, one.err
 		}
 		if one.rest != nil {
-			z, err := newZstdDecoder(one.rest)
+			z, err := stream(one.rest)
 			if err != nil {
 				return 0, err
 			}
@@ -202,4 +208,18 @@ func (f *frameReader) Read(p []byte) (int, error) {
 	n := copy(p, f.out)
 	f.out = f.out[n:]
 	return n, nil
+}
+
+// stream decompresses with little memory, whatever the frames are.
+func stream(r io.Reader) (*zstd.Decoder, error) {
+	return zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+		zstd.WithDecoderMaxWindow(128<<20))
+}
+
+// grow returns b with n bytes more, of any content.
+func grow(b []byte, n int) []byte {
+	if need := len(b) + n; need <= cap(b) {
+		return b[:need]
+	}
+	return append(b, make([]byte, n)...)
 }

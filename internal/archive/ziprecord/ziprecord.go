@@ -1,4 +1,6 @@
-package archive
+// Package ziprecord encodes the records of a zip file (APPNOTE.TXT 6.3.10, sections 4.3 to 4.5), with
+// the extra fields that GitLab Runner writes: modification time and owner.
+package ziprecord
 
 import (
 	"archive/zip"
@@ -11,14 +13,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Constants of the zip format (APPNOTE.TXT 6.3.10, sections 4.3 to 4.5).
+// The compression methods.
 const (
-	methodStore   = 0
-	methodDeflate = 8
-	methodZstd    = 93
+	Store   = 0
+	Deflate = 8
+	Zstd    = 93
+)
 
-	flagDescriptor = 0x8
-	flagUTF8       = 0x800
+// FlagDescriptor says that sizes and checksum follow an entry's content.
+const FlagDescriptor = 0x8
+
+// ExtraOwner is the extra field of Info-ZIP that holds uid and gid.
+const ExtraOwner = 0x7875
+
+const (
+	flagUTF8 = 0x800
 
 	versionNeeded   = 20
 	versionNeeded64 = 45
@@ -31,39 +40,40 @@ const (
 	sigEnd64Locator = 0x07064b50
 	extraZip64      = 0x0001
 	extraTime       = 0x5455
-	extraOwner      = 0x7875
 )
 
-// zipEntry is what the central directory tells of one entry.
-type zipEntry struct {
-	name   string // directories end in a slash
-	method uint16
-	flags  uint16
-	crc    uint32
-	csize  int64
-	usize  int64
+// Entry is what the central directory tells of one entry. Method, CRC, sizes and Offset are the caller's
+// to set.
+type Entry struct {
+	Name   string // directories end in a slash
+	Method uint16
+	Flags  uint16
+	CRC    uint32
+	CSize  int64
+	USize  int64
 	mtime  int64
-	mode   fs.FileMode
+	Mode   fs.FileMode
 	uid    uint32
 	gid    uint32
-	offset int64 // of the local header; in a parcel relative to the parcel
-	big    bool  // sizes in the local header are zip64
+	Offset int64 // of the local header in the archive
+	Wide   bool  // sizes in the local header are zip64
 }
 
-func newZipEntry(it *item) zipEntry {
-	e := zipEntry{
-		name:  it.name,
-		flags: flagUTF8,
-		mtime: int64(it.st.Mtim.Sec), //nolint:unconvert // 32 bits on other architectures
-		mode:  fileMode(it.st.Mode),
-		uid:   it.st.Uid,
-		gid:   it.st.Gid,
+// New returns the entry of a file, link or directory, stored and empty so far.
+func New(name string, st *unix.Stat_t) Entry {
+	e := Entry{
+		Name:  name,
+		Flags: flagUTF8,
+		mtime: int64(st.Mtim.Sec), //nolint:unconvert // 32 bits on other architectures
+		Mode:  fileMode(st.Mode),
+		uid:   st.Uid,
+		gid:   st.Gid,
 	}
-	if !utf8.ValidString(e.name) {
-		e.flags = 0 // some readers refuse names that are not what the flag says
+	if !utf8.ValidString(e.Name) {
+		e.Flags = 0 // some readers refuse names that are not what the flag says
 	}
-	if e.mode.IsDir() {
-		e.name += "/"
+	if e.Mode.IsDir() {
+		e.Name += "/"
 	}
 	return e
 }
@@ -80,27 +90,27 @@ func fileMode(m uint32) fs.FileMode {
 	return mode
 }
 
-// appendLocal appends the entry's local header.
-func (e *zipEntry) appendLocal(b []byte) []byte {
+// AppendLocal appends the entry's local header.
+func (e *Entry) AppendLocal(b []byte) []byte {
 	le := binary.LittleEndian
 	b = le.AppendUint32(b, sigLocal)
-	b = e.appendCommon(b, e.big)
-	csize, usize, crc := uint32(e.csize), uint32(e.usize), e.crc
-	if e.flags&flagDescriptor != 0 {
+	b = e.appendCommon(b, e.Wide)
+	csize, usize, crc := uint32(e.CSize), uint32(e.USize), e.CRC
+	if e.Flags&FlagDescriptor != 0 {
 		csize, usize, crc = 0, 0, 0
 	}
 	extra := 9 + 15
-	if e.big {
+	if e.Wide {
 		csize, usize = math.MaxUint32, math.MaxUint32
 		extra += 20
 	}
 	b = le.AppendUint32(b, crc)
 	b = le.AppendUint32(b, csize)
 	b = le.AppendUint32(b, usize)
-	b = le.AppendUint16(b, uint16(len(e.name)))
+	b = le.AppendUint16(b, uint16(len(e.Name)))
 	b = le.AppendUint16(b, uint16(extra))
-	b = append(b, e.name...)
-	if e.big { // sizes follow in the descriptor, which this field makes 64 bits wide
+	b = append(b, e.Name...)
+	if e.Wide { // sizes follow in the descriptor, which this field makes 64 bits wide
 		b = le.AppendUint16(b, extraZip64)
 		b = le.AppendUint16(b, 16)
 		b = le.AppendUint64(b, 0)
@@ -110,27 +120,27 @@ func (e *zipEntry) appendLocal(b []byte) []byte {
 }
 
 // appendCommon appends the fields that local and central headers share, up to the time.
-func (e *zipEntry) appendCommon(b []byte, wide bool) []byte {
+func (e *Entry) appendCommon(b []byte, wide bool) []byte {
 	le := binary.LittleEndian
 	version := uint16(versionNeeded)
 	if wide {
 		version = versionNeeded64
 	}
-	if e.method == methodZstd {
+	if e.Method == Zstd {
 		version = 63
 	}
 	date, clock := dosTime(e.mtime)
 	b = le.AppendUint16(b, version)
-	b = le.AppendUint16(b, e.flags)
-	b = le.AppendUint16(b, e.method)
+	b = le.AppendUint16(b, e.Flags)
+	b = le.AppendUint16(b, e.Method)
 	b = le.AppendUint16(b, clock)
 	return le.AppendUint16(b, date)
 }
 
 // appendExtra appends GitLab Runner's two fields: modification time and owner. 24 bytes.
-func (e *zipEntry) appendExtra(b []byte) []byte {
+func (e *Entry) appendExtra(b []byte) []byte {
 	le := binary.LittleEndian
-	b = le.AppendUint16(b, extraOwner)
+	b = le.AppendUint16(b, ExtraOwner)
 	b = le.AppendUint16(b, 11)
 	b = append(b, 1, 4)
 	b = le.AppendUint32(b, e.uid)
@@ -142,60 +152,60 @@ func (e *zipEntry) appendExtra(b []byte) []byte {
 	return le.AppendUint32(b, uint32(e.mtime))
 }
 
-// appendDescriptor appends what follows the content of an entry with flagDescriptor.
-func (e *zipEntry) appendDescriptor(b []byte) []byte {
+// AppendDescriptor appends what follows the content of an entry with FlagDescriptor.
+func (e *Entry) AppendDescriptor(b []byte) []byte {
 	le := binary.LittleEndian
 	b = le.AppendUint32(b, sigDescriptor)
-	b = le.AppendUint32(b, e.crc)
-	if e.big {
-		b = le.AppendUint64(b, uint64(e.csize))
-		return le.AppendUint64(b, uint64(e.usize))
+	b = le.AppendUint32(b, e.CRC)
+	if e.Wide {
+		b = le.AppendUint64(b, uint64(e.CSize))
+		return le.AppendUint64(b, uint64(e.USize))
 	}
-	b = le.AppendUint32(b, uint32(e.csize))
-	return le.AppendUint32(b, uint32(e.usize))
+	b = le.AppendUint32(b, uint32(e.CSize))
+	return le.AppendUint32(b, uint32(e.USize))
 }
 
-// appendCentral appends the entry's record in the central directory.
-func (e *zipEntry) appendCentral(b []byte) []byte {
+// AppendCentral appends the entry's record in the central directory.
+func (e *Entry) AppendCentral(b []byte) []byte {
 	le := binary.LittleEndian
-	wide := e.big || e.csize >= math.MaxUint32 || e.usize >= math.MaxUint32 || e.offset >= math.MaxUint32
+	wide := e.Wide || e.CSize >= math.MaxUint32 || e.USize >= math.MaxUint32 || e.Offset >= math.MaxUint32
 	b = le.AppendUint32(b, sigCentral)
 	b = le.AppendUint16(b, madeByUnix|versionNeeded64)
 	b = e.appendCommon(b, wide)
-	csize, usize, offset, extra := uint32(e.csize), uint32(e.usize), uint32(e.offset), 9+15
+	csize, usize, offset, extra := uint32(e.CSize), uint32(e.USize), uint32(e.Offset), 9+15
 	if wide {
 		csize, usize, offset = math.MaxUint32, math.MaxUint32, math.MaxUint32
 		extra += 28
 	}
-	b = le.AppendUint32(b, e.crc)
+	b = le.AppendUint32(b, e.CRC)
 	b = le.AppendUint32(b, csize)
 	b = le.AppendUint32(b, usize)
-	b = le.AppendUint16(b, uint16(len(e.name)))
+	b = le.AppendUint16(b, uint16(len(e.Name)))
 	b = le.AppendUint16(b, uint16(extra))
 	b = le.AppendUint16(b, 0) // comment
 	b = le.AppendUint32(b, 0) // disk, internal attributes
 	b = le.AppendUint32(b, e.attributes())
 	b = le.AppendUint32(b, offset)
-	b = append(b, e.name...)
+	b = append(b, e.Name...)
 	if wide {
 		b = le.AppendUint16(b, extraZip64)
 		b = le.AppendUint16(b, 24)
-		b = le.AppendUint64(b, uint64(e.usize))
-		b = le.AppendUint64(b, uint64(e.csize))
-		b = le.AppendUint64(b, uint64(e.offset))
+		b = le.AppendUint64(b, uint64(e.USize))
+		b = le.AppendUint64(b, uint64(e.CSize))
+		b = le.AppendUint64(b, uint64(e.Offset))
 	}
 	return e.appendExtra(b)
 }
 
-func (e *zipEntry) attributes() uint32 {
+func (e *Entry) attributes() uint32 {
 	var h zip.FileHeader
-	h.SetMode(e.mode)
+	h.SetMode(e.Mode)
 	return h.ExternalAttrs
 }
 
-// appendEnd appends the end of a central directory of n entries that is size bytes long and starts at
+// AppendEnd appends the end of a central directory of n entries that is size bytes long and starts at
 // start.
-func appendEnd(b []byte, n, start, size int64) []byte {
+func AppendEnd(b []byte, n, start, size int64) []byte {
 	le := binary.LittleEndian
 	n16, start32, size32 := uint16(n), uint32(start), uint32(size)
 	if n >= math.MaxUint16 || start >= math.MaxUint32 || size >= math.MaxUint32 {
