@@ -99,7 +99,7 @@ func (e *tarEncoder) header(b []byte, it *item, link string, size int64) ([]byte
 		Mode:     int64(it.st.Mode & 0o777),
 		Uid:      int(it.st.Uid),
 		Gid:      int(it.st.Gid),
-		ModTime:  time.Unix(it.st.Mtim.Unix()),
+		ModTime:  time.Unix(int64(it.st.Mtim.Sec), 0), // archive/tar would round up, into the future
 		Typeflag: tar.TypeReg,
 	}
 	switch it.st.Mode & unix.S_IFMT {
