@@ -87,9 +87,13 @@ func New(dial func(ctx context.Context) (net.Conn, error), epoch int64) *Client 
 // Close releases the connection. Requests in progress go on.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
-// Hello asks the agent for itself and its place.
+// Hello asks the agent for itself and its place. An agent that this runner must not drive is a
+// *wire.VersionError beside what it said.
 func (c *Client) Hello(ctx context.Context) (h wire.Hello, err error) {
-	return h, c.call(ctx, http.MethodGet, "/v1/hello", nil, &h)
+	if err := c.call(ctx, http.MethodGet, "/v1/hello", nil, &h); err != nil {
+		return h, err
+	}
+	return h, wire.Compatible(wire.Protocol, h.Protocol)
 }
 
 // Handover binds the agent to a job; its Epoch is set to the client's. It also sets the job's
