@@ -256,7 +256,7 @@ func (d *daemon) adopt(ctx context.Context) error {
 
 // expire removes what was kept of jobs that GitLab had dropped, once its time is over.
 func (d *daemon) expire(ctx context.Context) {
-	if _, err := d.journal.Expire(ctx, time.Now()); err != nil {
+	if err := d.engine.Expire(ctx); err != nil {
 		d.log.Warn("Kept results could not be cleaned up", "error", err)
 	}
 }

@@ -21,6 +21,8 @@ const (
 	deliverFor = 24 * time.Hour
 	// deliverOnStop is how long a runner that stops tries; the next process goes on with it.
 	deliverOnStop = 25 * time.Second
+	// resendLimit is how often the log is sent again whole because the coordinator's copy differs.
+	resendLimit = 3
 	// closeWithin is how long the removal of an environment may take.
 	closeWithin = 2 * time.Minute
 )
@@ -35,7 +37,7 @@ func (x *execution) deliver(ctx, send context.Context) error {
 			x.log.Info("Job finished", "state", x.rec.Result.State, "reason", x.rec.Result.Reason, "exit_code", x.rec.Result.ExitCode)
 			return x.forget(ctx, "")
 		case errors.Is(err, gitlab.ErrJobGone), errors.Is(err, trace.ErrGone):
-			return x.forget(ctx, "the coordinator had ended the job before its result could be delivered")
+			return x.forget(ctx, gone(err))
 		case cause(send) != nil:
 			return fmt.Errorf("the final status of job %d is delivered by the next runner process: %w", x.plan.Job.ID, cause(send))
 		case err == nil:
@@ -96,10 +98,14 @@ func (x *execution) attemptDelivery(ctx context.Context) (pause time.Duration, e
 	if res.Reason == job.ReasonScript {
 		update.ExitCode = res.ExitCode
 	}
+	if x.resent > resendLimit {
+		update.Output = gitlab.Output{} // there is no agreeing on the log: the status matters more
+	}
 	answer, err := x.api.Update(ctx, update)
 	switch {
 	case errors.Is(err, gitlab.ErrTraceMismatch):
 		x.log.Warn("The coordinator's log differs from ours; it is sent again from the start")
+		x.resent++
 		if err := x.trace.Resend(0); err != nil {
 			return 0, err
 		}
@@ -112,6 +118,15 @@ func (x *execution) attemptDelivery(ctx context.Context) (pause time.Duration, e
 	default:
 		return 0, nil
 	}
+}
+
+// gone says what became of a job that the coordinator has ended, empty when a user cancelled it: then
+// nobody wants to hear more.
+func gone(err error) string {
+	if status, ok := gitlab.Gone(err); ok && status == gitlab.StatusCanceled {
+		return ""
+	}
+	return "GitLab had dropped the job or given it to another runner before its result could be delivered"
 }
 
 // forget removes the job from the journal. why is empty when all is well; otherwise result and log

@@ -15,8 +15,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -142,10 +144,32 @@ func (e *Engine) Run(ctx context.Context, a Assignment) error {
 		return err
 	}
 	if err := e.o.Journal.Put(context.WithoutCancel(ctx), rec); err != nil {
-		return err
+		return e.refuse(ctx, a, fmt.Errorf("journal the job: %w", err))
 	}
-	return e.execute(ctx, rec, j)
+	x, err := e.prepareExecution(rec, j)
+	if err != nil {
+		return errors.Join(e.refuse(ctx, a, err), e.o.Journal.Delete(context.WithoutCancel(ctx), rec.Ref))
+	}
+	return x.execute(ctx)
 }
+
+// refuse reports a job as failed that this runner cannot even begin: its disk is full, say.
+func (e *Engine) refuse(ctx context.Context, a Assignment, why error) error {
+	api, err := e.o.Coordinator(a.Runner, a.Job.ID, a.Job.Token)
+	if err != nil {
+		return errors.Join(why, err)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refuseWithin)
+	defer cancel()
+	_, err = api.Update(ctx, gitlab.Update{State: string(job.Running)})
+	if err == nil {
+		_, err = api.Update(ctx, gitlab.Update{State: string(job.Failed), FailureReason: string(job.ReasonSystem)})
+	}
+	return errors.Join(why, err)
+}
+
+// refuseWithin is how long a job that cannot be begun is tried to be given back.
+const refuseWithin = 30 * time.Second
 
 // Adoptable lists the jobs that an earlier runner process left. Call it once, before Run.
 func (e *Engine) Adoptable() ([]journal.Record, error) { return e.o.Journal.All() }
@@ -156,7 +180,34 @@ func (e *Engine) Resume(ctx context.Context, rec journal.Record) error {
 	if err != nil {
 		return err
 	}
-	return e.execute(ctx, rec, j)
+	for {
+		x, err := e.prepareExecution(rec, j)
+		if err == nil {
+			return x.execute(ctx)
+		}
+		e.o.Logger.Error("An adopted job cannot be gone on with; it is tried again", "job", rec.JobID, "in", resumePause, "error", err)
+		if !sleep(ctx, resumePause) {
+			return errors.Join(err, cause(ctx))
+		}
+	}
+}
+
+// resumePause is the time between two attempts to go on with an adopted job, when the disk is full, say.
+const resumePause = 30 * time.Second
+
+// Expire removes what was kept of jobs that the coordinator had dropped, once its time is over.
+func (e *Engine) Expire(ctx context.Context) error {
+	expired, err := e.o.Journal.Expire(ctx, time.Now())
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, kept := range expired {
+		if ref, err := executor.ParseRef(kept.Record.Ref); err == nil {
+			errs = append(errs, os.RemoveAll(e.jobDir(ref)))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Wait returns when the environments of all jobs that have ended are closed, or when ctx ends.

@@ -39,14 +39,12 @@ type execution struct {
 	begun        time.Time // when the first stage started, for metadata
 	uploaded     chan error
 	adopted      bool // an earlier process began it
+	resent       int  // how often the log was sent again whole
 }
 
-// execute runs or resumes the job of rec to its end.
-func (e *Engine) execute(ctx context.Context, rec journal.Record, j *job.Job) error {
-	x, err := e.prepareExecution(rec, j)
-	if err != nil {
-		return err
-	}
+// execute runs or resumes the job to its end.
+func (x *execution) execute(ctx context.Context) error {
+	e := x.e
 	e.running.add(1)
 	defer e.running.add(-1)
 	defer x.trace.Close()
@@ -58,7 +56,7 @@ func (e *Engine) execute(ctx context.Context, rec journal.Record, j *job.Job) er
 		}
 	}()
 
-	if rec.State == journal.Finished {
+	if x.rec.State == journal.Finished {
 		x.log.Info("Job had ended before the runner was restarted; its result is still to be delivered")
 		x.abandonEnvironment(ctx)
 		x.startUpload(send)
@@ -66,7 +64,7 @@ func (e *Engine) execute(ctx context.Context, rec journal.Record, j *job.Job) er
 	}
 	switch err := x.perform(ctx, send); {
 	case errors.Is(err, errGone):
-		return x.forget(ctx, "the coordinator gave the job to somebody else or dropped it")
+		return x.forget(ctx, gone(err))
 	case err != nil:
 		return err
 	}
@@ -149,9 +147,13 @@ func (x *execution) perform(ctx, send context.Context) error {
 	}
 	x.closeEnvironment(ctx)
 	if errors.Is(err, errGone) {
-		return errGone
+		return err
 	}
-	return x.finish(ctx, res)
+	if err := x.finish(ctx, res); err != nil {
+		// A full disk must not keep the result from the coordinator: this process still has it.
+		x.log.Error("The job's result is not journaled; if the runner ends now, the job is done again from its agent", "error", err)
+	}
+	return nil
 }
 
 func detached(ctx context.Context, err error) bool {

@@ -142,8 +142,18 @@ func (p *places) diagnose(ctx context.Context, place executor.Place) error {
 	return env.Diagnose(ctx, place)
 }
 
-// left is what remains of the job's timeout, for a handover.
-func (x *execution) left() time.Duration { return max(time.Second, x.plan.Timeout-x.clock.elapsed()) }
+// adoptedTime is what an adopted job has at least: its script may have ended in time while no runner was
+// there, and what is left to do (cache, artifacts) shall not make a timeout of that.
+const adoptedTime = 2 * time.Minute
+
+// left is what remains of the job's timeout.
+func (x *execution) left() time.Duration {
+	left := x.plan.Timeout - x.clock.elapsed()
+	if x.adopted {
+		return max(adoptedTime, left)
+	}
+	return max(time.Second, left)
+}
 
 // OpenSpool implements trace.Spools. A spool whose place is dead for good is given up.
 func (x *execution) OpenSpool(ctx context.Context, place, stage string, from int64) (io.ReadCloser, error) {

@@ -58,7 +58,7 @@ func (x *execution) observe(status string) {
 func (x *execution) gone(err error) {
 	x.log.Info("The coordinator has ended the job or given it to somebody else", "error", err)
 	if x.cancelWork != nil {
-		x.cancelWork(errGone)
+		x.cancelWork(fmt.Errorf("%w: %w", errGone, err))
 	}
 }
 
