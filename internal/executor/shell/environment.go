@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -138,9 +139,14 @@ func (v *environment) Close(ctx context.Context) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.restarts = maxRestarts // nothing is started again from here on
+	var groups []group
+	if p, ok := v.readAgent(); ok && p.alive() {
+		groups, _ = groupsOf(strconv.Itoa(p.pid)) // without: the runner's own tell where it was
+	}
 	if err := v.stopAgent(ctx); err != nil {
 		return err
 	}
+	removeSiblings(v.ref.Owner, groups)
 	// The ref goes last: what is half-removed is still found.
 	entries, err := os.ReadDir(v.dir)
 	if errors.Is(err, fs.ErrNotExist) {

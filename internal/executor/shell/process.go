@@ -73,6 +73,9 @@ func (v *environment) ensureAgent(ctx context.Context) error {
 	defer v.mu.Unlock()
 	p, known := v.readAgent()
 	if known && p.alive() {
+		if together(p.pid) {
+			v.leave(ctx, p)
+		}
 		return nil
 	}
 	if known {
@@ -118,10 +121,15 @@ func (v *environment) startAgent(ctx context.Context) error {
 		_ = cmd.Process.Kill()
 		return fmt.Errorf("record the agent's process: %w", err)
 	}
+	v.leave(ctx, p)
+	return nil
+}
+
+// leave moves the agent out of the runner's control group, where that can be done.
+func (v *environment) leave(ctx context.Context, p process) {
 	if err := leave(ctx, v.ref, p.pid); err != nil {
 		v.e.log.Debug("The job's agent stays in the runner's control group", "error", err)
 	}
-	return nil
 }
 
 // stopGrace is how long an agent may take to end its processes.

@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/dbus"
 	godbus "github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
 
 	"gitlab.com/skerry/skerry/internal/executor"
 )
@@ -57,21 +60,19 @@ func transientScope(ctx context.Context, ref executor.Ref, pid int) error {
 	}
 }
 
+// siblingName is the control group of an installation's agents, where there is no systemd.
+func siblingName(owner executor.OwnerID) string { return "skerry-jobs-" + string(owner) }
+
 // sibling makes a control group beside the runner's, in the unified hierarchy and in systemd's named
-// one, whichever there are.
+// one, whichever there are, and moves the agent there.
 func sibling(ref executor.Ref, pid int) error {
-	groups, err := ownGroups()
+	groups, err := groupsOf("self")
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, g := range groups {
-		dir := filepath.Join(g.mount, filepath.Dir(g.path), "skerry-jobs-"+string(ref.Owner))
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		errs = append(errs, os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o644))
+		errs = append(errs, enter(filepath.Join(g.mount, filepath.Dir(g.path), siblingName(ref.Owner)), pid))
 	}
 	if len(groups) == 0 {
 		return errors.New("no control group hierarchy that could be used")
@@ -79,14 +80,59 @@ func sibling(ref executor.Ref, pid int) error {
 	return errors.Join(errs...)
 }
 
-// group is where the runner is in one hierarchy.
+// enterAttempts is how often a group is made: an environment that is closed at the same time removes it
+// while it is empty.
+const enterAttempts = 10
+
+// enter makes the control group dir and moves the process into it.
+func enter(dir string, pid int) error {
+	var err error
+	for range enterAttempts {
+		if err = os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		err = os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o644)
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENODEV) {
+			return err
+		}
+	}
+	return err
+}
+
+// together reports whether a process is in the runner's control group, and so would end with the
+// runner's service. Its runner may have died before it was moved.
+func together(pid int) bool {
+	mine, err := groupsOf("self")
+	if err != nil {
+		return false
+	}
+	its, err := groupsOf(strconv.Itoa(pid))
+	return err == nil && slices.ContainsFunc(its, func(g group) bool { return slices.Contains(mine, g) })
+}
+
+// removeSiblings removes the groups for agents that an agent, which has ended by now, and the runner
+// itself would use; those where another job still runs stay.
+func removeSiblings(owner executor.OwnerID, agent []group) {
+	mine, _ := groupsOf("self")
+	for _, g := range mine {
+		agent = append(agent, group{g.mount, filepath.Join(filepath.Dir(g.path), siblingName(owner))})
+	}
+	for _, g := range agent {
+		if filepath.Base(g.path) == siblingName(owner) {
+			_ = os.Remove(filepath.Join(g.mount, g.path)) // fails while it is in use
+		}
+	}
+}
+
+// group is where a process is in one hierarchy.
 type group struct{ mount, path string }
 
-// ownGroups finds the runner's place in the unified hierarchy and in systemd's named one (cgroups(7)).
-func ownGroups() ([]group, error) {
-	b, err := os.ReadFile("/proc/self/cgroup")
+// groupsOf finds the place of a process ("self" or a pid) in the unified hierarchy and in systemd's
+// named one (cgroups(7)).
+func groupsOf(process string) ([]group, error) {
+	b, err := os.ReadFile(filepath.Join("/proc", process, "cgroup"))
 	if err != nil {
-		return nil, fmt.Errorf("find the runner's control group: %w", err)
+		return nil, fmt.Errorf("find the control group of a process: %w", err)
 	}
 	var groups []group
 	for line := range strings.Lines(string(b)) {
@@ -119,7 +165,7 @@ func (e *Executor) Survives(ctx context.Context) error {
 	if _, err := os.Stat("/run/systemd/system"); err != nil {
 		return nil //nolint:nilerr // no systemd: nobody ends the control group with the runner
 	}
-	groups, err := ownGroups()
+	groups, err := groupsOf("self")
 	if err != nil {
 		return err
 	}

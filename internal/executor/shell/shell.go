@@ -53,13 +53,16 @@ func (e *Executor) Prepare(ctx context.Context, ref executor.Ref, _ *job.Job, lo
 }
 
 // Adopt implements executor.Executor.
-func (e *Executor) Adopt(_ context.Context, ref executor.Ref) (executor.Environment, error) {
+func (e *Executor) Adopt(ctx context.Context, ref executor.Ref) (executor.Environment, error) {
 	env := e.environment(ref)
 	if _, err := os.Lstat(env.path(fileRef)); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, executor.ErrGone
 		}
 		return nil, fmt.Errorf("look at the environment of %s: %w", ref, err)
+	}
+	if p, ok := env.readAgent(); ok && p.alive() && together(p.pid) {
+		env.leave(ctx, p) // the runner before was killed between its start and that
 	}
 	return env, nil
 }
