@@ -87,6 +87,8 @@ func (p *Plan) metadata(name string, started time.Time) *stage.Metadata {
 		JobID:        strconv.FormatInt(p.Job.ID, 10),
 		JobName:      p.Job.Name,
 		StartedAt:    started,
+		Executor:     p.Runner.Executor,
+		Version:      p.Version.Version,
 		Parameters:   parameters,
 		Schema:       p.Value("SLSA_PROVENANCE_SCHEMA_VERSION"),
 	}

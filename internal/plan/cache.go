@@ -64,7 +64,7 @@ func (p *Plan) key(raw string) (k cacheKey, lines []string, err error) {
 
 // file is where the local tier keeps a cache, without the format's suffix.
 func (p *Plan) file(k cacheKey) stage.CacheFile {
-	return stage.CacheFile{Key: k.human, Path: path.Join(p.Layout.Cache, k.stored, "cache")}
+	return stage.CacheFile{Key: k.human, Path: path.Join(p.Layout.Cache, k.stored, "cache"), Root: p.Runner.CacheDir}
 }
 
 // policy reports whether a cache is to be pulled or pushed.

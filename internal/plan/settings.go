@@ -169,7 +169,7 @@ func readSettings(j *job.Job, r Runner, value func(key string) string, timeout t
 		SectionAttempts:    s.attempts("EXECUTOR_JOB_SECTION_ATTEMPTS"),
 		CacheTimeout:       time.Duration(s.integer("CACHE_REQUEST_TIMEOUT", 10)) * time.Minute,
 		CacheLevel:         s.choice("CACHE_COMPRESSION_LEVEL", "default", "fastest", "fast", "default", "slow", "slowest"),
-		CacheFormat:        s.choice("CACHE_COMPRESSION_FORMAT", "zip", "zip", "tarzstd"),
+		CacheFormat:        s.choice("CACHE_COMPRESSION_FORMAT", "zip", "zip", "zipzstd", "tarzstd"),
 		ArtifactLevel:      s.choice("ARTIFACT_COMPRESSION_LEVEL", "default", "fastest", "fast", "default", "slow", "slowest"),
 		Metadata:           s.boolean("RUNNER_GENERATE_ARTIFACTS_METADATA", false),
 		FallbackKey:        value("CACHE_FALLBACK_KEY"),
