@@ -57,7 +57,7 @@ func (p place) entry(r *config.Runner, tls gitlab.TLSData) (plan.Runner, error) 
 		e.Environment = append(e.Environment, v[0]+"="+v[1])
 	}
 	if r.Cache != nil {
-		e.MaxCacheArchive = int64(r.Cache.MaxUploadedArchiveSize)
+		e.MaxCacheArchive = r.Cache.MaxUploadedArchiveSize
 	}
 	if r.Executor != executorShell {
 		return e, fmt.Errorf("executor %q is not in this build", r.Executor)

@@ -47,12 +47,19 @@ func (x *execution) execute(ctx context.Context) error {
 	e := x.e
 	e.running.add(1)
 	defer e.running.add(-1)
-	defer x.trace.Close()
+	defer func() {
+		if err := x.trace.Close(); err != nil {
+			x.log.Warn("The files of the job's log were not closed cleanly", "error", err)
+		}
+	}()
 	send, stopSending := deliveryContext(ctx)
 	defer func() {
 		stopSending()
-		if x.uploaded != nil {
-			<-x.uploaded
+		if x.uploaded == nil {
+			return
+		}
+		if err := <-x.uploaded; err != nil {
+			x.log.Debug("Sending the job's log ended", "cause", err)
 		}
 	}()
 

@@ -160,7 +160,7 @@ func (x *execution) OpenSpool(ctx context.Context, place, stage string, from int
 	agent, err := x.places.agent(ctx, executor.Place(place))
 	if err != nil {
 		if gone := x.places.failure(); gone != nil {
-			x.trace.Abandon(place, stage, gone.Error())
+			x.abandon(place, stage, gone)
 		}
 		return nil, err
 	}

@@ -34,14 +34,14 @@ func lost(err error) bool {
 	return errors.As(err, &l)
 }
 
-// stage runs one stage in place, shows it in the log, and returns its result. The error is the cause
-// of ctx when that ended the stage, a *stageError when the stage failed, a *lostError when the place died.
-func (x *execution) stage(ctx context.Context, place executor.Place, st plan.Step) (stage.Result, error) {
+// stage runs one stage in place and shows it in the log. The error is the cause of ctx when that ended
+// the stage, a *stageError when the stage failed, a *lostError when the place died.
+func (x *execution) stage(ctx context.Context, place executor.Place, st plan.Step) error {
 	res, err := x.stageOpen(ctx, place, st)
 	if !errors.Is(err, ErrDetach) {
 		x.closeSection(st, res.Ended)
 	}
-	return res, err
+	return err
 }
 
 // stageOpen is stage without the end of the section: the caller has more to say in it.
@@ -70,7 +70,7 @@ func (x *execution) stageOpen(ctx context.Context, place executor.Place, st plan
 	case err != nil && cause(ctx) != nil:
 		return res, err
 	case err != nil:
-		x.trace.Abandon(string(place), st.Spec.ID, err.Error())
+		x.abandon(string(place), st.Spec.ID, err)
 		return res, x.placeError(ctx, place, st.Name, err)
 	case res.Reason == stage.Lost:
 		return res, x.placeError(ctx, place, st.Name, errors.New(res.Message))
@@ -122,9 +122,16 @@ func (x *execution) await(ctx context.Context, agent *client.Client, place execu
 		x.log.Warn("A cancelled stage did not end in time; its environment is removed", "stage", st.Name, "error", err)
 	}
 	if err != nil {
-		x.trace.Abandon(string(place), st.Spec.ID, why.Error())
+		x.abandon(string(place), st.Spec.ID, why)
 	}
 	return res, why
+}
+
+// abandon ends the log of a stage whose spool is gone for good.
+func (x *execution) abandon(place, stage string, why error) {
+	if err := x.trace.Abandon(place, stage, why.Error()); err != nil {
+		x.log.Error("That a stage's output is lost could not be written to the job's log", "stage", stage, "error", err)
+	}
 }
 
 // placeError says why a place cannot be reached, with what the executor knows of its death.

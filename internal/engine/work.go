@@ -79,8 +79,7 @@ func early(ctx, script context.Context, err error) error {
 }
 
 func (x *execution) simple(ctx context.Context, st plan.Step) error {
-	_, err := x.stage(ctx, executor.Helper, st)
-	return err
+	return x.stage(ctx, executor.Helper, st)
 }
 
 // userScripts runs the job's steps and then its after_script, which is run unless the job itself has
@@ -88,7 +87,7 @@ func (x *execution) simple(ctx context.Context, st plan.Step) error {
 func (x *execution) userScripts(ctx, script context.Context) error {
 	var err error
 	for _, st := range x.plan.Scripts() {
-		if _, err = x.stage(script, executor.Build, st); err != nil {
+		if err = x.stage(script, executor.Build, st); err != nil {
 			break
 		}
 	}
@@ -108,7 +107,7 @@ func (x *execution) userScripts(ctx, script context.Context) error {
 	if !due {
 		return err
 	}
-	_, afterErr := x.stage(ctx, executor.Build, after)
+	afterErr := x.stage(ctx, executor.Build, after)
 	switch {
 	case afterErr == nil:
 	case cause(ctx) != nil:

@@ -114,7 +114,7 @@ func (v *environment) startAgent(ctx context.Context) error {
 	go func() { _ = cmd.Wait() }() // reaps it; how it ended is its own record's to say
 	_, start, err := stat(cmd.Process.Pid)
 	if err != nil {
-		return nil //nolint:nilerr // it has ended already: Dial finds out and says why
+		return nil
 	}
 	p := process{pid: cmd.Process.Pid, start: start, boot: bootID()}
 	if err := os.WriteFile(v.path(fileAgent), []byte(p.String()), 0o600); err != nil {
@@ -143,7 +143,7 @@ func (v *environment) stopAgent(ctx context.Context) error {
 	}
 	fd, err := unix.PidfdOpen(p.pid, 0)
 	if err != nil || !p.alive() {
-		return nil //nolint:nilerr // it has ended
+		return nil
 	}
 	defer unix.Close(fd) //nolint:errcheck // a pidfd
 	for _, s := range []struct {
@@ -151,7 +151,7 @@ func (v *environment) stopAgent(ctx context.Context) error {
 		wait   time.Duration
 	}{{unix.SIGTERM, stopGrace}, {unix.SIGKILL, 5 * time.Second}} {
 		if err := unix.PidfdSendSignal(fd, s.signal, nil, 0); err != nil {
-			return nil //nolint:nilerr // it has ended
+			return nil
 		}
 		if ended(ctx, fd, s.wait) {
 			return nil

@@ -221,7 +221,7 @@ func (s *session) pipeline(ctx context.Context) (string, error) {
 // unlessStopped returns err, but nothing when the command was told to stop.
 func unlessStopped(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // being told to stop is how this command ends well
 	}
 	return err
 }
