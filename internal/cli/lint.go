@@ -6,10 +6,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gitlab.com/skerry/skerry/internal/cli/daemon"
+	"gitlab.com/skerry/skerry/internal/cli/program"
 	"gitlab.com/skerry/skerry/internal/config"
 )
 
-func newLint(p *Program) *cobra.Command {
+func newLint(p *program.Program) *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
 		Use:   "lint",
@@ -18,18 +20,18 @@ func newLint(p *Program) *cobra.Command {
 			"0 when run could use all of it (there may be warnings), else 1.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return runLint(p, path) },
 	}
-	p.configFlag(cmd, &path)
+	p.ConfigFlag(cmd, &path)
 	return cmd
 }
 
-func runLint(p *Program, path string) error {
-	opts := p.configOptions()
-	opts.NoSystemID, opts.Executors = true, executors()
+func runLint(p *program.Program, path string) error {
+	opts := p.ConfigOptions()
+	opts.NoSystemID, opts.Executors = true, daemon.Executors()
 	c, err := config.Load(path, opts)
 	var problems config.Problems
 	if errors.As(err, &problems) {
 		for _, problem := range problems {
-			p.say("error: %s", problem)
+			p.Say("error: %s", problem)
 		}
 		return fmt.Errorf("%s cannot be used: %d errors", path, len(problems))
 	}
@@ -37,7 +39,7 @@ func runLint(p *Program, path string) error {
 		return err
 	}
 	for _, w := range c.Warnings {
-		p.say("warning: %s", w)
+		p.Say("warning: %s", w)
 	}
 	refused := 0
 	for _, r := range c.Runners {
@@ -46,17 +48,12 @@ func runLint(p *Program, path string) error {
 		}
 		refused++
 		for _, problem := range problems {
-			p.say("error: %s", problem)
+			p.Say("error: %s", problem)
 		}
 	}
 	if refused > 0 {
 		return fmt.Errorf("%d of %d runners in %s cannot be used", refused, len(c.Runners), path)
 	}
-	p.say("%s: %d runners, %d warnings", path, len(c.Runners), len(c.Warnings))
+	p.Say("%s: %d runners, %d warnings", path, len(c.Runners), len(c.Warnings))
 	return nil
-}
-
-// say writes a line to standard output.
-func (p *Program) say(format string, args ...any) {
-	fmt.Fprintf(p.Streams.Out, format+"\n", args...)
 }

@@ -2,9 +2,11 @@ package cli
 
 import (
 	"github.com/spf13/cobra"
+
+	"gitlab.com/skerry/skerry/internal/cli/program"
 )
 
-func newList(p *Program) *cobra.Command {
+func newList(p *program.Program) *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
 		Use:   "list",
@@ -13,15 +15,15 @@ func newList(p *Program) *cobra.Command {
 			"executor, token and address. With --log-format json other programs can read it.",
 		RunE: func(*cobra.Command, []string) error { return runList(p, path) },
 	}
-	p.configFlag(cmd, &path)
+	p.ConfigFlag(cmd, &path)
 	return cmd
 }
 
 // runList shows whole tokens, as GitLab Runner does: NixOS's module reads them from here.
-func runList(p *Program, path string) error {
-	opts := p.configOptions()
+func runList(p *program.Program, path string) error {
+	opts := p.ConfigOptions()
 	opts.NoSystemID = true
-	c, err := p.load(path, opts)
+	c, err := p.Load(path, opts)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"gitlab.com/skerry/skerry/internal/cli/program"
 	"gitlab.com/skerry/skerry/internal/config"
 )
 
@@ -18,7 +19,7 @@ import (
 func Main(build Build) int {
 	streams := Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Color: term.IsTerminal(int(os.Stderr.Fd()))}
 	p := NewProgram(os.Args, streams, build)
-	return p.Execute(context.Background(), os.Args[1:])
+	return Execute(context.Background(), p, os.Args[1:])
 }
 
 // interruptible makes INT and TERM end the context of a command that knows nothing of signals. run and
@@ -35,11 +36,11 @@ func interruptible(c *cobra.Command) *cobra.Command {
 }
 
 // Execute runs one command line and returns the exit code. Errors are logged.
-func (p *Program) Execute(ctx context.Context, args []string) int {
+func Execute(ctx context.Context, p *Program, args []string) int {
 	root := New(p)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	code, show := exitCode(err)
+	code, show := program.ExitCode(err)
 	if !show {
 		return code
 	}

@@ -7,16 +7,17 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gitlab.com/skerry/skerry/internal/cli/program"
 	"gitlab.com/skerry/skerry/internal/config"
 )
 
 type verifyOptions struct {
 	path   string
-	which  selector
+	which  program.Selector
 	delete bool
 }
 
-func newVerify(p *Program) *cobra.Command {
+func newVerify(p *program.Program) *cobra.Command {
 	var o verifyOptions
 	cmd := &cobra.Command{
 		Use:   "verify",
@@ -25,24 +26,24 @@ func newVerify(p *Program) *cobra.Command {
 			"does not know any more are taken out of the configuration; those that could not be asked about stay.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return runVerify(cmd.Context(), p, o) },
 	}
-	p.configFlag(cmd, &o.path)
-	cmd.Flags().StringVarP(&o.which.name, "name", "n", "", "only the runners with this name")
+	p.ConfigFlag(cmd, &o.path)
+	cmd.Flags().StringVarP(&o.which.Name, "name", "n", "", "only the runners with this name")
 	// No environment variables here: one left over would hide runners (as in GitLab Runner).
-	cmd.Flags().StringVarP(&o.which.url, "url", "u", "", "only the runners of this GitLab")
-	cmd.Flags().StringVarP(&o.which.token, "token", "t", "", "only the runner with this token")
+	cmd.Flags().StringVarP(&o.which.URL, "url", "u", "", "only the runners of this GitLab")
+	cmd.Flags().StringVarP(&o.which.Token, "token", "t", "", "only the runner with this token")
 	cmd.Flags().BoolVar(&o.delete, "delete", false, "take runners that are not valid any more out of the configuration")
 	return cmd
 }
 
-func runVerify(ctx context.Context, p *Program, o verifyOptions) error {
-	c, err := p.load(o.path, p.configOptions())
+func runVerify(ctx context.Context, p *program.Program, o verifyOptions) error {
+	c, err := p.Load(o.path, p.ConfigOptions())
 	if err != nil {
 		return err
 	}
-	if o.which.empty() {
-		o.which.all = true
+	if o.which.Empty() {
+		o.which.All = true
 	}
-	picked, err := o.which.pick(c)
+	picked, err := o.which.Pick(c)
 	if err != nil {
 		return err
 	}
@@ -50,10 +51,10 @@ func runVerify(ctx context.Context, p *Program, o verifyOptions) error {
 	var failed error
 	for _, r := range picked {
 		log := p.Logger.With("runner", r.ShortToken(), "name", r.Name)
-		switch _, err := p.verify(ctx, r, c.SystemID); {
+		switch _, err := p.Verify(ctx, r, c.SystemID); {
 		case err == nil:
 			log.Info("the runner is valid")
-		case gone(err):
+		case program.Gone(err):
 			log.Error("the runner is not valid: GitLab does not know its token")
 			invalid = append(invalid, r)
 		default:
@@ -65,7 +66,7 @@ func runVerify(ctx context.Context, p *Program, o verifyOptions) error {
 		return errors.Join(failed, fmt.Errorf("%d of %d runners are not valid; verify --delete takes them out of %s", len(invalid), len(picked), o.path))
 	}
 	if len(invalid) > 0 {
-		if err := p.drop(ctx, o.path, invalid); err != nil {
+		if err := drop(ctx, p, o.path, invalid); err != nil {
 			return errors.Join(failed, err)
 		}
 	}
@@ -74,8 +75,8 @@ func runVerify(ctx context.Context, p *Program, o verifyOptions) error {
 
 // drop takes runners out of the file. The file may have changed since they were read, so they are
 // looked for again by address and token.
-func (p *Program) drop(ctx context.Context, path string, runners []*config.Runner) error {
-	return config.Edit(ctx, path, p.configOptions(), func(d *config.Draft) error {
+func drop(ctx context.Context, p *program.Program, path string, runners []*config.Runner) error {
+	return config.Edit(ctx, path, p.ConfigOptions(), func(d *config.Draft) error {
 		var indexes []int
 		for _, now := range d.Config().Runners {
 			for _, r := range runners {

@@ -131,7 +131,8 @@ type Poller struct {
 	jitter   func() float64
 	numbers  Numbers
 
-	wake chan struct{} // something happened that the scheduler should look at
+	wake    chan struct{} // something happened that the scheduler should look at
+	drained chan struct{} // closed when Run asks no more and no request is open
 	work sync.WaitGroup
 
 	mu         sync.Mutex
@@ -147,7 +148,7 @@ type Poller struct {
 func New(opts Options) *Poller {
 	p := &Poller{
 		handle: opts.Handle, log: opts.Logger, observer: opts.Observer, load: opts.Load, jitter: opts.Jitter,
-		wake: make(chan struct{}, 1), concurrent: 1, interval: defaultCheckInterval,
+		wake: make(chan struct{}, 1), drained: make(chan struct{}), concurrent: 1, interval: defaultCheckInterval,
 	}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
@@ -184,8 +185,13 @@ func (p *Poller) Run(ctx context.Context) {
 			ended = nil
 		}
 	}
+	close(p.drained)
 	p.work.Wait()
 }
+
+// Drained is closed when Run asks no more and no request is open: from then on no job arrives. Handlers
+// may still be at work.
+func (p *Poller) Drained() <-chan struct{} { return p.drained }
 
 // Drain stops asking for good. Requests that are open are given up, those that the coordinator is
 // probably answering within a few seconds; a job that arrives nevertheless is handled. Drain does not wait: Run returns.

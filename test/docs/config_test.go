@@ -160,7 +160,7 @@ func TestConfigurationNamesEveryKey(t *testing.T) {
 // looks at the key: internal/cli is where the configuration is turned into what the other parts do.
 func TestConfigurationStates(t *testing.T) {
 	t.Parallel()
-	used := selectors(t, "internal/cli")
+	used := selectors(t, "internal/cli", "internal/cli/daemon", "internal/cli/program", "internal/cli/register")
 	inside := map[string]string{ // what package config itself acts on: where
 		"runners.token_file":  "Load reads the token from it",
 		"check_interval":      "Config.Interval",

@@ -264,12 +264,16 @@ func full(name string) string {
 }
 
 // selectors lists every a.B and a.B.C of a directory's non-test files as "B" and "B.C".
-func selectors(t *testing.T, dir string) map[string]bool {
+func selectors(t *testing.T, dirs ...string) map[string]bool {
 	t.Helper()
 	found := map[string]bool{}
-	files, err := filepath.Glob(filepath.Join(root, dir, "*.go"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("%s: no Go files: %v", dir, err)
+	var files []string
+	for _, dir := range dirs {
+		in, err := filepath.Glob(filepath.Join(root, dir, "*.go"))
+		if err != nil || len(in) == 0 {
+			t.Fatalf("%s: no Go files: %v", dir, err)
+		}
+		files = append(files, in...)
 	}
 	for _, file := range files {
 		if strings.HasSuffix(file, "_test.go") {

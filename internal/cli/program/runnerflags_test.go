@@ -1,4 +1,4 @@
-package cli
+package program
 
 import (
 	"reflect"
@@ -33,7 +33,7 @@ func sample(s *config.Setting) string {
 func TestVariablesDoWhatFlagsDo(t *testing.T) {
 	t.Parallel()
 	none := func(string) (string, bool) { return "", false }
-	unused := addRunnerFlags(pflag.NewFlagSet("register", pflag.ContinueOnError))
+	unused := AddRunnerFlags(pflag.NewFlagSet("register", pflag.ContinueOnError))
 	names := map[string]string{}
 	for _, s := range config.Settings(&config.Runner{}) {
 		if s.Env == "" {
@@ -45,15 +45,15 @@ func TestVariablesDoWhatFlagsDo(t *testing.T) {
 		names[s.Env] = s.Flag
 		var byFlag, byEnv config.Runner
 		set := pflag.NewFlagSet("register", pflag.ContinueOnError)
-		flags := addRunnerFlags(set)
+		flags := AddRunnerFlags(set)
 		if err := set.Parse([]string{"--" + s.Flag + "=" + sample(s)}); err != nil {
 			t.Fatal(err)
 		}
-		if err := flags.apply(&byFlag, none); err != nil {
+		if err := flags.Apply(&byFlag, none); err != nil {
 			t.Fatal(err)
 		}
 		env := func(key string) (string, bool) { return sample(s), key == s.Env }
-		if err := unused.apply(&byEnv, env); err != nil {
+		if err := unused.Apply(&byEnv, env); err != nil {
 			t.Fatal(err)
 		}
 		if !reflect.DeepEqual(byFlag, byEnv) {
@@ -71,12 +71,12 @@ func TestVariablesDoWhatFlagsDo(t *testing.T) {
 func TestFlagsWinOverVariables(t *testing.T) {
 	t.Parallel()
 	set := pflag.NewFlagSet("register", pflag.ContinueOnError)
-	flags := addRunnerFlags(set)
+	flags := AddRunnerFlags(set)
 	if err := set.Parse([]string{"--env", "A=flag", "--limit", "1"}); err != nil {
 		t.Fatal(err)
 	}
 	r := config.Runner{Environment: []string{"A=template"}, Name: "template", Shell: "bash"}
-	err := flags.apply(&r, func(key string) (string, bool) {
+	err := flags.Apply(&r, func(key string) (string, bool) {
 		v, ok := map[string]string{"RUNNER_ENV": "A=variable", "RUNNER_LIMIT": "9", "RUNNER_NAME": "variable"}[key]
 		return v, ok
 	})

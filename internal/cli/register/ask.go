@@ -1,4 +1,4 @@
-package cli
+package register
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"gitlab.com/skerry/skerry/internal/cli/program"
 	"gitlab.com/skerry/skerry/internal/config"
 )
 
@@ -53,7 +54,7 @@ func (g *registration) complete(ctx context.Context) error {
 		}
 	}
 	if len(missing) > 0 {
-		return &UsageError{Command: g.program.Name + " register", Err: fmt.Errorf("nothing is asked with --non-interactive, so give %s", strings.Join(missing, ", "))}
+		return &program.UsageError{Command: g.program.Name + " register", Err: fmt.Errorf("nothing is asked with --non-interactive, so give %s", strings.Join(missing, ", "))}
 	}
 	return nil
 }
@@ -142,7 +143,7 @@ func (g *registration) refuseServerOptions(legacy bool) error {
 		g.program.Logger.Warn("these flags have no effect with a runner authentication token: set them in GitLab", "flags", strings.Join(set, " "))
 		return nil
 	}
-	return &UsageError{
+	return &program.UsageError{
 		Command: g.program.Name + " register",
 		Err: fmt.Errorf("%s cannot be given with a runner authentication token: GitLab keeps this; set it there and leave the flags out",
 			strings.Join(set, ", ")),

@@ -1,4 +1,4 @@
-package cli
+package register
 
 import (
 	"context"
@@ -11,11 +11,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gitlab.com/skerry/skerry/internal/cli/program"
 	"gitlab.com/skerry/skerry/internal/config"
 	"gitlab.com/skerry/skerry/internal/gitlab"
 )
 
-func newRegister(p *Program) *cobra.Command {
+// New returns the command.
+func New(p *program.Program) *cobra.Command {
 	var o registerOptions
 	cmd := &cobra.Command{
 		Use:   "register",
@@ -24,15 +26,15 @@ func newRegister(p *Program) *cobra.Command {
 			"it is verified and written down. With a registration token the runner is made in GitLab, too.\n\n" +
 			"What is not given by a flag or its environment variable is asked for.",
 	}
-	p.configFlag(cmd, &o.path)
+	p.ConfigFlag(cmd, &o.path)
 	variables := o.ownFlags(cmd.Flags())
 	noteEnv(cmd.Flags(), variables)
-	o.runner = addRunnerFlags(cmd.Flags())
-	cmd.SetUsageFunc(usage)
+	o.runner = program.AddRunnerFlags(cmd.Flags())
+	cmd.SetUsageFunc(program.Usage)
 	cmd.Flags().SortFlags = false
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := fromEnv(cmd, variables, p.Env); err != nil {
-			return &UsageError{Command: cmd.CommandPath(), Err: err}
+			return &program.UsageError{Command: cmd.CommandPath(), Err: err}
 		}
 		r, err := o.newRunner(p)
 		if err != nil {
@@ -45,7 +47,7 @@ func newRegister(p *Program) *cobra.Command {
 
 // registration is one run of register.
 type registration struct {
-	program *Program
+	program *program.Program
 	options registerOptions
 	runner  *config.Runner
 	ask     *prompter // nil when nothing may be asked
@@ -57,7 +59,7 @@ type registration struct {
 func (g *registration) run(ctx context.Context) error {
 	p := g.program
 	if err := oneOf("access-level", g.options.server.accessLevel, "not_protected", "ref_protected"); err != nil {
-		return &UsageError{Command: p.Name + " register", Err: err}
+		return &program.UsageError{Command: p.Name + " register", Err: err}
 	}
 	if !g.options.nonInteractive {
 		g.ask = newPrompter(p.Streams.In, p.Streams.Out)
@@ -70,7 +72,7 @@ func (g *registration) run(ctx context.Context) error {
 		return err
 	}
 	made, known := false, false
-	err = config.Edit(ctx, g.options.path, p.configOptions(), func(d *config.Draft) error {
+	err = config.Edit(ctx, g.options.path, p.ConfigOptions(), func(d *config.Draft) error {
 		known = slices.ContainsFunc(d.Config().Runners, func(r *config.Runner) bool {
 			return r.URL == g.runner.URL && r.Token == g.runner.Token
 		})
@@ -104,7 +106,7 @@ func (g *registration) run(ctx context.Context) error {
 
 // systemID is this machine's identity, also when there is no configuration yet.
 func (g *registration) systemID() (string, error) {
-	c, err := g.program.load(g.options.path, g.program.configOptions())
+	c, err := g.program.Load(g.options.path, g.program.ConfigOptions())
 	if err != nil {
 		return "", err
 	}
@@ -121,14 +123,14 @@ func (g *registration) systemID() (string, error) {
 // enroll makes the runner known to GitLab, or verifies it.
 func (g *registration) enroll(ctx context.Context, systemID string) error {
 	r, s := g.runner, g.options.server
-	client, err := g.program.client(r)
+	client, err := g.program.Client(r)
 	if err != nil {
 		return err
 	}
 	var answer gitlab.Registered
 	if g.token == "" {
 		answer, err = client.Verify(ctx, r.Token, systemID)
-		if gone(err) && !config.IsRunnerToken(r.Token) {
+		if program.Gone(err) && !config.IsRunnerToken(r.Token) {
 			return fmt.Errorf("%w; if this is a registration token, give it with --registration-token", err)
 		}
 	} else {
@@ -163,9 +165,9 @@ func (g *registration) undo(ctx context.Context, systemID string, known bool, er
 	if known {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), program.CleanupTime)
 	defer cancel()
-	if undo := g.program.unregister(ctx, r, systemID); undo != nil {
+	if undo := g.program.Unregister(ctx, r, systemID); undo != nil {
 		return errors.Join(
 			fmt.Errorf("the runner could not be written down: %w", err),
 			fmt.Errorf("and could not be taken back in GitLab, its token is %s: %w", r.Token, undo))

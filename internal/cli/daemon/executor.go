@@ -1,4 +1,4 @@
-package cli
+package daemon
 
 import (
 	"encoding/json"
@@ -12,8 +12,8 @@ import (
 
 const executorShell = "shell"
 
-// executors lists what this build can run jobs with, for config.Options.
-func executors() []string { return []string{executorShell} }
+// Executors lists what this build can run jobs with, for config.Options.
+func Executors() []string { return []string{executorShell} }
 
 // newExecutor makes the executor of an effective runner entry, from options that may have been
 // journaled by an earlier process.

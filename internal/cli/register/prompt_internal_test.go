@@ -1,4 +1,4 @@
-package cli
+package register
 
 import (
 	"bytes"
@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"gitlab.com/skerry/skerry/internal/cli/program"
 )
 
 func TestPromptEndsWithTheContext(t *testing.T) {
@@ -19,7 +21,7 @@ func TestPromptEndsWithTheContext(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	if code, show := exitCode(err); code != exitInterrupted || !show {
+	if code, show := program.ExitCode(err); code != program.ExitInterrupted || !show {
 		t.Errorf("exit code %d, shown %t", code, show)
 	}
 }

@@ -1,4 +1,4 @@
-package cli
+package register
 
 import (
 	"fmt"
@@ -8,84 +8,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"gitlab.com/skerry/skerry/internal/cli/program"
 	"gitlab.com/skerry/skerry/internal/config"
 )
-
-// given is a flag's values in the order of the command line. They are applied to the runner only
-// after the template, whatever stands first.
-type given struct {
-	setting *config.Setting
-	texts   []string
-}
-
-// Set checks a value on a runner that is thrown away.
-func (g *given) Set(text string) error {
-	if err := g.setting.Set(text); err != nil {
-		return err
-	}
-	g.texts = append(g.texts, text)
-	return nil
-}
-
-// String returns nothing: there is no default to show.
-func (g *given) String() string { return "" }
-
-// Type names the value in help texts.
-func (g *given) Type() string { return g.setting.Type() }
-
-// runnerFlags are register's flags for the keys of a [[runners]] entry, made from the keys themselves.
-type runnerFlags struct {
-	settings []*config.Setting
-	values   map[string]*given // by key
-}
-
-func addRunnerFlags(flags *pflag.FlagSet) *runnerFlags {
-	f := &runnerFlags{values: map[string]*given{}}
-	f.settings = config.Settings(&config.Runner{})
-	for _, s := range f.settings {
-		g := &given{setting: s}
-		f.values[s.Key] = g
-		help := s.Help
-		if s.Env != "" {
-			help += " [$" + s.Env + "]"
-		}
-		short := ""
-		if len(s.Short) == 1 {
-			short = s.Short
-		}
-		add := func(name, short string) *pflag.Flag {
-			flag := flags.VarPF(g, name, short, help)
-			if s.IsBool() {
-				flag.NoOptDefVal = "true"
-			}
-			return flag
-		}
-		add(s.Flag, short)
-		if len(s.Short) > 1 {
-			add(s.Short, "").Hidden = true
-		}
-	}
-	return f
-}
-
-// apply sets on r what flags say, or environment variables where no flag does.
-func (f *runnerFlags) apply(r *config.Runner, env func(string) (string, bool)) error {
-	for _, s := range config.Settings(r) {
-		texts := f.values[s.Key].texts
-		source := "--" + s.Flag
-		if len(texts) == 0 && s.Env != "" {
-			if v, ok := env(s.Env); ok && v != "" {
-				texts, source = []string{v}, "$"+s.Env
-			}
-		}
-		for _, text := range texts {
-			if err := s.Set(text); err != nil {
-				return fmt.Errorf("%s: %w", source, err)
-			}
-		}
-	}
-	return nil
-}
 
 // serverOptions are what register tells GitLab about a runner. With a runner authentication token
 // they belong to the server already.
@@ -107,7 +32,7 @@ type registerOptions struct {
 	leaveRunner       bool
 	registrationToken string
 	server            serverOptions
-	runner            *runnerFlags
+	runner            *program.RunnerFlags
 }
 
 // ownFlags adds the flags that are no keys of the file, with their variables' names.
@@ -131,26 +56,6 @@ func (o *registerOptions) ownFlags(flags *pflag.FlagSet) map[string]string {
 	}
 }
 
-// usage lists flags with their help on a line of its own: the names are too long for columns.
-func usage(cmd *cobra.Command) error {
-	out := cmd.OutOrStdout()
-	fmt.Fprintf(out, "Usage:\n  %s\n\nFlags:\n", cmd.UseLine())
-	list := func(flag *pflag.Flag) {
-		if flag.Hidden {
-			return
-		}
-		kind, help := pflag.UnquoteUsage(flag)
-		short := "    "
-		if flag.Shorthand != "" {
-			short = "-" + flag.Shorthand + ", "
-		}
-		fmt.Fprintf(out, "  %s--%s\n        %s\n", short, strings.TrimSpace(flag.Name+" "+kind), help)
-	}
-	cmd.LocalFlags().VisitAll(list)
-	cmd.InheritedFlags().VisitAll(list)
-	return nil
-}
-
 // fromEnv sets flags that were not given from their variables and notes the variables in their help.
 func fromEnv(cmd *cobra.Command, variables map[string]string, env func(string) (string, bool)) error {
 	for name, variable := range variables {
@@ -172,7 +77,7 @@ func noteEnv(flags *pflag.FlagSet, variables map[string]string) {
 }
 
 // newRunner makes the runner that is to be registered: template, then variables, then flags.
-func (o *registerOptions) newRunner(p *Program) (*config.Runner, error) {
+func (o *registerOptions) newRunner(p *program.Program) (*config.Runner, error) {
 	r := &config.Runner{}
 	if o.template != "" {
 		p.Logger.Info("starting from a template", "file", o.template)
@@ -185,7 +90,7 @@ func (o *registerOptions) newRunner(p *Program) (*config.Runner, error) {
 			p.Logger.Warn(w.Error())
 		}
 	}
-	if err := o.runner.apply(r, p.Env); err != nil {
+	if err := o.runner.Apply(r, p.Env); err != nil {
 		return nil, err
 	}
 	if r.Name == "" {

@@ -1,4 +1,4 @@
-package cli
+package daemon
 
 import (
 	"context"
@@ -17,9 +17,9 @@ import (
 	"gitlab.com/skerry/skerry/internal/status"
 )
 
-func newBoard(o daemonOptions) *status.Board {
-	return status.New(status.Options{SystemID: o.systemID, Build: status.Build{
-		Name: o.version.Name, Version: o.version.Version, Revision: o.version.Revision,
+func newBoard(o Options) *status.Board {
+	return status.New(status.Options{SystemID: o.SystemID, Build: status.Build{
+		Name: o.Version.Name, Version: o.Version.Version, Revision: o.Version.Revision,
 	}})
 }
 
@@ -44,20 +44,16 @@ func boardJob(s engine.Start) status.Job {
 	}
 }
 
-func boardRunners(c *config.Config) []status.Runner {
-	var runners []status.Runner
-	for _, r := range c.Active() {
-		runners = append(runners, status.Runner{
-			Key: runnerKey(r), Token: r.ShortToken(), Name: r.Name, Executor: r.Executor,
-			Limit: r.Limit, RequestConcurrency: r.RequestConcurrency,
-		})
+func boardRunner(key string, r *config.Runner) status.Runner {
+	return status.Runner{
+		Key: key, Token: r.ShortToken(), Name: r.Name, Executor: r.Executor,
+		Limit: r.Limit, RequestConcurrency: r.RequestConcurrency,
 	}
-	return runners
 }
 
 // serveMetrics serves the board on address until stop is called; without an address there is nothing
 // to serve and stop does nothing.
-func (d *daemon) serveMetrics(ctx context.Context, address string) (stop func(), err error) {
+func (d *Daemon) serveMetrics(ctx context.Context, address string) (stop func(), err error) {
 	if address == "" {
 		return func() {}, nil
 	}
@@ -67,7 +63,7 @@ func (d *daemon) serveMetrics(ctx context.Context, address string) (stop func(),
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("listen_address %q: %w", address, err)
+		return nil, fmt.Errorf("listen_address %q: %w; it must be host:port of this machine, and free", address, err)
 	}
 	server := &http.Server{Handler: d.board.Handler(), ReadHeaderTimeout: 10 * time.Second}
 	served := make(chan struct{})

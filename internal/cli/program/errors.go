@@ -1,4 +1,4 @@
-package cli
+package program
 
 import (
 	"context"
@@ -8,10 +8,10 @@ import (
 
 // The exit codes.
 const (
-	exitOK          = 0
-	exitFailure     = 1
-	exitUsage       = 2
-	exitInterrupted = 130
+	ExitOK          = 0
+	ExitFailure     = 1
+	ExitUsage       = 2
+	ExitInterrupted = 130
 )
 
 // UsageError is a command line that cannot be understood.
@@ -45,23 +45,24 @@ func (e *ExitError) Error() string {
 // Unwrap returns the cause.
 func (e *ExitError) Unwrap() error { return e.Err }
 
-// exitCode maps an error of a command to the code that the process ends with and to whether the
+// ExitCode maps an error of a command to the code that the process ends with and to whether the
 // error still has to be shown.
-func exitCode(err error) (code int, show bool) {
+func ExitCode(err error) (code int, show bool) {
 	var exit *ExitError
 	var usage *UsageError
 	switch {
 	case err == nil:
-		return exitOK, false
+		return ExitOK, false
 	case errors.As(err, &exit):
 		return exit.Code, exit.Err != nil
 	case errors.As(err, &usage):
-		return exitUsage, true
+		return ExitUsage, true
 	case errors.Is(err, context.Canceled):
-		return exitInterrupted, true
+		return ExitInterrupted, true
 	default:
-		return exitFailure, true
+		return ExitFailure, true
 	}
 }
 
-func isNotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+// IsNotExist reports whether a file was not there.
+func IsNotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -1,8 +1,6 @@
-package cli
+package daemon
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -13,13 +11,6 @@ import (
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/plan"
 )
-
-// runnerKey identifies a runner entry over reloads of the configuration. It is logged, so it holds
-// nothing that could be turned back into the token.
-func runnerKey(r *config.Runner) string {
-	sum := sha256.Sum256([]byte(r.URL + "\x00" + r.Token))
-	return hex.EncodeToString(sum[:6])
-}
 
 // place is where this process puts things on the machine.
 type place struct {
