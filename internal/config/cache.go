@@ -2,13 +2,13 @@ package config
 
 // Cache is [runners.cache]: where caches are kept beyond the machine.
 type Cache struct {
-	Type                   string `toml:"Type" flag:"type" env:"CACHE_TYPE"`
-	Path                   string `toml:"Path" flag:"path" env:"CACHE_PATH"`
-	Shared                 bool   `toml:"Shared" flag:"shared" env:"CACHE_SHARED"`
+	Type                   string `toml:"Type" flag:"type" env:"CACHE_TYPE" state:"todo"`
+	Path                   string `toml:"Path" flag:"path" env:"CACHE_PATH" state:"todo"`
+	Shared                 bool   `toml:"Shared" flag:"shared" env:"CACHE_SHARED" state:"todo"`
 	MaxUploadedArchiveSize int64  `toml:"MaxUploadedArchiveSize" flag:"max_uploaded_archive_size" env:"CACHE_MAXIMUM_UPLOADED_ARCHIVE_SIZE"`
-	S3                     *S3    `toml:"s3" ns:"s3"`
-	GCS                    *GCS   `toml:"gcs" ns:"gcs"`
-	Azure                  *Azure `toml:"azure" ns:"azure"`
+	S3                     *S3    `toml:"s3" ns:"s3" state:"todo"`
+	GCS                    *GCS   `toml:"gcs" ns:"gcs" state:"todo"`
+	Azure                  *Azure `toml:"azure" ns:"azure" state:"todo"`
 }
 
 // S3 is [runners.cache.s3].

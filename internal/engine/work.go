@@ -129,12 +129,7 @@ func (x *execution) prepare(ctx context.Context) error {
 	for _, w := range x.plan.Settings.Warnings {
 		x.note("settings/"+w, yellow+"WARNING: "+w+reset)
 	}
-	err := x.environment(ctx)
-	if err == nil {
-		if _, err = x.places.agent(ctx, executor.Helper); err == nil {
-			x.mark("prepared")
-		}
-	}
+	err := x.makeEnvironment(ctx)
 	x.closeSection(section, time.Now().UnixMicro())
 	if err != nil {
 		if errors.Is(cause(ctx), ErrDetach) {
@@ -152,6 +147,24 @@ func (x *execution) prepare(ctx context.Context) error {
 	}
 	x.section(plan.Step{Name: job.StagePrepareScript, Title: "Preparing environment", Lines: []string{"Running on " + x.places.host(executor.Helper) + "..."}})
 	return nil
+}
+
+// makeEnvironment makes the environment and waits for its agent, no longer than prepare_timeout.
+func (x *execution) makeEnvironment(ctx context.Context) error {
+	if d := x.plan.Runner.PrepareTimeout; d > 0 && d < x.plan.Timeout {
+		limited, cancel := context.WithTimeoutCause(ctx, d, &executor.Failure{Reason: job.ReasonTimeout,
+			Err: fmt.Errorf("preparing the environment took longer than prepare_timeout (%s)", d)})
+		defer cancel()
+		ctx = limited
+	}
+	err := x.environment(ctx)
+	if err == nil {
+		_, err = x.places.agent(ctx, executor.Helper)
+	}
+	if err == nil {
+		x.mark("prepared")
+	}
+	return first(cause(ctx), err)
 }
 
 // environment calls the executor: Prepare for a job that no agent has been seen of, else Adopt.

@@ -119,7 +119,7 @@ func otherKeys(all map[string]key, rows map[string]row) string {
 	})
 	for _, g := range order {
 		slices.Sort(groups[g])
-		note := map[string]string{"todo": ", not planned with it so far", "ignored": ", ignored"}[g.state]
+		note := map[string]string{"todo": ", known and without effect so far", "ignored": ", ignored"}[g.state]
 		fmt.Fprintf(&b, "- `[%s]`%s: %s\n", g.section, note, strings.Join(groups[g], " "))
 	}
 	return b.String()
