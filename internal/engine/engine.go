@@ -75,6 +75,9 @@ type Options struct {
 	// Touch is how often a silent job is reported as running and cancellations are asked for;
 	// 0 means 3 s. With many jobs it is less often, see touchRate.
 	Touch time.Duration
+	// Drain is how long the rest of a job's log may take to come from its agents when all its stages are
+	// over; 0 means 5 min. What is missing then is left out, and the log says so.
+	Drain time.Duration
 	// KeepFor is how long the result and log of a job that GitLab dropped are kept; 0 means 7 days.
 	KeepFor time.Duration
 }
@@ -101,6 +104,9 @@ func New(o Options) *Engine {
 	}
 	if o.Touch == 0 {
 		o.Touch = 3 * time.Second
+	}
+	if o.Drain == 0 {
+		o.Drain = 5 * time.Minute
 	}
 	if o.KeepFor == 0 {
 		o.KeepFor = 7 * 24 * time.Hour

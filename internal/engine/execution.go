@@ -40,6 +40,13 @@ type execution struct {
 	uploaded     chan error
 	adopted      bool // an earlier process began it
 	resent       int  // how often the log was sent again whole
+	included     []output
+}
+
+// output names a stage's spool.
+type output struct {
+	place executor.Place
+	stage string
 }
 
 // execute runs or resumes the job to its end.
@@ -149,7 +156,7 @@ func (x *execution) perform(ctx, send context.Context) error {
 	}
 	res := result(err, x.plan)
 	x.footer(res)
-	if err := beside.finish(); err != nil {
+	if err := beside.finish(ctx, x); err != nil {
 		return ErrDetach // the runner leaves while the last of the log is being made
 	}
 	x.closeEnvironment(ctx)
@@ -201,12 +208,39 @@ func (b beside) leave() {
 }
 
 // finish waits until the log, which has been closed, is made; its error is that of a runner that leaves.
-func (b beside) finish() error {
+func (b beside) finish(ctx context.Context, x *execution) error {
 	b.stopWatching()
-	err := <-b.rendered
+	err := x.drain(ctx, b.rendered)
 	b.stopAll(nil)
 	b.group.Wait()
 	return err
+}
+
+// drainOnStop is how long a runner that stops waits for the rest of a log.
+const drainOnStop = 5 * time.Second
+
+// errUndelivered is in the log where output is missing.
+var errUndelivered = errors.New("the rest of this stage's output is missing: the job's agent did not deliver it in time")
+
+// drain waits for the rest of the log. Every stage is over, so that little can be missing, unless an agent says that a
+// stage is over and goes on talking, or stops in the middle: then the log ends without the rest.
+func (x *execution) drain(ctx context.Context, rendered <-chan error) error {
+	limit := time.NewTimer(x.e.o.Drain)
+	defer limit.Stop()
+	stopping := ctx.Done()
+	for {
+		select {
+		case err := <-rendered:
+			return err
+		case <-stopping:
+			stopping = nil
+			limit.Reset(min(drainOnStop, x.e.o.Drain))
+		case <-limit.C:
+			for _, s := range x.included {
+				x.abandon(string(s.place), s.stage, errUndelivered)
+			}
+		}
+	}
 }
 
 // finish journals the result: from here on the job's work is never done again.

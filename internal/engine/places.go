@@ -2,9 +2,11 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"io"
 	"maps"
 	"net"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/agent/client"
 	"gitlab.com/skerry/skerry/internal/agent/wire"
 	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/trace"
 )
 
 // places are the connections to the agents of a job's environment. They are used by the job's work
@@ -93,7 +96,7 @@ func (p *places) agent(ctx context.Context, place executor.Place) (*client.Clien
 		c.Close()
 		return first, nil
 	}
-	p.clients[place], p.hosts[place] = c, hello.Host
+	p.clients[place], p.hosts[place] = c, words(hello.Host, maxHost)
 	return c, nil
 }
 
@@ -164,7 +167,12 @@ func (x *execution) OpenSpool(ctx context.Context, place, stage string, from int
 		}
 		return nil, err
 	}
-	return agent.OpenSpool(ctx, stage, from)
+	r, err := agent.OpenSpool(ctx, stage, from)
+	var refused *client.RefusedError
+	if errors.As(err, &refused) && refused.Status == http.StatusRequestedRangeNotSatisfiable {
+		return nil, &trace.TrimmedError{First: -1}
+	}
+	return r, err
 }
 
 // AckSpool implements trace.Spools.

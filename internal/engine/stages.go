@@ -65,6 +65,7 @@ func (x *execution) stageOpen(ctx context.Context, place executor.Place, st plan
 	}
 	x.openSection(st, started.At)
 	x.append(trace.Entry{Key: key(st, "include"), Time: started.At, Op: trace.Include, Place: string(place), Stage: st.Spec.ID})
+	x.included = append(x.included, output{place, st.Spec.ID})
 	res, err := x.await(ctx, agent, place, st)
 	switch {
 	case err != nil && cause(ctx) != nil:
@@ -101,7 +102,7 @@ func (x *execution) await(ctx context.Context, agent *client.Client, place execu
 	res, err := agent.Wait(ctx, st.Spec.ID)
 	why := cause(ctx)
 	if why == nil || err == nil {
-		return res, err
+		return claimed(res), err
 	}
 	if errors.Is(why, ErrDetach) {
 		return res, ErrDetach
@@ -124,7 +125,7 @@ func (x *execution) await(ctx context.Context, agent *client.Client, place execu
 	if err != nil {
 		x.abandon(string(place), st.Spec.ID, why)
 	}
-	return res, why
+	return claimed(res), why
 }
 
 // abandon ends the log of a stage whose spool is gone for good.

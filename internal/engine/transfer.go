@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -133,20 +134,20 @@ func (x *execution) sendAll(ctx context.Context, st plan.Step, uploads []plan.Up
 	}
 	var failed error
 	for _, u := range uploads {
-		for _, a := range made {
-			if a.Name != u.Archive || x.trace.Has(key(st, "sent/"+a.Name)) {
-				continue
-			}
-			if err := x.send(ctx, agent, st, u, a); err != nil {
-				if c := cause(ctx); c != nil {
-					return c
-				}
-				x.note(key(st, "failed/"+a.Name), red+"ERROR: Uploading artifacts as "+quoted(u)+" to coordinator... failed: "+oneLine(err.Error())+reset)
-				failed = first(failed, fmt.Errorf("upload artifacts as %s: %w", quoted(u), err))
-				continue
-			}
-			x.note(key(st, "sent/"+a.Name), fmt.Sprintf("Uploading artifacts as %s to coordinator... 201 Created  id=%d", quoted(u), x.plan.Job.ID))
+		// The first one of a name counts: an agent may claim any number.
+		i := slices.IndexFunc(made, func(a stage.Archive) bool { return a.Name == u.Archive })
+		if i < 0 || x.trace.Has(key(st, "sent/"+u.Archive)) {
+			continue
 		}
+		if err := x.send(ctx, agent, st, u, made[i]); err != nil {
+			if c := cause(ctx); c != nil {
+				return c
+			}
+			x.note(key(st, "failed/"+u.Archive), red+"ERROR: Uploading artifacts as "+quoted(u)+" to coordinator... failed: "+words(err.Error(), maxWords)+reset)
+			failed = first(failed, fmt.Errorf("upload artifacts as %s: %w", quoted(u), err))
+			continue
+		}
+		x.note(key(st, "sent/"+u.Archive), fmt.Sprintf("Uploading artifacts as %s to coordinator... 201 Created  id=%d", quoted(u), x.plan.Job.ID))
 	}
 	return failed
 }
@@ -156,6 +157,9 @@ func quoted(u plan.Upload) string { return fmt.Sprintf("%q", u.Titled) }
 // send sends one archive. GitLab refuses a second archive of a type unless it is the same; when an
 // earlier attempt went unanswered, that refusal means that the coordinator has it.
 func (x *execution) send(ctx context.Context, agent *client.Client, st plan.Step, u plan.Upload, a stage.Archive) error {
+	if err := checkArchive(a); err != nil {
+		return err
+	}
 	sending := key(st, "sending/"+a.Name+"/"+a.SHA256)
 	again := x.trace.Has(sending)
 	x.mark(sending)
@@ -166,7 +170,10 @@ func (x *execution) send(ctx context.Context, agent *client.Client, st plan.Step
 			Name: u.Filename, Type: u.Artifact.Type, Format: u.Artifact.Format, ExpireIn: x.plan.Expand(u.Artifact.ExpireIn),
 			Size: a.Size, Unanswered: tried,
 			Open: func() (io.ReadCloser, error) {
-				body, _, err := agent.GetArchive(ctx, a.Name, 0)
+				body, size, err := agent.GetArchive(ctx, a.Name, 0)
+				if err == nil && size != a.Size {
+					err = errors.Join(fmt.Errorf("the archive has %d bytes, and had %d when it was made", size, a.Size), body.Close())
+				}
 				return body, err
 			},
 		})
