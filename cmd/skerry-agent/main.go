@@ -5,9 +5,9 @@ import (
 	"os"
 
 	"gitlab.com/skerry/skerry/internal/agent"
-	"gitlab.com/skerry/skerry/internal/stage"
+	"gitlab.com/skerry/skerry/internal/stage/worker"
 )
 
 func main() {
-	os.Exit(agent.Main(os.Args[1:], stage.Run))
+	os.Exit(agent.Main(os.Args[1:], worker.Run))
 }

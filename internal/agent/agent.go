@@ -38,7 +38,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/stage"
 )
 
-// RunFunc does the work of a stage; it is stage.Run in the real agent.
+// RunFunc does the work of a stage; it is worker.Run in the real agent.
 type RunFunc func(ctx context.Context, place stage.Place, spec *stage.Spec) stage.Result
 
 // Options is what an agent needs.

@@ -1,6 +1,8 @@
 // Package stage is what the agent runs: git, caches, archives and the user's script. A stage is
 // described by a Spec that the runner has resolved completely (variables expanded, paths absolute
 // as the place sees them), writes to one output, and ends in a Result. It knows nothing of GitLab.
+//
+// This package holds what all sides agree on. Package worker does the work, with one package for each kind.
 package stage
 
 import (

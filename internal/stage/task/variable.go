@@ -1,0 +1,48 @@
+package task
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"gitlab.com/skerry/skerry/internal/stage"
+	"gitlab.com/skerry/skerry/internal/stage/tree"
+)
+
+// WriteVariables writes the file of every file variable: 0600, in a directory of 0700 when it has
+// to be made. What lies at the path is replaced, never written through: a job may have planted a link.
+func WriteVariables(vars []stage.Var) error {
+	for _, v := range vars {
+		if v.File == "" {
+			continue
+		}
+		if err := writeVariable(v.File, v.Value); err != nil {
+			return fmt.Errorf("write the file of variable %s: %w", v.Key, err)
+		}
+	}
+	return nil
+}
+
+func writeVariable(path, value string) error {
+	dir := filepath.Dir(path)
+	if st, err := os.Lstat(dir); err == nil && !st.IsDir() {
+		if err := os.Remove(dir); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := tree.RemoveAll(path); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(f, value)
+	return errors.Join(err, f.Close())
+}
