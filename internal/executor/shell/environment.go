@@ -91,6 +91,7 @@ func (v *environment) Dial(ctx context.Context, _ executor.Place) (net.Conn, err
 	for wait := 500 * time.Microsecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		conn, err := sockdir.Dial(ctx, v.path(dirAgent, "sock"), agent.SockName)
 		if err == nil {
+			v.heal(conn)
 			return conn, nil
 		}
 		if ctx.Err() != nil {
@@ -136,6 +137,11 @@ func (v *environment) lastWords() error {
 
 // Close implements executor.Environment.
 func (v *environment) Close(ctx context.Context) error {
+	// An agent that no record names is found by its socket.
+	if conn, err := sockdir.Dial(ctx, v.path(dirAgent, "sock"), agent.SockName); err == nil {
+		v.heal(conn)
+		conn.Close()
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.restarts = maxRestarts // nothing is started again from here on

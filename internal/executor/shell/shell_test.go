@@ -57,3 +57,45 @@ func TestMissingAgentIsNamed(t *testing.T) {
 		t.Errorf("Prepare without an agent: %v", err)
 	}
 }
+
+// A runner that is killed between an agent's start and its record leaves an agent that no record names.
+func TestUnrecordedAgentIsFoundAndEnded(t *testing.T) {
+	t.Parallel()
+	o := shell.Options{Dir: t.TempDir(), Agent: agenttest.Build(t)}
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	ref := executor.NewRef("owner")
+	env, err := shell.New(o, log).Prepare(t.Context(), ref, nil, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := env.Dial(t.Context(), executor.Build)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	record := filepath.Join(o.Dir, ref.ID, "agent")
+	b, err := os.ReadFile(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.Fields(string(b))[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(record); err != nil {
+		t.Fatal(err)
+	}
+	again, err := shell.New(o, log).Prepare(t.Context(), ref, nil, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, 0); err == nil {
+		if state, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat"); err == nil && !strings.Contains(string(state), ") Z ") {
+			t.Errorf("the agent that no record named (%d) is still there", pid)
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+}
