@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"time"
 
@@ -110,6 +111,9 @@ func (p *Plan) Downloads() (Step, []Download) {
 			continue
 		}
 		name := fmt.Sprintf("dependency-%d", d.ID)
+		if slices.Contains(unpack.Archives, name) {
+			continue
+		}
 		unpack.Archives = append(unpack.Archives, name)
 		downloads = append(downloads, Download{Archive: name, Job: d})
 		st.Lines = append(st.Lines, notice(fmt.Sprintf("Downloading artifacts for %s (%d)...", d.Name, d.ID)))

@@ -2,8 +2,8 @@ package plan
 
 import (
 	"fmt"
-	"net/url"
 	"path"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -18,19 +18,13 @@ type Layout struct {
 	Cache   string // the project's directory in the local cache
 }
 
-// projectSlug derives "group/project" from the repository's URL.
-// Source: gitlab-runner common/build.go, ProjectSlug.
+// projectSlug is the project's path below the builds directory: what the translation of the payload
+// found safe to join, or one made of the project's id. Source: gitlab-runner common/build.go, ProjectSlug.
 func projectSlug(j *job.Job) string {
-	fallback := "project-" + strconv.FormatInt(j.ProjectID, 10)
-	u, err := url.Parse(j.Git.URL)
-	if err != nil || u.Host == "" {
-		return fallback
+	if j.ProjectPath == "" || !filepath.IsLocal(j.ProjectPath) || path.Clean(j.ProjectPath) == "." {
+		return "project-" + strconv.FormatInt(j.ProjectID, 10)
 	}
-	slug := strings.Trim(path.Clean(strings.TrimSuffix(u.Path, ".git")), "/")
-	if slug == "" || slug == "." || strings.Contains(slug, "..") {
-		return fallback
-	}
-	return slug
+	return path.Clean(j.ProjectPath)
 }
 
 // newLayout places the job. clonePath is GIT_CLONE_PATH, expanded.

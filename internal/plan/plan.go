@@ -34,22 +34,22 @@ func New(j *job.Job, r Runner, slot Slot, v Version) (*Plan, error) {
 	if p.Timeout <= 0 {
 		p.Timeout = defaultTimeout
 	}
-	if len(j.Unsupported) > 0 {
-		return p, &executor.Failure{Reason: job.ReasonUnsupported,
-			Err: fmt.Errorf("this runner cannot run the job: %s", strings.Join(j.Unsupported, "; "))}
-	}
 	// Variables may name directories, and directories depend on variables (GIT_STRATEGY,
 	// GIT_CLONE_PATH): resolve with a first layout, then again with the final one.
 	p.Layout.Builds = r.BuildsDir
 	p.Variables = p.resolve()
 	p.Settings = readSettings(j, r, p.Value, p.Timeout)
+	flags, warnings := readFlags(r, p.Value)
+	p.Flags = flags // also of a job that is refused: they say how its log is made
+	if len(j.Unsupported) > 0 {
+		return p, &executor.Failure{Reason: job.ReasonUnsupported,
+			Err: fmt.Errorf("this runner cannot run the job: %s", strings.Join(j.Unsupported, "; "))}
+	}
 	layout, err := newLayout(j, r, slot, p.Settings.GitStrategy, p.Expand(p.Settings.GitClonePath))
 	if err != nil {
 		return p, &executor.Failure{Reason: job.ReasonConfiguration, Err: err}
 	}
 	p.Layout = layout
-	flags, warnings := readFlags(r, p.Value)
-	p.Flags = flags
 	p.Variables = p.resolve()
 	p.Settings = readSettings(j, r, p.Value, p.Timeout)
 	p.Settings.Warnings = append(p.Settings.Warnings, warnings...)

@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,7 +38,7 @@ func (p *Plan) Scripts() []Step {
 		if s.Name == "after_script" {
 			continue
 		}
-		name := job.StageName("step_" + strings.ToLower(s.Name))
+		name := stepName(s.Name, steps)
 		st := p.step(name, `Executing "`+string(name)+`" stage of the job script`)
 		lines := s.Script
 		if s.Name == "release" { // GitLab leaves the variables of this generated step to the runner
@@ -50,6 +52,25 @@ func (p *Plan) Scripts() []Step {
 		steps = append(steps, st)
 	}
 	return steps
+}
+
+// maxName is the longest name of a step's stage in bytes; see stage.Spec.
+const maxName = 64
+
+// stepName is the stage of a step. It is the stage's id and the name of its section in the log, so that
+// only characters that both may hold are left, and no two steps share one.
+func stepName(step string, before []Step) job.StageName {
+	name := []byte("step_" + strings.ToLower(step))
+	for i, c := range name {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' && c != '.' && c != '-' {
+			name[i] = '_'
+		}
+	}
+	unique := job.StageName(name[:min(len(name), maxName-8)])
+	for n := 2; slices.ContainsFunc(before, func(st Step) bool { return st.Name == unique }); n++ {
+		unique = job.StageName(fmt.Sprintf("%s_%d", name[:min(len(name), maxName-8)], n))
+	}
+	return unique
 }
 
 func withHooks(pre string, lines []string, post string) []string {
