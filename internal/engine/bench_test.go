@@ -23,6 +23,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/payload"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/project"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 	"gitlab.com/skerry/skerry/internal/job"
 	"gitlab.com/skerry/skerry/internal/journal"
 	"gitlab.com/skerry/skerry/internal/plan"
@@ -236,7 +237,7 @@ func (b *bench) job(spec payload.Spec) (engine.Assignment, *coordinator) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	j, err := gitlab.Translate(raw)
+	j, err := jobpayload.Translate(raw)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -25,6 +25,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 	"gitlab.com/skerry/skerry/internal/job"
 	"gitlab.com/skerry/skerry/internal/journal"
 	"gitlab.com/skerry/skerry/internal/plan"
@@ -182,7 +183,7 @@ func (e *Engine) Adoptable() ([]journal.Record, error) { return e.o.Journal.All(
 
 // Resume goes on with a job that an earlier runner process left; it returns like Run.
 func (e *Engine) Resume(ctx context.Context, rec journal.Record) error {
-	j, err := gitlab.Translate(rec.Payload)
+	j, err := jobpayload.Translate(rec.Payload)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/executor/shell"
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 	"gitlab.com/skerry/skerry/internal/journal"
 	"gitlab.com/skerry/skerry/internal/plan"
 )
@@ -83,7 +84,7 @@ func (r *rig) take() engine.Assignment {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	j, err := gitlab.Translate(res.Payload)
+	j, err := jobpayload.Translate(res.Payload)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -144,14 +145,14 @@ func TestScripts(t *testing.T) {
 		{
 			name: "script timeout runs after_script",
 			spec: gitlabtest.JobSpec{Script: []string{"sleep 600"}, AfterScript: []string{"echo after $CI_JOB_STATUS"},
-				Variables: []gitlab.Variable{{Key: "RUNNER_SCRIPT_TIMEOUT", Value: "1s"}}},
+				Variables: []jobpayload.Variable{{Key: "RUNNER_SCRIPT_TIMEOUT", Value: "1s"}}},
 			status: gitlabtest.StatusFailed, reason: "job_execution_timeout",
 			log: []string{"after timedout"},
 		},
 		{
 			name: "masked",
 			spec: gitlabtest.JobSpec{Script: []string{"echo secret is $SECRET."},
-				Variables: []gitlab.Variable{{Key: "SECRET", Value: "topsecretvalue", Masked: true}}},
+				Variables: []jobpayload.Variable{{Key: "SECRET", Value: "topsecretvalue", Masked: true}}},
 			status: gitlabtest.StatusSuccess,
 			log:    []string{"secret is [MASKED]."},
 		},

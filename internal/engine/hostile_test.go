@@ -13,8 +13,8 @@ import (
 	"gitlab.com/skerry/skerry/internal/agent/wire"
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/fake"
-	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/payload"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 	"gitlab.com/skerry/skerry/internal/job"
 	"gitlab.com/skerry/skerry/internal/stage"
 )
@@ -157,7 +157,7 @@ func hostileOutput() []hostile {
 }
 
 func hostileArchives() []hostile {
-	artifacts := func(s *payload.Spec) { s.Artifacts = []gitlab.Artifact{{Paths: []string{"x"}}} }
+	artifacts := func(s *payload.Spec) { s.Artifacts = []jobpayload.Artifact{{Paths: []string{"x"}}} }
 	claim := func(archives ...stage.Archive) fake.Script {
 		return fake.Script{Stages: map[string]fake.Action{uploadsID: func(s *fake.Stage) stage.Result {
 			s.Store("artifact-0", "content")

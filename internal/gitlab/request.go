@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"time"
+
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 )
 
 // JobResponse is an answer to a request for a job.
@@ -11,7 +13,7 @@ type JobResponse struct {
 	// Status is 201 (Payload holds a job), 204 (none) or 409 (another manager was faster: ask again
 	// at once); beside an error, what came instead.
 	Status     int
-	Payload    []byte        // the job's JSON as received, for Translate and to be kept; nil unless Status is 201
+	Payload    []byte        // the job's JSON as received, for jobpayload.Translate and to be kept; nil unless Status is 201
 	LastUpdate string        // for the next JobRequest; "" when the server sent none: keep the earlier one
 	TLS        TLSData       // for the job; zero unless Status is 201
 	RetryAfter time.Duration // how long the server wants to be left alone; 0 when it did not say
@@ -26,7 +28,7 @@ func (c *Client) RequestJob(ctx context.Context, r JobRequest) (*JobResponse, er
 	r.Info = c.info(r.Info)
 	k, err := jsonCall(call{
 		op: "request a job", endpoint: EndpointRequestJob, method: http.MethodPost, path: "jobs/request",
-		token: r.Token, limit: MaxPayload,
+		token: r.Token, limit: jobpayload.MaxPayload,
 	}, HeaderRunnerToken, r)
 	if err != nil {
 		return nil, err

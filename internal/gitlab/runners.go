@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"strings"
 	"time"
+
+	"gitlab.com/skerry/skerry/internal/gitlab/lenient"
 )
 
 // TokenPrefix begins the tokens of runners that were created on the server. Such a runner is
@@ -107,13 +109,13 @@ func registered(body []byte) (Registered, error) {
 	if text := strings.TrimSpace(string(body)); text == "" || text == "200" || text == `"200"` {
 		return Registered{}, nil
 	}
-	var d decoder
+	var d lenient.Decoder
 	var raw struct {
 		ID      int64  `json:"id"`
 		Token   string `json:"token"`
 		Expires string `json:"token_expires_at"`
 	}
-	if err := d.decodeObject(body, &raw); err != nil {
+	if err := d.DecodeObject(body, &raw); err != nil {
 		return Registered{}, fmt.Errorf("the server's answer cannot be read: %w", err)
 	}
 	out := Registered{ID: raw.ID, Token: raw.Token}

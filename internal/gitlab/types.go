@@ -1,5 +1,5 @@
-// Package gitlab is the runner API of GitLab: its JSON, the client that speaks it, and the
-// translation of a job's payload to the domain. It is the only package that knows GitLab's JSON.
+// Package gitlab is the runner API of GitLab: its JSON and the client that speaks it; what a job is in that
+// JSON is in package jobpayload. Nothing outside of these packages knows GitLab's JSON.
 //
 // Sources of the behaviour: GitLab's lib/api/ci/runner.rb and lib/api/ci/helpers/runner.rb, and
 // GitLab Runner's network and common/spec packages.

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/agent/wire"
-	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 	"gitlab.com/skerry/skerry/internal/plan"
 	"gitlab.com/skerry/skerry/internal/stage"
 )
@@ -39,7 +39,7 @@ func FuzzPlan(f *testing.F) {
 	f.Add([]byte(`{"id":1,"token":"t","variables":[{"key":"GIT_CLONE_PATH","value":"$CI_BUILDS_DIR/x/.././/"}]}`), true)
 	f.Add([]byte(`{"id":1,"token":"t","cache":[{"key":"..%2f..\\..%2F..","paths":["x"],"fallback_keys":["/","a/../../b"]}]}`), true)
 	f.Fuzz(func(t *testing.T, raw []byte, custom bool) {
-		j, err := gitlab.Translate(raw)
+		j, err := jobpayload.Translate(raw)
 		if err != nil {
 			return
 		}

@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gitlab.com/skerry/skerry/internal/executor"
-	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 	"gitlab.com/skerry/skerry/internal/plan"
 )
 
@@ -71,7 +71,7 @@ func reason(err error) string {
 // describe makes a plan and all its stages.
 func describe(t *testing.T, g given) dump {
 	t.Helper()
-	j, err := gitlab.Translate(g.Payload)
+	j, err := jobpayload.Translate(g.Payload)
 	if err != nil {
 		t.Fatal(err)
 	}

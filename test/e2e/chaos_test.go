@@ -11,8 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 	"gitlab.com/skerry/skerry/internal/trace"
 )
 
@@ -46,9 +46,9 @@ func wholeJob(dependency int64) gitlabtest.JobSpec {
 			"echo content > made/file", "echo cached > cached/file", "exit 3",
 		},
 		AfterScript:  []string{"echo after $CI_JOB_STATUS", "sleep 0.05"},
-		Variables:    []gitlab.Variable{{Key: "SECRET", Value: "a-secret-of-the-job", Masked: true}},
-		Cache:        []gitlab.Cache{{Key: "key", Paths: []string{"cached"}, When: "always"}},
-		Artifacts:    []gitlab.Artifact{{Name: "made", Paths: []string{"made"}, When: "always", ArtifactFormat: "zip", ArtifactType: "archive"}},
+		Variables:    []jobpayload.Variable{{Key: "SECRET", Value: "a-secret-of-the-job", Masked: true}},
+		Cache:        []jobpayload.Cache{{Key: "key", Paths: []string{"cached"}, When: "always"}},
+		Artifacts:    []jobpayload.Artifact{{Name: "made", Paths: []string{"made"}, When: "always", ArtifactFormat: "zip", ArtifactType: "archive"}},
 		Dependencies: []int64{dependency},
 	}
 }
@@ -69,7 +69,7 @@ func newChaos(t *testing.T) chaos {
 	r.start()
 	first := r.add(gitlabtest.JobSpec{
 		Name: "first", Project: "group/project", Script: []string{"mkdir given", "echo part > given/part"},
-		Artifacts: []gitlab.Artifact{{Paths: []string{"given"}, ArtifactFormat: "zip", ArtifactType: "archive"}},
+		Artifacts: []jobpayload.Artifact{{Paths: []string{"given"}, ArtifactFormat: "zip", ArtifactType: "archive"}},
 	})
 	if j, log := r.wait(first); j.Status != gitlabtest.StatusSuccess {
 		t.Fatalf("the job before: %s\n%s", j.Status, log)

@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/fault"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 )
 
 // gate is where a job's script waits for the test, without using the processor: the script wants a
@@ -362,7 +362,7 @@ func TestNoSecretIsReadableByOthers(t *testing.T) {
 	const secret = "very-secret-value-of-a-variable"
 	id := r.add(gitlabtest.JobSpec{
 		Project: "group/project", Script: append(g.lines(), "echo $SECRET $CI_JOB_TOKEN", "cat $FILE"),
-		Variables: []gitlab.Variable{{Key: "SECRET", Value: secret, Masked: true}, {Key: "FILE", Value: secret, File: true, Masked: true}},
+		Variables: []jobpayload.Variable{{Key: "SECRET", Value: secret, Masked: true}, {Key: "FILE", Value: secret, File: true, Masked: true}},
 	})
 	g.await(t)
 	j, _ := co.Job(id)

@@ -14,6 +14,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/engine"
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 	"gitlab.com/skerry/skerry/internal/journal"
 	"gitlab.com/skerry/skerry/internal/plan"
 	"gitlab.com/skerry/skerry/internal/poll"
@@ -197,7 +198,7 @@ func (d *Daemon) handle(_ context.Context, key string, payload []byte, slot *pol
 		d.log.Warn("A job arrived for a runner that has just been removed; the coordinator gives it to another", "runner", key)
 		return
 	}
-	j, err := gitlab.Translate(payload)
+	j, err := jobpayload.Translate(payload)
 	if err != nil {
 		d.log.Error("A job could not be understood; the coordinator gives it to another runner", "runner", r.config.Name, "error", err)
 		return

@@ -14,6 +14,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/breach"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/call"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/store"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 )
 
 // Artifact is a stored artifact of a job.
@@ -95,7 +96,7 @@ func (c *Coordinator) keep(j *record, a *Artifact, u *store.Upload) (int, string
 			return http.StatusBadRequest, "400 Bad request - " + err.Error()
 		}
 		for _, v := range vars {
-			j.dotenv = append(j.dotenv, gitlab.Variable{Key: v.Key, Value: v.Value})
+			j.dotenv = append(j.dotenv, jobpayload.Variable{Key: v.Key, Value: v.Value})
 		}
 	}
 	base := filepath.Join(c.opts.Dir, "artifacts", strconv.FormatInt(j.id, 10)+"-"+filepath.Base(a.Type))
@@ -115,7 +116,7 @@ func (c *Coordinator) keep(j *record, a *Artifact, u *store.Upload) (int, string
 
 // checkAsked records an artifact that the payload does not ask for, or asks for differently.
 func (c *Coordinator) checkAsked(j *record, a *Artifact) {
-	i := slices.IndexFunc(j.spec.Artifacts, func(s gitlab.Artifact) bool {
+	i := slices.IndexFunc(j.spec.Artifacts, func(s jobpayload.Artifact) bool {
 		return s.ArtifactType == a.Type || (s.ArtifactType == "" && a.Type == "archive")
 	})
 	if i < 0 {

@@ -18,6 +18,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 )
 
 // driver speaks the runner API word for word, right or wrong as a test wants it.
@@ -74,7 +75,7 @@ func (d *driver) must(method, path string, header map[string]string, body []byte
 	return res, b
 }
 
-func (d *driver) ask(want int) *gitlab.Payload {
+func (d *driver) ask(want int) *jobpayload.Payload {
 	d.t.Helper()
 	info := gitlab.Info{Features: gitlab.Features{
 		Refspecs: true, UploadMultipleArtifacts: true, UploadRawArtifacts: true, ArtifactsExclude: true, ReturnExitCode: true,
@@ -88,14 +89,14 @@ func (d *driver) ask(want int) *gitlab.Payload {
 	if want != http.StatusCreated {
 		return nil
 	}
-	var p gitlab.Payload
+	var p jobpayload.Payload
 	if err := json.Unmarshal(b, &p); err != nil {
 		d.t.Fatal(err)
 	}
 	return &p
 }
 
-func (d *driver) patch(p *gitlab.Payload, start int, text string, want int) *http.Response {
+func (d *driver) patch(p *jobpayload.Payload, start int, text string, want int) *http.Response {
 	d.t.Helper()
 	res, _ := d.must("PATCH", fmt.Sprintf("jobs/%d/trace?debug_trace=false", p.ID), map[string]string{
 		gitlab.HeaderJobToken: p.Token, "Content-Type": "text/plain", "Content-Range": fmt.Sprintf("%d-%d", start, start+len(text)-1),
@@ -103,14 +104,14 @@ func (d *driver) patch(p *gitlab.Payload, start int, text string, want int) *htt
 	return res
 }
 
-func (d *driver) put(p *gitlab.Payload, u gitlab.Update, want int) *http.Response {
+func (d *driver) put(p *jobpayload.Payload, u gitlab.Update, want int) *http.Response {
 	d.t.Helper()
 	u.Token = p.Token
 	res, _ := d.must("PUT", fmt.Sprintf("jobs/%d", p.ID), map[string]string{gitlab.HeaderJobToken: p.Token}, marshal(d.t, u), want)
 	return res
 }
 
-func (d *driver) upload(p *gitlab.Payload, kind, format string, content []byte, want int) {
+func (d *driver) upload(p *jobpayload.Payload, kind, format string, content []byte, want int) {
 	d.t.Helper()
 	var body bytes.Buffer
 	w := multipart.NewWriter(&body)

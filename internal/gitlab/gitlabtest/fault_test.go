@@ -11,10 +11,11 @@ import (
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/clock"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/fault"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/store"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 )
 
 // running starts a coordinator with one job that has been handed out, is running and logged "hello\n".
-func running(t *testing.T, opts gitlabtest.Options) (*gitlabtest.Coordinator, *driver, *gitlab.Payload) {
+func running(t *testing.T, opts gitlabtest.Options) (*gitlabtest.Coordinator, *driver, *jobpayload.Payload) {
 	t.Helper()
 	c := gitlabtest.Start(t, opts)
 	d := newDriver(t, c)
@@ -26,7 +27,7 @@ func running(t *testing.T, opts gitlabtest.Options) (*gitlabtest.Coordinator, *d
 }
 
 // patchCut sends a patch whose answer must not arrive.
-func (d *driver) patchCut(p *gitlab.Payload, start int, text string) {
+func (d *driver) patchCut(p *jobpayload.Payload, start int, text string) {
 	d.t.Helper()
 	_, _, err := d.do("PATCH", "jobs/"+itoa(p.ID)+"/trace", map[string]string{
 		gitlab.HeaderJobToken: p.Token, "Content-Type": "text/plain", "Content-Range": rangeOf(start, text),
@@ -47,21 +48,21 @@ func TestFaultsMakeRepetitionLegitimate(t *testing.T) {
 	cases := []struct {
 		name  string
 		fault fault.Fault
-		do    func(d *driver, p *gitlab.Payload)
+		do    func(d *driver, p *jobpayload.Payload)
 	}{
-		{"patch cut before it is handled", fault.Fault{Endpoint: gitlabtest.EndpointTrace, Cut: true}, func(d *driver, p *gitlab.Payload) {
+		{"patch cut before it is handled", fault.Fault{Endpoint: gitlabtest.EndpointTrace, Cut: true}, func(d *driver, p *jobpayload.Payload) {
 			d.patchCut(p, 6, "x")
 			d.patch(p, 6, "x", 202)
 			d.put(p, final("success", log+"x"), 200)
 		}},
-		{"patch handled but unanswered", fault.Fault{Endpoint: gitlabtest.EndpointTrace, Handle: true, Cut: true}, func(d *driver, p *gitlab.Payload) {
+		{"patch handled but unanswered", fault.Fault{Endpoint: gitlabtest.EndpointTrace, Handle: true, Cut: true}, func(d *driver, p *jobpayload.Payload) {
 			d.patchCut(p, 6, "x")
 			if r := d.patch(p, 6, "x", 416).Header.Get("Range"); r != "0-7" {
 				d.t.Errorf("Range is %q", r)
 			}
 			d.put(p, final("success", log+"x"), 200)
 		}},
-		{"final update handled but unanswered", fault.Fault{Endpoint: gitlabtest.EndpointUpdate, State: fault.Final, Handle: true, Cut: true}, func(d *driver, p *gitlab.Payload) {
+		{"final update handled but unanswered", fault.Fault{Endpoint: gitlabtest.EndpointUpdate, State: fault.Final, Handle: true, Cut: true}, func(d *driver, p *jobpayload.Payload) {
 			if _, _, err := d.do("PUT", "jobs/"+itoa(p.ID), map[string]string{gitlab.HeaderJobToken: p.Token}, marshalFinal(d.t, p, log)); err == nil {
 				d.t.Error("the update was answered")
 			}
@@ -69,34 +70,34 @@ func TestFaultsMakeRepetitionLegitimate(t *testing.T) {
 				d.t.Errorf("Job-Status is %q", s)
 			}
 		}},
-		{"202 twice", fault.Fault{Endpoint: gitlabtest.EndpointUpdate, State: fault.Final, Status: 202, Count: 2}, func(d *driver, p *gitlab.Payload) {
+		{"202 twice", fault.Fault{Endpoint: gitlabtest.EndpointUpdate, State: fault.Final, Status: 202, Count: 2}, func(d *driver, p *jobpayload.Payload) {
 			d.put(p, final("success", log), 202)
 			d.put(p, final("success", log), 202)
 			d.put(p, final("success", log), 200)
 		}},
-		{"412 loses the log", fault.Fault{Endpoint: gitlabtest.EndpointUpdate, State: fault.Final, Status: 412, Lose: true}, func(d *driver, p *gitlab.Payload) {
+		{"412 loses the log", fault.Fault{Endpoint: gitlabtest.EndpointUpdate, State: fault.Final, Status: 412, Lose: true}, func(d *driver, p *jobpayload.Payload) {
 			d.put(p, final("success", log), 412)
 			d.patch(p, 0, log, 202)
 			d.put(p, final("success", log), 200)
 		}},
-		{"416 loses a part", fault.Fault{Endpoint: gitlabtest.EndpointTrace, Status: 416, Lose: true, Truncate: 2}, func(d *driver, p *gitlab.Payload) {
+		{"416 loses a part", fault.Fault{Endpoint: gitlabtest.EndpointTrace, Status: 416, Lose: true, Truncate: 2}, func(d *driver, p *jobpayload.Payload) {
 			if r := d.patch(p, 6, "x", 416).Header.Get("Range"); r != "0-2" {
 				d.t.Errorf("Range is %q", r)
 			}
 			d.patch(p, 2, "llo\nx", 202)
 			d.put(p, final("success", log+"x"), 200)
 		}},
-		{"503 three times", fault.Fault{Endpoint: gitlabtest.EndpointUpdate, Status: 503, Count: 3}, func(d *driver, p *gitlab.Payload) {
+		{"503 three times", fault.Fault{Endpoint: gitlabtest.EndpointUpdate, Status: 503, Count: 3}, func(d *driver, p *jobpayload.Payload) {
 			for range 3 {
 				d.put(p, final("success", log), 503)
 			}
 			d.put(p, final("success", log), 200)
 		}},
-		{"silence", fault.Fault{Endpoint: gitlabtest.EndpointTrace, Wait: 10 * time.Minute, Cut: true}, func(d *driver, p *gitlab.Payload) {
+		{"silence", fault.Fault{Endpoint: gitlabtest.EndpointTrace, Wait: 10 * time.Minute, Cut: true}, func(d *driver, p *jobpayload.Payload) {
 			d.patchCut(p, 6, "x")
 			d.put(p, final("success", log), 200)
 		}},
-		{"slow", fault.Fault{Endpoint: gitlabtest.EndpointTrace, Slow: 1000}, func(d *driver, p *gitlab.Payload) {
+		{"slow", fault.Fault{Endpoint: gitlabtest.EndpointTrace, Slow: 1000}, func(d *driver, p *jobpayload.Payload) {
 			d.patch(p, 6, "x", 202)
 			d.put(p, final("success", log+"x"), 200)
 		}},
@@ -123,7 +124,7 @@ func longLimits() gitlabtest.Limits {
 	return gitlabtest.Limits{Stuck: ages, Touch: ages, Overdue: ages, Token: ages, Pending: ages}
 }
 
-func marshalFinal(t *testing.T, p *gitlab.Payload, log string) []byte {
+func marshalFinal(t *testing.T, p *jobpayload.Payload, log string) []byte {
 	u := final("success", log)
 	u.Token = p.Token
 	return marshal(t, u)

@@ -10,6 +10,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/payload"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/store"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 	"gitlab.com/skerry/skerry/internal/pipeline"
 )
 
@@ -73,7 +74,7 @@ type Job struct {
 	TraceSize    int64
 	TraceSum     uint32 // CRC-32, IEEE
 	Artifacts    []Artifact
-	Dotenv       []gitlab.Variable
+	Dotenv       []jobpayload.Variable
 	Events       []Event
 
 	Created, Queued, HandedOut, Started, Finished time.Time // zero when it has not happened
@@ -111,7 +112,7 @@ type record struct {
 	timeout                  time.Duration
 	retries                  int
 	artifacts                map[string]*Artifact
-	dotenv                   []gitlab.Variable
+	dotenv                   []jobpayload.Variable
 	events                   []Event
 	changed                  chan struct{} // closed and replaced with every event
 

@@ -6,18 +6,18 @@ import (
 	"slices"
 	"time"
 
-	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/payload"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 	"gitlab.com/skerry/skerry/internal/pipeline"
 )
 
 // PipelineSpec says what to run.
 type PipelineSpec struct {
-	Project   string            // path of a project of AddProject
-	Ref       string            // branch or tag; empty: the default branch, which is protected
-	File      string            // in the repository; empty: .gitlab-ci.yml
-	Variables []gitlab.Variable // of the pipeline: they win over those of the file
-	Timeout   time.Duration     // of jobs that say none; 0: 1 h
+	Project   string                // path of a project of AddProject
+	Ref       string                // branch or tag; empty: the default branch, which is protected
+	File      string                // in the repository; empty: .gitlab-ci.yml
+	Variables []jobpayload.Variable // of the pipeline: they win over those of the file
+	Timeout   time.Duration         // of jobs that say none; 0: 1 h
 }
 
 // Pipeline is a snapshot of a pipeline.

@@ -15,6 +15,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/breach"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/fault"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 )
 
 func zipped(t *testing.T, name, content string) []byte {
@@ -61,7 +62,7 @@ func start(t *testing.T, yaml string) (*gitlabtest.Coordinator, *driver, int64) 
 }
 
 // run takes the next job and ends it as ends says: by name, "" for success, else the exit code.
-func (d *driver) run(ends map[string]int) *gitlab.Payload {
+func (d *driver) run(ends map[string]int) *jobpayload.Payload {
 	d.t.Helper()
 	p := d.ask(http.StatusCreated)
 	if exit := ends[p.JobInfo.Name]; exit != 0 {
@@ -145,7 +146,7 @@ func TestPlay(t *testing.T) {
 	}
 }
 
-func value(p *gitlab.Payload, key string) string {
+func value(p *jobpayload.Payload, key string) string {
 	found := ""
 	for _, v := range p.Variables {
 		if v.Key == key {

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 	"gitlab.com/skerry/skerry/internal/job"
 	"gitlab.com/skerry/skerry/internal/pipeline"
 )
@@ -23,13 +23,13 @@ func Of(ctx context.Context, pl *Pipeline, j *pipeline.Job) (Spec, error) {
 	if j.Image != nil {
 		image := imageOf(*j.Image)
 		out.Image = &image
-		out.Variables = append([]gitlab.Variable{{Key: "CI_JOB_IMAGE", Value: image.Name, Public: true}}, out.Variables...)
+		out.Variables = append([]jobpayload.Variable{{Key: "CI_JOB_IMAGE", Value: image.Name, Public: true}}, out.Variables...)
 	}
 	for _, s := range j.Services {
 		out.Services = append(out.Services, imageOf(s))
 	}
 	for _, a := range j.Artifacts {
-		out.Artifacts = append(out.Artifacts, gitlab.Artifact{
+		out.Artifacts = append(out.Artifacts, jobpayload.Artifact{
 			Name: a.Name, Untracked: a.Untracked, Paths: a.Paths, Exclude: a.Exclude, When: string(a.When),
 			ArtifactType: a.Type, ArtifactFormat: a.Format, ExpireIn: a.ExpireIn,
 		})
@@ -44,28 +44,28 @@ func Of(ctx context.Context, pl *Pipeline, j *pipeline.Job) (Spec, error) {
 	return out, nil
 }
 
-func variablesOf(vars job.Variables) []gitlab.Variable {
-	var out []gitlab.Variable
+func variablesOf(vars job.Variables) []jobpayload.Variable {
+	var out []jobpayload.Variable
 	for _, v := range vars {
-		out = append(out, gitlab.Variable{Key: v.Key, Value: v.Value, Public: v.Public, File: v.File, Masked: v.Masked, Raw: v.Raw})
+		out = append(out, jobpayload.Variable{Key: v.Key, Value: v.Value, Public: v.Public, File: v.File, Masked: v.Masked, Raw: v.Raw})
 	}
 	return out
 }
 
-func imageOf(i job.Image) gitlab.Image {
-	out := gitlab.Image{
+func imageOf(i job.Image) jobpayload.Image {
+	out := jobpayload.Image{
 		Name: i.Name, Alias: i.Alias, Entrypoint: i.Entrypoint, Command: i.Command, Variables: variablesOf(i.Variables), PullPolicy: i.PullPolicies,
 	}
 	if i.Platform != "" || i.User != "" {
-		out.ExecutorOpts, _ = json.Marshal(gitlab.ExecutorOpts{Docker: &gitlab.DockerOpts{Platform: i.Platform, User: i.User}}) // our own types
+		out.ExecutorOpts, _ = json.Marshal(jobpayload.ExecutorOpts{Docker: &jobpayload.DockerOpts{Platform: i.Platform, User: i.User}}) // our own types
 	}
 	return out
 }
 
 // cacheOf makes the key of files (Gitlab::Ci::Pipeline::Seed::Build::Cache) and keeps the caches of
 // protected refs apart from those of others, as GitLab does.
-func cacheOf(ctx context.Context, pl *Pipeline, x pipeline.Cache, protected bool) (gitlab.Cache, error) {
-	out := gitlab.Cache{
+func cacheOf(ctx context.Context, pl *Pipeline, x pipeline.Cache, protected bool) (jobpayload.Cache, error) {
+	out := jobpayload.Cache{
 		Key: x.Key, Untracked: x.Untracked, Policy: x.Policy, Paths: orEmpty(x.Paths), When: string(x.When), FallbackKeys: slices.Clone(orEmpty(x.FallbackKeys)),
 	}
 	if len(x.Files) > 0 {

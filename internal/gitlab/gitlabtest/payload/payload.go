@@ -5,31 +5,31 @@ import (
 	"net/url"
 	"strings"
 
-	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 )
 
 // Build returns what POST /jobs/request answers.
-func Build(s *Spec, h *Handout) gitlab.Payload {
+func Build(s *Spec, h *Handout) jobpayload.Payload {
 	j := &builder{Spec: s, Handout: h}
 	seconds := int64(h.Timeout.Seconds())
-	p := gitlab.Payload{
+	p := jobpayload.Payload{
 		ID: h.ID, Token: h.Token, AllowGitFetch: true,
 		JobInfo:    j.jobInfo(),
 		GitInfo:    j.gitInfo(),
-		RunnerInfo: gitlab.RunnerInfo{Timeout: seconds},
+		RunnerInfo: jobpayload.RunnerInfo{Timeout: seconds},
 		Variables:  j.variables(),
-		Steps:      []gitlab.Step{{Name: "script", Script: orEmpty(j.Script), Timeout: seconds, When: "on_success"}},
+		Steps:      []jobpayload.Step{{Name: "script", Script: orEmpty(j.Script), Timeout: seconds, When: "on_success"}},
 		Image:      j.Image, Services: orEmpty(j.Services), Artifacts: j.Artifacts, Cache: orEmpty(j.Cache),
-		Credentials:  []gitlab.Credential{},
+		Credentials:  []jobpayload.Credential{},
 		Dependencies: orEmpty(h.Dependencies),
 		Hooks:        j.Hooks,
-		Features: gitlab.JobFeatures{
+		Features: jobpayload.JobFeatures{
 			TraceSections: true, FailureReasons: FailureReasons(), TwoPhaseJobCommit: h.WaitsForAck,
 			TokenMaskPrefixes: []string{"glpat-", "gloas-", "gldt-", "glrt-", "glcbt-", "glrtr-", "glptt-", "glft-", "glimt-", "glagent-", "glsoat-", "glffct-", "_gitlab_session="},
 		},
 	}
 	if len(j.AfterScript) > 0 {
-		p.Steps = append(p.Steps, gitlab.Step{Name: "after_script", Script: j.AfterScript, Timeout: seconds, When: "always", AllowFailure: true})
+		p.Steps = append(p.Steps, jobpayload.Step{Name: "after_script", Script: j.AfterScript, Timeout: seconds, When: "always", AllowFailure: true})
 	}
 	return p
 }
@@ -48,8 +48,8 @@ type builder struct {
 	*Handout
 }
 
-func (j *builder) jobInfo() gitlab.JobInfo {
-	info := gitlab.JobInfo{
+func (j *builder) jobInfo() jobpayload.JobInfo {
+	info := jobpayload.JobInfo{
 		ID: j.ID, Name: j.Name, Stage: j.Stage, PipelineID: j.Pipeline.ID, ProjectID: 1, ProjectName: "none", ProjectFullPath: "none/none",
 		NamespaceID: 1, RootNamespaceID: 1, OrganizationID: 1, UserID: 1,
 		TimeInQueueSeconds: j.Handed.Sub(j.Queued).Seconds(), ProjectJobsRunning: "0", QueueSize: int64(j.QueueSize),
@@ -74,9 +74,9 @@ func (j *builder) repoURL(token string) string {
 }
 
 // gitInfo follows Ci::BuildRunnerPresenter: refspecs, depth.
-func (j *builder) gitInfo() gitlab.GitInfo {
+func (j *builder) gitInfo() jobpayload.GitInfo {
 	pl, depth := j.Pipeline, j.depth()
-	g := gitlab.GitInfo{
+	g := jobpayload.GitInfo{
 		RepoURL: j.repoURL(j.Token), RepoObjectFormat: "sha1", Ref: pl.Commit.Ref, SHA: pl.Commit.SHA, BeforeSHA: pl.Commit.BeforeSHA,
 		RefType: "branch", Depth: depth, Protected: &j.Protected,
 	}

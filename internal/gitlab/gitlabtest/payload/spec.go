@@ -8,6 +8,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/project"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 )
 
 // Spec is what a job is to do. The zero value is a job that runs nothing.
@@ -18,13 +19,13 @@ type Spec struct {
 	Ref         string // branch or tag; empty: the default branch
 	Script      []string
 	AfterScript []string
-	Variables   []gitlab.Variable // after the predefined ones
+	Variables   []jobpayload.Variable // after the predefined ones
 	Tags        []string
-	Image       *gitlab.Image
-	Services    []gitlab.Image
-	Artifacts   []gitlab.Artifact
-	Cache       []gitlab.Cache
-	Hooks       []gitlab.Hook
+	Image       *jobpayload.Image
+	Services    []jobpayload.Image
+	Artifacts   []jobpayload.Artifact
+	Cache       []jobpayload.Cache
+	Hooks       []jobpayload.Hook
 	Timeout     time.Duration // 0: 1 h
 	Depth       int           // GIT_DEPTH: 0 means 20, GitLab's default; negative everything
 	Protected   bool          // the ref is protected
@@ -34,8 +35,8 @@ type Spec struct {
 	AllowExitCodes []int // allow_failure: exit_codes
 	// Edit has the last word on the payload; Body replaces it altogether. Both are called with the
 	// coordinator's lock held: they must not call it.
-	Edit func(*gitlab.Payload)
-	Body func(gitlab.Payload) []byte
+	Edit func(*jobpayload.Payload)
+	Body func(jobpayload.Payload) []byte
 }
 
 // Handout is everything else that a payload tells of a job.
@@ -51,8 +52,8 @@ type Handout struct {
 	WaitsForAck  bool
 	Manual       bool // started by hand
 	Index, Total int  // of a parallel job; 0 otherwise
-	Dependencies []gitlab.Dependency
-	Dotenv       []gitlab.Variable // of the dependencies
+	Dependencies []jobpayload.Dependency
+	Dotenv       []jobpayload.Variable // of the dependencies
 	RunnerID     int64
 	RunnerName   string
 	RunnerTags   []string
@@ -71,9 +72,9 @@ type Pipeline struct {
 // Source: Ci::Build::RUNNER_FEATURES.
 func (s *Spec) Lacks(f *gitlab.Features) string {
 	archives := s.Artifacts
-	excludes := slices.ContainsFunc(archives, func(a gitlab.Artifact) bool { return len(a.Exclude) > 0 })
-	raw := slices.ContainsFunc(archives, func(a gitlab.Artifact) bool { return a.ArtifactFormat == "raw" })
-	fallback := slices.ContainsFunc(s.Cache, func(x gitlab.Cache) bool { return len(x.FallbackKeys) > 0 })
+	excludes := slices.ContainsFunc(archives, func(a jobpayload.Artifact) bool { return len(a.Exclude) > 0 })
+	raw := slices.ContainsFunc(archives, func(a jobpayload.Artifact) bool { return a.ArtifactFormat == "raw" })
+	fallback := slices.ContainsFunc(s.Cache, func(x jobpayload.Cache) bool { return len(x.FallbackKeys) > 0 })
 	switch {
 	case !f.UploadMultipleArtifacts && len(archives) > 1:
 		return "upload_multiple_artifacts"

@@ -5,30 +5,30 @@ import (
 	"strconv"
 	"strings"
 
-	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 )
 
 // Version is the GitLab whose behaviour this coordinator follows.
 const Version = "19.4.0"
 
 // varList collects variables in GitLab's order.
-type varList []gitlab.Variable
+type varList []jobpayload.Variable
 
 func (l *varList) public(kv ...string) {
 	for i := 0; i < len(kv); i += 2 {
-		*l = append(*l, gitlab.Variable{Key: kv[i], Value: kv[i+1], Public: true})
+		*l = append(*l, jobpayload.Variable{Key: kv[i], Value: kv[i+1], Public: true})
 	}
 }
 
 func (l *varList) secret(kv ...string) {
 	for i := 0; i < len(kv); i += 2 {
-		*l = append(*l, gitlab.Variable{Key: kv[i], Value: kv[i+1], Masked: true})
+		*l = append(*l, jobpayload.Variable{Key: kv[i], Value: kv[i+1], Masked: true})
 	}
 }
 
 // variables are what GitLab gives to a job, in its order: predefined ones, those of the job, dotenv
 // variables of the jobs that it depends on. Source: Gitlab::Ci::Variables::Builder.
-func (j *builder) variables() []gitlab.Variable {
+func (j *builder) variables() []jobpayload.Variable {
 	var l varList
 	j.jobVariables(&l)
 	j.serverVariables(&l)
@@ -52,7 +52,7 @@ func (j *builder) jobVariables(l *varList) {
 	l.secret("CI_JOB_TOKEN", j.Token)
 	l.public("CI_JOB_STARTED_AT", j.Handed.UTC().Format("2006-01-02T15:04:05Z"), "CI_REGISTRY_USER", "gitlab-ci-token")
 	l.secret("CI_REGISTRY_PASSWORD", j.Token)
-	*l = append(*l, gitlab.Variable{Key: "CI_REPOSITORY_URL", Value: j.repoURL(j.Token)})
+	*l = append(*l, jobpayload.Variable{Key: "CI_REPOSITORY_URL", Value: j.repoURL(j.Token)})
 	l.public("CI_DEPENDENCY_PROXY_USER", "gitlab-ci-token")
 	l.secret("CI_DEPENDENCY_PROXY_PASSWORD", j.Token)
 	l.public("CI_JOB_NAME", j.Name, "CI_JOB_NAME_SLUG", slug(j.Name), "CI_JOB_STAGE", j.Stage, "CI_JOB_GROUP_NAME", j.Name)

@@ -15,6 +15,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/server"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 )
 
 func repository(t *testing.T, yaml string) string {
@@ -108,7 +109,7 @@ func TestOnce(t *testing.T) {
 			started := make(chan struct{})
 			go drain(out, started, rest)
 			<-started
-			var p gitlab.Payload
+			var p jobpayload.Payload
 			call(t, "POST", base+"jobs/request", "glrt-abc", gitlab.JobRequest{Token: "glrt-abc", Info: gitlab.Info{Features: gitlab.Features{Refspecs: true}}}, &p)
 			tc.end.Token = p.Token
 			call(t, "PUT", fmt.Sprintf("%sjobs/%d", base, p.ID), p.Token, tc.end, nil)

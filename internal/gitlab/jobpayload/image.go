@@ -1,4 +1,4 @@
-package gitlab
+package jobpayload
 
 import (
 	"encoding/json"
@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"gitlab.com/skerry/skerry/internal/gitlab/lenient"
 	"gitlab.com/skerry/skerry/internal/job"
 )
 
@@ -58,21 +59,21 @@ func (t *translation) executorOpts(where string, raw json.RawMessage) containerO
 	if len(raw) == 0 {
 		return out
 	}
-	var d decoder
+	var d lenient.Decoder
 	var all map[string]json.RawMessage
 	if json.Unmarshal(raw, &all) != nil {
 		if s := string(raw); s != "[]" && s != `""` {
-			t.unsupported("%s: executor_opts is %s where an object was expected", where, kindOf(raw))
+			t.unsupported("%s: executor_opts is %s where an object was expected", where, lenient.KindOf(raw))
 		}
 		return out
 	}
 	t.known(where+": executor_opts", all, "docker", "kubernetes")
 	t.known(where+": docker", object(all["docker"]), "platform", "user")
 	t.known(where+": kubernetes", object(all["kubernetes"]), "user")
-	if err := d.decodeObject(raw, &out); err != nil {
+	if err := d.DecodeObject(raw, &out); err != nil {
 		t.unsupported("%s: executor_opts cannot be read: %v", where, err)
 	}
-	for _, m := range d.mismatches {
+	for _, m := range d.Mismatches {
 		t.unsupported("%s: executor_opts: %s", where, m)
 	}
 	return out

@@ -1,4 +1,4 @@
-package gitlab
+package jobpayload
 
 import (
 	"encoding/json"
@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"gitlab.com/skerry/skerry/internal/gitlab/lenient"
 )
 
 // interpolate replaces ${{ job.inputs.NAME }} in those fields of p where GitLab allows it. With no
@@ -72,11 +74,11 @@ func inputValues(raw json.RawMessage) (map[string]inputValue, error) {
 }
 
 func textOf(in Input) inputValue {
-	switch kind := kindOf(in.Value.Content); {
+	switch kind := lenient.KindOf(in.Value.Content); {
 	case in.Value.Sensitive:
 		return inputValue{err: fmt.Errorf("%q is sensitive, and such inputs cannot be put into text", in.Key)}
 	case kind == "a string", kind == "a number", kind == "a boolean":
-		return inputValue{text: unquoted(in.Value.Content)}
+		return inputValue{text: lenient.Unquoted(in.Value.Content)}
 	case kind == "null", kind == "nothing":
 		return inputValue{err: fmt.Errorf("%q has no value", in.Key)}
 	default:

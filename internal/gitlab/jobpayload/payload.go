@@ -1,4 +1,7 @@
-package gitlab
+// Package jobpayload is the job as GitLab hands it out: its JSON and the translation to the domain.
+//
+// Sources: GitLab's lib/api/entities/ci/job_request, and GitLab Runner's common/spec.
+package jobpayload
 
 import "encoding/json"
 

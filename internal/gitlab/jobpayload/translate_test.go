@@ -1,4 +1,4 @@
-package gitlab_test
+package jobpayload_test
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 	"gitlab.com/skerry/skerry/internal/job"
 )
 
@@ -31,7 +31,7 @@ func TestTranslateGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			j, err := gitlab.Translate(payload)
+			j, err := jobpayload.Translate(payload)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -74,11 +74,11 @@ func TestTranslateErrors(t *testing.T) {
 		"token null":     {`{"id": 5, "token": null}`, "job 5 has no token"},
 		"token no text":  {`{"id": 5, "token": ["x"]}`, "job 5 has no token"},
 		"deeply nested":  {strings.Repeat(`{"a":`, 20000), "cannot be read"},
-		"over the limit": {`{"id":1,"token":"t","x":"` + strings.Repeat("x", gitlab.MaxPayload) + `"}`, "more than"},
+		"over the limit": {`{"id":1,"token":"t","x":"` + strings.Repeat("x", jobpayload.MaxPayload) + `"}`, "more than"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			j, err := gitlab.Translate([]byte(tc.payload))
+			j, err := jobpayload.Translate([]byte(tc.payload))
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("Translate = %v, %v; want an error with %q", j, err, tc.want)
 			}
@@ -89,7 +89,7 @@ func TestTranslateErrors(t *testing.T) {
 // translate completes fields to a payload that has what every payload has.
 func translate(t *testing.T, fields string) *job.Job {
 	t.Helper()
-	j, err := gitlab.Translate([]byte(`{"id": 1, "token": "t", "git_info": {"repo_url": "https://h/g/p.git"}, ` + fields + `}`))
+	j, err := jobpayload.Translate([]byte(`{"id": 1, "token": "t", "git_info": {"repo_url": "https://h/g/p.git"}, ` + fields + `}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func TestTranslateProjectPath(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		j, err := gitlab.Translate([]byte(`{"id": 1, "token": "t", "job_info": {"project_id": 7}, "git_info": {"repo_url": ` + string(raw) + `}}`))
+		j, err := jobpayload.Translate([]byte(`{"id": 1, "token": "t", "job_info": {"project_id": 7}, "git_info": {"repo_url": ` + string(raw) + `}}`))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -175,7 +175,7 @@ func TestTranslateKeepsSecretsOutOfMessages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j, err := gitlab.Translate(payload)
+	j, err := jobpayload.Translate(payload)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +203,7 @@ func TestTranslateBounds(t *testing.T) {
 func TestTranslateSharesNoMemory(t *testing.T) {
 	t.Parallel()
 	payload := []byte(`{"id": 1, "token": "tt", "git_info": {"repo_url": "https://h/g/p.git"}, "inputs": [{"key": "kk", "value": {"content": 1}}]}`)
-	j, err := gitlab.Translate(payload)
+	j, err := jobpayload.Translate(payload)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +222,7 @@ func TestPayloadRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var p gitlab.Payload
+	var p jobpayload.Payload
 	if err := json.Unmarshal(bytes.ReplaceAll(file, []byte(`"user": 1000`), []byte(`"user": "1000"`)), &p); err != nil {
 		t.Fatal(err)
 	}
@@ -230,11 +230,11 @@ func TestPayloadRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := gitlab.Translate(file)
+	want, err := jobpayload.Translate(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := gitlab.Translate(again)
+	got, err := jobpayload.Translate(again)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +258,7 @@ func FuzzTranslate(f *testing.F) {
 	}
 	f.Add([]byte(`{"id":1,"token":"t","image":{"name":"x","executor_opts":{"docker":"no"}}}`))
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		j, err := gitlab.Translate(payload)
+		j, err := jobpayload.Translate(payload)
 		if err != nil {
 			if j != nil {
 				t.Error("a job beside an error")

@@ -1,4 +1,4 @@
-package gitlab
+package jobpayload
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"gitlab.com/skerry/skerry/internal/gitlab/lenient"
 	"gitlab.com/skerry/skerry/internal/job"
 )
 
@@ -29,8 +30,8 @@ func Translate(payload []byte) (*job.Job, error) {
 		return nil, fmt.Errorf("the job's payload has %d bytes, more than the %d that this runner reads", len(payload), MaxPayload)
 	}
 	var p Payload
-	var d decoder
-	if err := d.decodeObject(payload, &p); err != nil {
+	var d lenient.Decoder
+	if err := d.DecodeObject(payload, &p); err != nil {
 		return nil, fmt.Errorf("the job's payload cannot be read: %w", err)
 	}
 	if p.ID <= 0 {
@@ -40,8 +41,8 @@ func Translate(payload []byte) (*job.Job, error) {
 		return nil, fmt.Errorf("the payload of job %d has no token", p.ID)
 	}
 	t := translation{}
-	for _, m := range d.mismatches {
-		if matters(m.path) {
+	for _, m := range d.Mismatches {
+		if matters(m.Path) {
 			t.unsupported("the job's payload cannot be read: %s", m)
 		}
 	}
@@ -64,7 +65,7 @@ func matters(path string) bool {
 type translation struct{ problems []string }
 
 func (t *translation) unsupported(format string, args ...any) {
-	if len(t.problems) < maxMismatches {
+	if len(t.problems) < lenient.MaxMismatches {
 		t.problems = append(t.problems, fmt.Sprintf(format, args...))
 	}
 }
@@ -99,7 +100,7 @@ func (t *translation) job(p *Payload) *job.Job {
 	for _, dep := range p.Dependencies {
 		j.Dependencies = append(j.Dependencies, dependency(dep))
 	}
-	if kindOf(p.Inputs) == "a list" && unquoted(p.Inputs) != "[]" {
+	if lenient.KindOf(p.Inputs) == "a list" && lenient.Unquoted(p.Inputs) != "[]" {
 		j.Inputs = bytes.Clone(p.Inputs)
 	}
 	j.Git = t.git(p.GitInfo, j.Variables)
@@ -253,7 +254,7 @@ func (t *translation) secrets(raw map[string]json.RawMessage) map[string]any {
 }
 
 func (t *translation) run(raw json.RawMessage) {
-	switch strings.TrimSpace(unquoted(raw)) {
+	switch strings.TrimSpace(lenient.Unquoted(raw)) {
 	case "", "null", "[]":
 	default:
 		t.unsupported("run: this runner does not execute CI/CD steps; use script, or a runner that does")

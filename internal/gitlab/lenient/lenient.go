@@ -1,4 +1,5 @@
-package gitlab
+// Package lenient reads JSON as GitLab sends it over its versions.
+package lenient
 
 import (
 	"bytes"
@@ -11,34 +12,38 @@ import (
 	"strings"
 )
 
-// decoder fills structs from JSON as GitLab sends it over its versions: null and absent are the
+// Decoder fills structs from JSON as GitLab sends it over its versions: null and absent are the
 // same, unknown keys are passed over, numbers and booleans may be strings and the other way round,
 // one string may stand for a list of one. What is not convertible is left at zero and noted.
-type decoder struct {
-	mismatches []mismatch
+type Decoder struct {
+	Mismatches []Mismatch // of all calls so far, at most MaxMismatches
 }
 
-// mismatch is a place in the JSON where something else was expected.
-type mismatch struct{ path, want, got string }
-
-func (m mismatch) String() string {
-	return fmt.Sprintf("%s is %s where %s was expected", m.path, m.got, m.want)
+// Mismatch is a place in the JSON where something else was expected.
+type Mismatch struct {
+	Path      string // such as "steps[0].name"
+	want, got string
 }
 
-// maxMismatches bounds what one hostile payload can make us remember.
-const maxMismatches = 20
+// String says so in a sentence; it holds nothing of the value.
+func (m Mismatch) String() string {
+	return fmt.Sprintf("%s is %s where %s was expected", m.Path, m.got, m.want)
+}
 
-func (d *decoder) note(path, want string, raw json.RawMessage) {
-	if len(d.mismatches) < maxMismatches {
-		d.mismatches = append(d.mismatches, mismatch{path, want, kindOf(raw)})
+// MaxMismatches bounds what one hostile payload can make us remember.
+const MaxMismatches = 20
+
+func (d *Decoder) note(path, want string, raw json.RawMessage) {
+	if len(d.Mismatches) < MaxMismatches {
+		d.Mismatches = append(d.Mismatches, Mismatch{Path: path, want: want, got: KindOf(raw)})
 	}
 }
 
-// decodeObject fills the struct that target points to from raw; raw must be one JSON object.
-func (d *decoder) decodeObject(raw json.RawMessage, target any) error {
-	if kindOf(raw) != "an object" {
+// DecodeObject fills the struct that target points to from raw; raw must be one JSON object.
+func (d *Decoder) DecodeObject(raw json.RawMessage, target any) error {
+	if KindOf(raw) != "an object" {
 		if json.Valid(raw) {
-			return fmt.Errorf("it is %s instead of an object", kindOf(raw))
+			return fmt.Errorf("it is %s instead of an object", KindOf(raw))
 		}
 		return errors.New("it is not JSON")
 	}
@@ -50,7 +55,7 @@ func (d *decoder) decodeObject(raw json.RawMessage, target any) error {
 	return nil
 }
 
-func (d *decoder) fields(fields map[string]json.RawMessage, target reflect.Value, path string) {
+func (d *Decoder) fields(fields map[string]json.RawMessage, target reflect.Value, path string) {
 	for i := range target.NumField() {
 		name, _, _ := strings.Cut(target.Type().Field(i).Tag.Get("json"), ",")
 		if raw, ok := fields[name]; ok && name != "-" {
@@ -59,8 +64,8 @@ func (d *decoder) fields(fields map[string]json.RawMessage, target reflect.Value
 	}
 }
 
-func (d *decoder) value(raw json.RawMessage, target reflect.Value, path string) {
-	if kindOf(raw) == "null" {
+func (d *Decoder) value(raw json.RawMessage, target reflect.Value, path string) {
+	if KindOf(raw) == "null" {
 		return
 	}
 	if keep, ok := target.Addr().Interface().(*json.RawMessage); ok {
@@ -70,8 +75,8 @@ func (d *decoder) value(raw json.RawMessage, target reflect.Value, path string) 
 	switch target.Kind() {
 	case reflect.Pointer:
 		inner := reflect.New(target.Type().Elem())
-		before := len(d.mismatches)
-		if d.value(raw, inner.Elem(), path); len(d.mismatches) == before {
+		before := len(d.Mismatches)
+		if d.value(raw, inner.Elem(), path); len(d.Mismatches) == before {
 			target.Set(inner)
 		}
 	case reflect.Struct:
@@ -91,7 +96,7 @@ func (d *decoder) value(raw json.RawMessage, target reflect.Value, path string) 
 	}
 }
 
-func (d *decoder) object(raw json.RawMessage, target reflect.Value, path string) {
+func (d *Decoder) object(raw json.RawMessage, target reflect.Value, path string) {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(raw, &fields) != nil {
 		d.emptyOr(raw, "an object", path)
@@ -101,16 +106,16 @@ func (d *decoder) object(raw json.RawMessage, target reflect.Value, path string)
 }
 
 // emptyOr notes a mismatch unless raw is an empty list or string, which Rails sends for "nothing".
-func (d *decoder) emptyOr(raw json.RawMessage, want, path string) {
+func (d *Decoder) emptyOr(raw json.RawMessage, want, path string) {
 	if s := string(bytes.TrimSpace(raw)); s != "[]" && s != `""` {
 		d.note(path, want, raw)
 	}
 }
 
-func (d *decoder) list(raw json.RawMessage, target reflect.Value, path string) {
+func (d *Decoder) list(raw json.RawMessage, target reflect.Value, path string) {
 	var items []json.RawMessage
 	if json.Unmarshal(raw, &items) != nil {
-		if kindOf(raw) == "a string" && target.Type().Elem().Kind() == reflect.String {
+		if KindOf(raw) == "a string" && target.Type().Elem().Kind() == reflect.String {
 			items = []json.RawMessage{raw}
 		} else {
 			if s := string(bytes.TrimSpace(raw)); s != "{}" && s != `""` {
@@ -122,7 +127,7 @@ func (d *decoder) list(raw json.RawMessage, target reflect.Value, path string) {
 	list := reflect.MakeSlice(target.Type(), len(items), len(items))
 	n := 0
 	for i, item := range items {
-		if kindOf(item) == "null" {
+		if KindOf(item) == "null" {
 			continue
 		}
 		d.value(item, list.Index(n), path+"["+strconv.Itoa(i)+"]")
@@ -131,8 +136,8 @@ func (d *decoder) list(raw json.RawMessage, target reflect.Value, path string) {
 	target.Set(list.Slice(0, n))
 }
 
-func (d *decoder) text(raw json.RawMessage, target reflect.Value, path string) {
-	switch kindOf(raw) {
+func (d *Decoder) text(raw json.RawMessage, target reflect.Value, path string) {
+	switch KindOf(raw) {
 	case "a string":
 		var s string
 		if json.Unmarshal(raw, &s) == nil {
@@ -145,8 +150,8 @@ func (d *decoder) text(raw json.RawMessage, target reflect.Value, path string) {
 	}
 }
 
-func (d *decoder) boolean(raw json.RawMessage, target reflect.Value, path string) {
-	switch strings.ToLower(unquoted(raw)) {
+func (d *Decoder) boolean(raw json.RawMessage, target reflect.Value, path string) {
+	switch strings.ToLower(Unquoted(raw)) {
 	case "true", "1":
 		target.SetBool(true)
 	case "false", "0", "":
@@ -156,9 +161,9 @@ func (d *decoder) boolean(raw json.RawMessage, target reflect.Value, path string
 	}
 }
 
-func (d *decoder) number(raw json.RawMessage, target reflect.Value, path string) {
-	s := strings.TrimSpace(unquoted(raw))
-	if s == "" && kindOf(raw) == "a string" {
+func (d *Decoder) number(raw json.RawMessage, target reflect.Value, path string) {
+	s := strings.TrimSpace(Unquoted(raw))
+	if s == "" && KindOf(raw) == "a string" {
 		return
 	}
 	if target.Kind() == reflect.Float64 {
@@ -185,8 +190,8 @@ func wholeNumber(s string) (int64, bool) {
 	return int64(f), true
 }
 
-// unquoted returns the string that raw is, or raw itself.
-func unquoted(raw json.RawMessage) string {
+// Unquoted returns the string that raw is, or raw itself.
+func Unquoted(raw json.RawMessage) string {
 	var s string
 	if json.Unmarshal(raw, &s) == nil {
 		return s
@@ -194,8 +199,8 @@ func unquoted(raw json.RawMessage) string {
 	return string(bytes.TrimSpace(raw))
 }
 
-// kindOf says what kind of JSON value raw begins with, in words for a message.
-func kindOf(raw json.RawMessage) string {
+// KindOf says what kind of JSON value raw begins with, in words for a message.
+func KindOf(raw json.RawMessage) string {
 	raw = bytes.TrimSpace(raw)
 	if len(raw) == 0 {
 		return "nothing"
