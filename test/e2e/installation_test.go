@@ -120,3 +120,12 @@ func numberIn(t *testing.T, path string) int {
 	})
 	return n
 }
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
