@@ -10,6 +10,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/cli/program"
 	"gitlab.com/skerry/skerry/internal/config"
+	"gitlab.com/skerry/skerry/internal/gitlab/runnertoken"
 )
 
 type resetOptions struct {
@@ -74,6 +75,6 @@ func resetToken(ctx context.Context, p *program.Program, path string, r *config.
 	if err != nil {
 		return err
 	}
-	p.Logger.Info("the runner has a new token", "name", r.Name, "runner", config.ShortenToken(token))
+	p.Logger.Info("the runner has a new token", "name", r.Name, "runner", runnertoken.Short(token))
 	return nil
 }

@@ -182,25 +182,6 @@ executor = "shell"
 	}
 }
 
-func TestShortenToken(t *testing.T) {
-	t.Parallel()
-	for token, want := range map[string]string{
-		"":                        "",
-		"short":                   "short",
-		"glrt-AbCdEfGhIjKl":       "AbCdEfGhI",
-		"glrtr-AbCdEfGhIjKl":      "AbCdEfGhI",
-		"glrt-t1_AbCdEfGhIjKl":    "AbCdEfGhI",
-		"t3_AbCdEfGhIjKl":         "AbCdEfGhI",
-		"glcbt-64_AbCdEfGhIjKl":   "64_AbCdEf",
-		"GR1348941AbCdEfGhIjKlMn": "AbCdEfGhI",
-		"GRunhexxxAbCdEf":         "GRunhexxx",
-	} {
-		if got := config.ShortenToken(token); got != want {
-			t.Errorf("ShortenToken(%q) = %q, want %q", token, got, want)
-		}
-	}
-}
-
 func TestParseSize(t *testing.T) {
 	t.Parallel()
 	for s, want := range map[string]int64{

@@ -3,6 +3,8 @@ package config
 import (
 	"strings"
 	"time"
+
+	"gitlab.com/skerry/skerry/internal/gitlab/runnertoken"
 )
 
 // Runner is one [[runners]] entry.
@@ -102,38 +104,5 @@ func (r *Runner) Feature(name string) (on, set bool) {
 	return on, set
 }
 
-// ShortToken is the token shortened so that it may be shown: see ShortenToken.
-func (r *Runner) ShortToken() string { return ShortenToken(r.Token) }
-
-// IsRunnerToken reports whether token is a runner authentication token (glrt- when the runner was
-// made in GitLab, glrtr- when it came from a registration) and not a registration token. Tags,
-// access level, lock and timeout of such a runner belong to the server.
-// Source: app/models/ci/runner.rb of GitLab.
-func IsRunnerToken(token string) bool {
-	return IsCreatedToken(token) || strings.HasPrefix(token, "glrtr-")
-}
-
-// IsCreatedToken reports whether token belongs to a runner that was made in GitLab (glrt-).
-// Unregistering one deletes this machine's manager, not the runner, which others may share.
-// Source: network/gitlab.go of GitLab Runner.
-func IsCreatedToken(token string) bool { return strings.HasPrefix(token, "glrt-") }
-
-// ShortenToken returns the first nine characters of token without the prefixes that all tokens of
-// its kind share, which identifies a runner and gives nothing away. It is also CI_RUNNER_SHORT_TOKEN.
-func ShortenToken(token string) string {
-	const length = 9
-	for _, prefix := range []string{"glrt-", "glrtr-", "glcbt-"} {
-		token = strings.TrimPrefix(token, prefix)
-	}
-	if len(token) > 2 && token[0] == 't' && token[1] >= '1' && token[1] <= '3' && token[2] == '_' {
-		token = token[3:]
-	}
-	if len(token) > 9 && strings.HasPrefix(token, "GR") && isHex(token[2:9]) {
-		token = token[9:]
-	}
-	return token[:min(length, len(token))]
-}
-
-func isHex(s string) bool {
-	return strings.Trim(s, "0123456789abcdefABCDEF") == ""
-}
+// ShortToken is the token shortened so that it may be shown: see runnertoken.Short.
+func (r *Runner) ShortToken() string { return runnertoken.Short(r.Token) }

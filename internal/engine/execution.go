@@ -11,6 +11,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/agent/wire"
 	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/gitlab/runnertoken"
 	"gitlab.com/skerry/skerry/internal/job"
 	"gitlab.com/skerry/skerry/internal/journal"
 	"gitlab.com/skerry/skerry/internal/plan"
@@ -96,7 +97,7 @@ func (e *Engine) prepareExecution(rec journal.Record, j *job.Job) (*execution, e
 	}
 	x := &execution{
 		e: e, rec: rec, ref: ref,
-		log: e.o.Logger.With("job", j.ID, "project", j.ProjectID, "runner", plan.ShortToken(entry.Token)),
+		log: e.o.Logger.With("job", j.ID, "project", j.ProjectID, "runner", runnertoken.Short(entry.Token)),
 	}
 	x.plan, x.planErr = plan.New(j, entry, plan.Slot{Concurrent: rec.ConcurrentID, Project: rec.ProjectID}, e.o.Version)
 	x.clock = readProgress(rec.Extra, rec.Accepted, j.Timeout)

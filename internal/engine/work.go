@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/gitlab/runnertoken"
 	"gitlab.com/skerry/skerry/internal/job"
 	"gitlab.com/skerry/skerry/internal/plan"
 )
@@ -194,7 +195,7 @@ func (x *execution) environment(ctx context.Context) error {
 func (x *execution) header() {
 	v, r := x.plan.Version, x.plan.Runner
 	x.note("running", fmt.Sprintf("Running with %s %s (%s)", v.Name, v.Version, v.Revision))
-	x.note("on", fmt.Sprintf("  on %s %s, system ID: %s", r.Name, plan.ShortToken(r.Token), r.SystemID))
+	x.note("on", fmt.Sprintf("  on %s %s, system ID: %s", r.Name, runnertoken.Short(r.Token), r.SystemID))
 }
 
 // footer says how the job ended and closes the log.

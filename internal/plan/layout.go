@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"gitlab.com/skerry/skerry/internal/job"
+
+	"gitlab.com/skerry/skerry/internal/gitlab/runnertoken"
 )
 
 // Layout is where a job's files are, as its places see them. All paths are absolute and clean.
@@ -37,7 +39,7 @@ func newLayout(j *job.Job, r Runner, slot Slot, strategy, clonePath string) (Lay
 	l := Layout{Builds: path.Clean(r.BuildsDir), Cache: path.Join(r.CacheDir, slug+suffix)}
 	l.Project = path.Join(l.Builds, slug+suffix)
 	if r.SharedBuilds {
-		l.Project = path.Join(l.Builds, ShortToken(r.Token), strconv.Itoa(slot.Project), slug+suffix)
+		l.Project = path.Join(l.Builds, runnertoken.Short(r.Token), strconv.Itoa(slot.Project), slug+suffix)
 	}
 	if clonePath != "" {
 		if !r.CustomBuildDir {

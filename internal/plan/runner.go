@@ -6,7 +6,6 @@ package plan
 
 import (
 	"encoding/json"
-	"strings"
 	"time"
 )
 
@@ -53,22 +52,6 @@ type Runner struct {
 	MaxCacheArchive    int64         `json:"max_cache_archive,omitempty"`    // bytes, 0 unlimited
 	GracefulKill       time.Duration `json:"graceful_kill,omitempty"`        // between TERM and KILL; 0 means the agent's default
 	FinalUpdateRetries int           `json:"final_update_retries,omitempty"` // 0: until GitLab's clocks have run out
-}
-
-// ShortToken is the part of a token that may be shown: its first nine characters after the prefix
-// that says its kind. Source: gitlab-runner helpers/shorten_token.go.
-func ShortToken(token string) string {
-	for _, prefix := range []string{"glrtr-", "glrt-", "glcbt-"} {
-		if rest, ok := strings.CutPrefix(token, prefix); ok {
-			token = rest
-			break
-		}
-	}
-	if len(token) > 3 && token[0] == 't' && token[1] >= '1' && token[1] <= '3' && token[2] == '_' {
-		token = token[3:] // the partition of the newer runner tokens
-	}
-	token = strings.TrimPrefix(token, "GR1348941")
-	return token[:min(len(token), 9)]
 }
 
 // Version is what the runner says of its own build.

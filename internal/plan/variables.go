@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"gitlab.com/skerry/skerry/internal/gitlab/runnertoken"
 	"gitlab.com/skerry/skerry/internal/job"
 	"gitlab.com/skerry/skerry/internal/stage"
 )
@@ -27,7 +28,7 @@ func (p *Plan) before() job.Variables {
 	if p.Job.Image != nil && p.Job.Image.Name != "" {
 		vars = append(vars, public("CI_JOB_IMAGE", p.Job.Image.Name))
 	}
-	vars = append(vars, public("CI_RUNNER_SHORT_TOKEN", ShortToken(p.Runner.Token)))
+	vars = append(vars, public("CI_RUNNER_SHORT_TOKEN", runnertoken.Short(p.Runner.Token)))
 	for _, entry := range p.Runner.Environment {
 		if v, ok := environmentVariable(entry); ok {
 			vars = append(vars, v)

@@ -10,6 +10,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/cli/program"
 	"gitlab.com/skerry/skerry/internal/config"
+	"gitlab.com/skerry/skerry/internal/gitlab/runnertoken"
 )
 
 // When tokens are replaced. Source of the share: TokenResetIntervalFactor of GitLab Runner.
@@ -139,7 +140,7 @@ func (o *rotation) rotate(ctx context.Context, r *runner) {
 	var unable config.Problem
 	switch {
 	case err == nil:
-		log.Info("The runner has a new token, because the old one was about to expire", "new", config.ShortenToken(token))
+		log.Info("The runner has a new token, because the old one was about to expire", "new", runnertoken.Short(token))
 		o.d.replaced(r.config, token)
 		t.next = o.d.clock.Now().Add(maxRotateRetry) // it stays in force until the file has been read
 		poke(o.reload)
@@ -166,7 +167,7 @@ func (d *Daemon) replaced(r *config.Runner, token string) {
 // keep goes on with a token that the configuration could not take, and puts it where it survives this
 // process.
 func (o *rotation) keep(log *slog.Logger, r *config.Runner, lost *program.LostTokenError) {
-	path := filepath.Join(o.d.o.StateDir, "token-"+config.ShortenToken(lost.Token))
+	path := filepath.Join(o.d.o.StateDir, "token-"+runnertoken.Short(lost.Token))
 	if err := os.WriteFile(path, []byte(lost.Token+"\n"), 0o600); err != nil {
 		path = "nowhere: " + err.Error()
 	}

@@ -12,8 +12,8 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/config"
 	"gitlab.com/skerry/skerry/internal/engine"
+	"gitlab.com/skerry/skerry/internal/gitlab/runnertoken"
 	"gitlab.com/skerry/skerry/internal/job"
-	"gitlab.com/skerry/skerry/internal/plan"
 	"gitlab.com/skerry/skerry/internal/status"
 )
 
@@ -39,7 +39,7 @@ func boardJob(s engine.Start) status.Job {
 		Ref: s.Ref, ID: j.ID, Name: j.Name, Project: j.ProjectPath, Adopted: s.Adopted,
 		URL: strings.TrimSuffix(r.URL, "/") + "/" + j.ProjectPath + "/-/jobs/" + strconv.FormatInt(j.ID, 10),
 		Runner: status.Runner{
-			Key: s.RunnerKey, Token: plan.ShortToken(r.Token), Name: r.Name, Executor: r.Executor,
+			Key: s.RunnerKey, Token: runnertoken.Short(r.Token), Name: r.Name, Executor: r.Executor,
 		},
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/config"
 	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/gitlab/runnertoken"
 )
 
 // CleanupTime is how long undoing something may take after the command was interrupted.
@@ -41,7 +42,7 @@ func (p *Program) Unregister(ctx context.Context, r *config.Runner, systemID str
 	if err != nil {
 		return err
 	}
-	if !config.IsCreatedToken(r.Token) {
+	if !runnertoken.IsCreated(r.Token) {
 		return client.Unregister(ctx, r.Token)
 	}
 	err = client.UnregisterManager(ctx, r.Token, systemID)
@@ -87,7 +88,7 @@ func (s Selector) String() string {
 		words += fmt.Sprintf(" of %s", s.URL)
 	}
 	if s.Token != "" {
-		words += fmt.Sprintf(" with the token %s...", config.ShortenToken(s.Token))
+		words += fmt.Sprintf(" with the token %s...", runnertoken.Short(s.Token))
 	}
 	return words
 }

@@ -11,6 +11,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/cli/program"
 	"gitlab.com/skerry/skerry/internal/config"
+	"gitlab.com/skerry/skerry/internal/gitlab/runnertoken"
 )
 
 // complete finds out what is missing, in the order in which GitLab Runner asks, and checks it.
@@ -73,7 +74,7 @@ func (g *registration) completeToken(fill filler) error {
 		if err := fill(&token, "token", "Token of the runner (glrt-...) or registration token:", true, checkToken); err != nil {
 			return err
 		}
-		if config.IsRunnerToken(token) {
+		if runnertoken.IsRunner(token) {
 			r.Token, legacy = token, g.options.registrationToken != ""
 		} else {
 			g.token = token

@@ -14,6 +14,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/cli/program"
 	"gitlab.com/skerry/skerry/internal/config"
 	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/gitlab/runnertoken"
 )
 
 // New returns the command.
@@ -130,7 +131,7 @@ func (g *registration) enroll(ctx context.Context, systemID string) error {
 	var answer gitlab.Registered
 	if g.token == "" {
 		answer, err = client.Verify(ctx, r.Token, systemID)
-		if program.Gone(err) && !config.IsRunnerToken(r.Token) {
+		if program.Gone(err) && !runnertoken.IsRunner(r.Token) {
 			return fmt.Errorf("%w; if this is a registration token, give it with --registration-token", err)
 		}
 	} else {
