@@ -10,9 +10,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/fault"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 )
 
 // failures are what a server or the way to it can do to any request.
@@ -75,7 +75,7 @@ func (c chaos) given(t *testing.T) int64 {
 	t.Helper()
 	id := c.add(gitlabtest.JobSpec{
 		Name: "first", Script: []string{"mkdir -p given", "echo part > given/part"},
-		Artifacts: []gitlab.Artifact{{Paths: []string{"given"}, ArtifactFormat: "zip", ArtifactType: "archive"}},
+		Artifacts: []jobpayload.Artifact{{Paths: []string{"given"}, ArtifactFormat: "zip", ArtifactType: "archive"}},
 	})
 	j, log := c.wait(id)
 	want(t, j, log, gitlabtest.StatusSuccess, "")
@@ -84,15 +84,15 @@ func (c chaos) given(t *testing.T) int64 {
 
 // disturbedJob runs a job that has an earlier job's artifact, is silent until a part of its log has arrived, and
 // ends with an artifact and exit code 3. What differs from job to job is normalised in its log.
-func disturbedJob(t *testing.T, c chaos, dependency int64, disturb func(*gitlab.Payload)) (gitlabtest.Job, string) {
+func disturbedJob(t *testing.T, c chaos, dependency int64, disturb func(*jobpayload.Payload)) (gitlabtest.Job, string) {
 	t.Helper()
 	g := newGate(t)
 	script := append([]string{"cat given/part", "echo $SECRET", "echo an error >&2"}, g.lines()...)
 	id := c.add(gitlabtest.JobSpec{
 		Script:       append(script, "for i in 1 2 3 4 5; do echo line $i; done", "rm -rf made", "mkdir made", "echo content > made/file", "exit 3"),
 		AfterScript:  []string{"echo after $CI_JOB_STATUS"},
-		Variables:    []gitlab.Variable{{Key: "SECRET", Value: "a-secret-of-the-job", Masked: true}},
-		Artifacts:    []gitlab.Artifact{{Name: "made", Paths: []string{"made"}, When: "always", ArtifactFormat: "zip", ArtifactType: "archive"}},
+		Variables:    []jobpayload.Variable{{Key: "SECRET", Value: "a-secret-of-the-job", Masked: true}},
+		Artifacts:    []jobpayload.Artifact{{Name: "made", Paths: []string{"made"}, When: "always", ArtifactFormat: "zip", ArtifactType: "archive"}},
 		Dependencies: []int64{dependency}, Edit: disturb,
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -133,7 +133,7 @@ func TestFaultsOfTheCoordinator(t *testing.T) {
 				dependency = c.given(t)
 			}
 			var hit *fault.Handle
-			j, log := disturbedJob(t, c, dependency, func(p *gitlab.Payload) {
+			j, log := disturbedJob(t, c, dependency, func(p *jobpayload.Payload) {
 				f.Job = p.ID
 				if f.Endpoint == gitlabtest.EndpointDownload {
 					f.Job = dependency
@@ -173,7 +173,7 @@ func TestFaultsOfJobRequests(t *testing.T) {
 			r := newRunner(t, co)
 			id := r.add(gitlabtest.JobSpec{
 				Project: "group/project", Script: []string{"cat README", "exit 7"},
-				Variables: []gitlab.Variable{{Key: "GET_SOURCES_ATTEMPTS", Value: "4", Public: true}},
+				Variables: []jobpayload.Variable{{Key: "GET_SOURCES_ATTEMPTS", Value: "4", Public: true}},
 			})
 			r.start()
 			j, log := r.wait(id)

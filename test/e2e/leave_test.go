@@ -5,8 +5,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 )
 
 // TestBackgroundProcesses starts a process in the background from everywhere where a job's author or the
@@ -30,7 +30,7 @@ func TestBackgroundProcesses(t *testing.T) {
 			r.start()
 			id := r.add(gitlabtest.JobSpec{
 				Project: "group/project", Script: []string{start("script")}, AfterScript: append([]string{start("after_script")}, g.lines()...),
-				Hooks: []gitlab.Hook{
+				Hooks: []jobpayload.Hook{
 					{Name: "pre_get_sources_script", Script: []string{start("hook_pre_get_sources")}},
 					{Name: "post_get_sources_script", Script: []string{start("hook_post_get_sources")}},
 				},
