@@ -104,14 +104,15 @@ func (v *environment) startAgent(ctx context.Context) error {
 	cmd.Dir = "/"
 	cmd.Env = who.env
 	cmd.Stderr = stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: who.credential()}
+	pidfd := -1
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: who.credential(), PidFD: &pidfd}
 	if err := cmd.Start(); err != nil {
 		if errors.Is(err, syscall.EACCES) {
 			err = fmt.Errorf("%w: is %s on a file system mounted noexec, or closed to the user %q? Set state_dir to another place", err, v.e.o.Dir, v.e.o.User)
 		}
 		return fmt.Errorf("start the job's agent: %w", err)
 	}
-	go func() { _ = cmd.Wait() }() // reaps it; how it ended is its own record's to say
+	go reap(pidfd, cmd.Wait)
 	_, start, err := stat(cmd.Process.Pid)
 	if err != nil {
 		return nil
