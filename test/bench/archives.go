@@ -16,7 +16,8 @@ import (
 	"gitlab.com/skerry/skerry/internal/archive"
 )
 
-// kind is a format with its goals in seconds; 0 is none.
+// kind is a format with its goals in seconds; 0 is none. At the level fastest they are the times of GitLab
+// Runner's best setting, at the default level those of its default.
 type kind struct {
 	format       archive.Format
 	level        archive.Level
@@ -26,17 +27,19 @@ type kind struct {
 
 func archiveSmall(ctx context.Context, s *settings, out *report) error {
 	return archives(ctx, s, out, "small", fillSmall, []kind{
-		{archive.Zip, archive.Default, "zip", 1.3, 0.54},
 		{archive.Zip, archive.Fastest, "zip-fastest", 1.3, 0.54},
-		{archive.TarZstd, archive.Default, "tarzst", 1.0, 0},
+		{archive.TarZstd, archive.Fastest, "tarzst-fastest", 1.0, 0},
+		{archive.Zip, archive.Default, "zip", 2.5, 1.0},
+		{archive.TarZstd, archive.Default, "tarzst", 0, 0},
 	})
 }
 
 func archiveMixed(ctx context.Context, s *settings, out *report) error {
 	return archives(ctx, s, out, "mixed", fillMixed, []kind{
-		{archive.Zip, archive.Default, "zip", 2.6, 1.1},
 		{archive.Zip, archive.Fastest, "zip-fastest", 2.6, 1.1},
-		{archive.TarZstd, archive.Default, "tarzst", 1.6, 0},
+		{archive.TarZstd, archive.Fastest, "tarzst-fastest", 1.6, 0},
+		{archive.Zip, archive.Default, "zip", 10.5, 2.3},
+		{archive.TarZstd, archive.Default, "tarzst", 0, 0},
 	})
 }
 
