@@ -23,7 +23,7 @@ import (
 
 // The files of an environment. All but what is in dirAgent belong to the runner alone.
 const (
-	fileRef    = "ref"    // the Ref: an environment without it is half-made or half-removed
+	fileRef    = "ref"    // the Ref
 	fileAgent  = "agent"  // the agent's pid and start time
 	fileStderr = "stderr" // what the agent itself had to say
 	dirAgent   = "place"  // the agent's state directory, the job user's
@@ -49,8 +49,33 @@ func (v *environment) path(elem ...string) string {
 	return filepath.Join(append([]string{v.dir}, elem...)...)
 }
 
-// make makes the directories, or completes them; the file with the ref comes first, so that nothing
-// exists which Reconcile cannot find.
+// partly is where an environment is before its ref is written down and while it is removed: its name
+// says whose it is, so that nothing exists which Reconcile cannot find, not even on a full disk.
+func (v *environment) partly() string {
+	return filepath.Join(v.e.o.Dir, partlyPrefix(v.ref.Owner)+v.ref.ID)
+}
+
+func partlyPrefix(owner executor.OwnerID) string { return "." + string(owner) + "." }
+
+// begin makes the environment's directory with the ref in it, unless there is one.
+func (v *environment) begin(mode fs.FileMode) error {
+	if raw, err := os.ReadFile(v.path(fileRef)); err == nil && string(raw) == v.ref.String() {
+		return nil
+	}
+	err := os.MkdirAll(v.partly(), mode)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(v.partly(), fileRef), []byte(v.ref.String()), 0o600)
+	}
+	if err == nil {
+		err = os.Rename(v.partly(), v.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("make the job's environment: %w", err)
+	}
+	return nil
+}
+
+// make makes the directories, or completes them.
 func (v *environment) make() error {
 	who, err := lookup(v.e.o.User)
 	if err != nil {
@@ -60,11 +85,8 @@ func (v *environment) make() error {
 	if who.other {
 		mode = 0o711
 	}
-	if err := os.MkdirAll(v.dir, mode); err != nil {
-		return fmt.Errorf("make the job's environment: %w", err)
-	}
-	if err := os.WriteFile(v.path(fileRef), []byte(v.ref.String()), 0o600); err != nil {
-		return fmt.Errorf("make the job's environment: %w", err)
+	if err := v.begin(mode); err != nil {
+		return err
 	}
 	if err := os.Mkdir(v.path(dirAgent), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("make the agent's directory: %w", err)
@@ -91,7 +113,7 @@ func (v *environment) Dial(ctx context.Context, _ executor.Place) (net.Conn, err
 	for wait := 500 * time.Microsecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		conn, err := sockdir.Dial(ctx, v.path(dirAgent, "sock"), agent.SockName)
 		if err == nil {
-			v.heal(conn)
+			v.heal(ctx, conn)
 			return conn, nil
 		}
 		if ctx.Err() != nil {
@@ -139,7 +161,7 @@ func (v *environment) lastWords() error {
 func (v *environment) Close(ctx context.Context) error {
 	// An agent that no record names is found by its socket.
 	if conn, err := sockdir.Dial(ctx, v.path(dirAgent, "sock"), agent.SockName); err == nil {
-		v.heal(conn)
+		v.heal(ctx, conn)
 		conn.Close()
 	}
 	v.mu.Lock()
@@ -153,23 +175,21 @@ func (v *environment) Close(ctx context.Context) error {
 		return err
 	}
 	removeSiblings(v.ref.Owner, groups)
-	// The ref goes last: what is half-removed is still found.
-	entries, err := os.ReadDir(v.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	return v.remove()
+}
+
+// remove removes the directory.
+func (v *environment) remove() error {
+	err := os.RemoveAll(v.partly())
+	if err == nil {
+		if err = os.Rename(v.dir, v.partly()); errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+	}
+	if err == nil {
+		err = os.RemoveAll(v.partly())
 	}
 	if err != nil {
-		return fmt.Errorf("remove the environment: %w", err)
-	}
-	for _, entry := range entries {
-		if entry.Name() == fileRef {
-			continue
-		}
-		if err := os.RemoveAll(v.path(entry.Name())); err != nil {
-			return fmt.Errorf("remove the environment: %w", err)
-		}
-	}
-	if err := os.RemoveAll(v.dir); err != nil {
 		return fmt.Errorf("remove the environment: %w", err)
 	}
 	return nil

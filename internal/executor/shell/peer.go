@@ -1,6 +1,7 @@
 package shell
 
 import (
+	"context"
 	"net"
 	"os"
 
@@ -10,7 +11,7 @@ import (
 // heal corrects the record of the agent's process. A runner that is killed between an agent's start
 // and its record leaves an agent that no record names: the next one starts another, which finds the
 // directory taken and ends, and its pid is recorded. Who listens on the socket is the kernel's word.
-func (v *environment) heal(conn net.Conn) {
+func (v *environment) heal(ctx context.Context, conn net.Conn) {
 	pid, ok := peer(conn)
 	if !ok {
 		return
@@ -23,6 +24,9 @@ func (v *environment) heal(conn net.Conn) {
 	if p, ok := identify(pid); ok {
 		if err := os.WriteFile(v.path(fileAgent), []byte(p.String()), 0o600); err != nil {
 			v.e.log.Warn("The process of a job's agent could not be recorded", "ref", v.ref, "error", err)
+		}
+		if together(pid) {
+			v.leave(ctx, p)
 		}
 	}
 }

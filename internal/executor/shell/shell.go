@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"time"
 
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/job"
@@ -39,14 +41,20 @@ type Executor struct {
 // New returns the executor.
 func New(o Options, log *slog.Logger) *Executor { return &Executor{o: o, log: log} }
 
-// Prepare implements executor.Executor.
+// closeWithin is how long the removal of an environment that cannot be made may take.
+const closeWithin = 30 * time.Second
+
+// Prepare implements executor.Executor. Nothing stays of an environment that cannot be made.
 func (e *Executor) Prepare(ctx context.Context, ref executor.Ref, _ *job.Job, log io.Writer) (executor.Environment, error) {
 	env := e.environment(ref)
-	if err := env.make(); err != nil {
-		return nil, err
+	err := env.make()
+	if err == nil {
+		err = env.ensureAgent(ctx)
 	}
-	if err := env.ensureAgent(ctx); err != nil {
-		return nil, err
+	if err != nil { // the engine gets no environment that it could close
+		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWithin)
+		defer cancel()
+		return nil, errors.Join(err, env.Close(after))
 	}
 	fmt.Fprintf(log, "Using Shell executor...\n")
 	return env, nil
@@ -78,6 +86,10 @@ func (e *Executor) Reconcile(ctx context.Context, owner executor.OwnerID, keep [
 	}
 	var errs []error
 	for _, entry := range entries {
+		if id, ok := strings.CutPrefix(entry.Name(), partlyPrefix(owner)); ok && !slices.Contains(keep, executor.Ref{Owner: owner, ID: id}) {
+			errs = append(errs, e.environment(executor.Ref{Owner: owner, ID: id}).remove())
+			continue
+		}
 		raw, err := os.ReadFile(filepath.Join(e.o.Dir, entry.Name(), fileRef))
 		if err != nil {
 			continue // not an environment, or somebody removes it right now

@@ -99,3 +99,35 @@ func TestUnrecordedAgentIsFoundAndEnded(t *testing.T) {
 		}
 	}
 }
+
+func TestNothingStaysOfAnEnvironmentThatCannotBeMade(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	e := shell.New(shell.Options{Dir: dir, Agent: "/nonexistent/agent"}, slog.New(slog.DiscardHandler))
+	if _, err := e.Prepare(t.Context(), executor.NewRef("o"), nil, t.Output()); err == nil {
+		t.Fatal("Prepare without an agent")
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// A runner that died, or whose disk was full, before an environment's ref was written down left a
+// directory that says nothing of whose it is; so does one that died while it removed an environment.
+func TestReconcileRemovesWhatIsHalfMade(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	e := shell.New(shell.Options{Dir: dir}, slog.New(slog.DiscardHandler))
+	for _, name := range []string{".o.0123456789abcdef/place", ".other.0123456789abcdef/place", "not-an-environment"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := e.Reconcile(t.Context(), "o", nil); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 2 || left[0].Name() != ".other.0123456789abcdef" {
+		t.Errorf("left: %v, %v; want what is not this owner's", left, err)
+	}
+}
