@@ -12,6 +12,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 	"gitlab.com/skerry/skerry/internal/job"
 )
 
@@ -50,7 +51,7 @@ func (in *installation) host(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("take a job for the floor's token: %w", err)
 	}
-	j, err := gitlab.Translate(answer.Payload)
+	j, err := jobpayload.Translate(answer.Payload)
 	if err != nil {
 		return err
 	}

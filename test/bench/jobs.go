@@ -9,13 +9,14 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 )
 
 // hi is the job that is measured: sources of a hundred files into a new directory, and one line.
 func hi() gitlabtest.JobSpec {
 	return gitlabtest.JobSpec{
 		Project: projectPath, Script: []string{"echo hi"},
-		Variables: []gitlab.Variable{{Key: "GIT_CLONE_PATH", Value: "$CI_BUILDS_DIR/$CI_JOB_ID", Public: true}},
+		Variables: []jobpayload.Variable{{Key: "GIT_CLONE_PATH", Value: "$CI_BUILDS_DIR/$CI_JOB_ID", Public: true}},
 	}
 }
 

@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/store"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 )
 
 const (
@@ -78,10 +78,10 @@ func (in *installation) pipe(ctx context.Context, script string) (time.Duration,
 }
 
 // secrets are masked variables; none of them is in the output, which is the usual case.
-func secrets(n int) []gitlab.Variable {
-	var list []gitlab.Variable
+func secrets(n int) []jobpayload.Variable {
+	var list []jobpayload.Variable
 	for i := range n {
-		list = append(list, gitlab.Variable{
+		list = append(list, jobpayload.Variable{
 			Key: fmt.Sprint("SECRET_", i), Value: fmt.Sprintf("%c%cS3cr3t-%02d-%s", 'a'+i, 'A'+i, i, strings.Repeat("xY", i)), Masked: true,
 		})
 	}
