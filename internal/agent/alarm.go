@@ -9,15 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// boottime is the time since the machine started, sleep included (CLOCK_BOOTTIME).
-func boottime() time.Duration {
-	var ts unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) != nil {
-		return 0 // exists since Linux 2.6.39
-	}
-	return time.Duration(ts.Nano())
-}
-
 // alarm calls a function at a boottime. Go's own timers stand still while the machine sleeps.
 type alarm struct {
 	f    *os.File

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"gitlab.com/skerry/skerry/internal/agent/proc"
 	"gitlab.com/skerry/skerry/internal/agent/wire"
+	"gitlab.com/skerry/skerry/internal/boottime"
 	"gitlab.com/skerry/skerry/internal/stage"
 )
 
@@ -21,7 +21,7 @@ func deadlineOver() *early {
 }
 
 // overdue reports whether the job's deadline has passed. a.mu is held.
-func (a *Agent) overdue() bool { return a.state.Deadline > 0 && boottime() >= a.state.Deadline }
+func (a *Agent) overdue() bool { return a.state.Deadline > 0 && boottime.Now() >= a.state.Deadline }
 
 // setDeadline arms the alarm of the job's deadline, a boottime. a.mu is held, or nobody else here yet.
 func (a *Agent) setDeadline(at time.Duration) error {
@@ -60,10 +60,10 @@ func (a *Agent) handover(h wire.Handover) error {
 		return errOtherJob
 	}
 	next := a.state
-	next.Job, next.Boot, next.Lease, next.Handed = h.Job, proc.BootID(), h.Lease, true
+	next.Job, next.Boot, next.Lease, next.Handed = h.Job, boottime.ID(), h.Lease, true
 	next.Deadline = 0
 	if h.Left != 0 {
-		next.Deadline = max(boottime()+h.Left, 1)
+		next.Deadline = max(boottime.Now()+h.Left, 1)
 	}
 	if err := a.store.setJob(next); err != nil {
 		return err

@@ -3,6 +3,8 @@ package agent
 import (
 	"sync"
 	"time"
+
+	"gitlab.com/skerry/skerry/internal/boottime"
 )
 
 // lease notices that nobody has been in contact for too long. Requests in progress are contact,
@@ -20,7 +22,7 @@ type lease struct {
 func (l *lease) start(length time.Duration, expired func(time.Duration)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.expired, l.length, l.last = expired, length, boottime()
+	l.expired, l.length, l.last = expired, length, boottime.Now()
 	l.arm()
 }
 
@@ -28,7 +30,7 @@ func (l *lease) start(length time.Duration, expired func(time.Duration)) {
 func (l *lease) set(length time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.length, l.last = length, boottime()
+	l.length, l.last = length, boottime.Now()
 	l.arm()
 }
 
@@ -41,7 +43,7 @@ func (l *lease) touch() (done func()) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.active--
-		l.last = boottime()
+		l.last = boottime.Now()
 	}
 }
 
@@ -56,7 +58,7 @@ func (l *lease) arm() {
 	}
 	at := l.last + l.length
 	if l.active > 0 {
-		at = boottime() + l.length
+		at = boottime.Now() + l.length
 	}
 	if a, err := newAlarm(at, l.ring); err == nil { // without a timer: the job's deadline still holds
 		l.alarm = a
@@ -69,7 +71,7 @@ func (l *lease) ring() {
 	if l.over || l.length <= 0 {
 		return
 	}
-	if l.active > 0 || boottime() < l.last+l.length {
+	if l.active > 0 || boottime.Now() < l.last+l.length {
 		l.arm()
 		return
 	}

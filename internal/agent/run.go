@@ -12,6 +12,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/agent/proc"
 	"gitlab.com/skerry/skerry/internal/agent/spool"
+	"gitlab.com/skerry/skerry/internal/boottime"
 	"gitlab.com/skerry/skerry/internal/stage"
 )
 
@@ -103,7 +104,7 @@ func (a *Agent) start(ctx context.Context, spec stage.Spec) (*run, error) {
 		return nil, fmt.Errorf("stage %q: %w", spec.ID, err)
 	}
 	r := &run{id: spec.ID, spec: spec, at: time.Now().UnixMicro(), spool: sp, done: make(chan struct{}), ended: make(chan struct{})}
-	if err := a.store.begin(r.id, startState{At: r.at, Boot: proc.BootID(), Leave: spec.Leave}); err != nil {
+	if err := a.store.begin(r.id, startState{At: r.at, Boot: boottime.ID(), Leave: spec.Leave}); err != nil {
 		_ = sp.Close()
 		return nil, err
 	}
@@ -123,7 +124,7 @@ func (a *Agent) mark(id string) string { return a.state.Mark + "/" + id }
 func (a *Agent) work1(ctx context.Context, r *run, scratch string) {
 	if r.spec.Timeout > 0 {
 		e := &early{reason: stage.Timeout, message: fmt.Sprintf("The stage took longer than its time limit of %s.", r.spec.Timeout)}
-		if al, err := newAlarm(boottime()+r.spec.Timeout, func() { r.end(e, r.grace()) }); err == nil {
+		if al, err := newAlarm(boottime.Now()+r.spec.Timeout, func() { r.end(e, r.grace()) }); err == nil {
 			defer al.wait()
 			defer al.stop()
 		} else {

@@ -7,6 +7,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/agent/proc"
 	"gitlab.com/skerry/skerry/internal/agent/spool"
+	"gitlab.com/skerry/skerry/internal/boottime"
 	"gitlab.com/skerry/skerry/internal/stage"
 )
 
@@ -31,7 +32,7 @@ func (a *Agent) succeed() (err error) {
 			return fmt.Errorf("stage %q of an earlier agent: %w", id, err)
 		}
 	}
-	if a.state.Deadline > 0 && a.state.Boot == proc.BootID() {
+	if a.state.Deadline > 0 && a.state.Boot == boottime.ID() {
 		return a.setDeadline(a.state.Deadline)
 	}
 	return nil
@@ -44,7 +45,7 @@ func (a *Agent) endLeftovers(ids []string) error {
 			continue
 		}
 		var records []proc.Record
-		if st, err := a.store.started(id); err == nil && st.Boot == proc.BootID() {
+		if st, err := a.store.started(id); err == nil && st.Boot == boottime.ID() {
 			records = a.store.processes(id)
 		}
 		if err := proc.EndLeftovers(records, a.mark(id), leftGrace); err != nil {

@@ -2,11 +2,9 @@ package engine
 
 import (
 	"encoding/json"
-	"os"
-	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"gitlab.com/skerry/skerry/internal/boottime"
 )
 
 // progress is the engine's own part of a record: the job's deadline on a clock that neither a jump of
@@ -19,7 +17,7 @@ type progress struct {
 }
 
 func newProgress(now time.Time, timeout time.Duration) progress {
-	return progress{Boot: bootID(), Started: bootTime(), Accepted: now, Timeout: timeout}
+	return progress{Boot: boottime.ID(), Started: boottime.Now(), Accepted: now, Timeout: timeout}
 }
 
 // readProgress reads what Run recorded; a record without it counts from when it was accepted.
@@ -33,25 +31,8 @@ func readProgress(raw json.RawMessage, accepted time.Time, timeout time.Duration
 
 // elapsed is how long ago the job was accepted.
 func (p progress) elapsed() time.Duration {
-	if p.Boot != "" && p.Boot == bootID() {
-		return bootTime() - p.Started
+	if p.Boot != "" && p.Boot == boottime.ID() {
+		return boottime.Now() - p.Started
 	}
 	return time.Since(p.Accepted)
-}
-
-// bootTime is CLOCK_BOOTTIME: time since the machine was started, suspension included.
-func bootTime() time.Duration {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		return 0
-	}
-	return time.Duration(ts.Nano())
-}
-
-func bootID() string {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(b))
 }

@@ -4,7 +4,8 @@ import (
 	"bytes"
 	"os"
 	"strconv"
-	"strings"
+
+	"gitlab.com/skerry/skerry/internal/procstat"
 )
 
 // identity names one process for ever within one boot: a pid is used again, its start time is not.
@@ -38,32 +39,13 @@ func scan() map[int]info {
 	return out
 }
 
-// stat reads one process; false when there is none or it is a zombie.
+// stat reads one process; false when there is none or it has ended.
 func stat(pid int) (info, bool) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
+	s, err := procstat.Read(pid)
+	if err != nil || s.Ended() {
 		return info{}, false
 	}
-	return parseStat(pid, b)
-}
-
-// parseStat reads "PID (NAME) STATE PPID PGRP SID …"; the name may hold anything, also ")".
-func parseStat(pid int, b []byte) (info, bool) {
-	i := bytes.LastIndexByte(b, ')')
-	if i < 0 {
-		return info{}, false
-	}
-	f := strings.Fields(string(b[i+1:]))
-	if len(f) < 20 || f[0] == "X" || f[0] == "Z" && f[17] == "1" { // a zombie with threads lives on in these
-		return info{}, false
-	}
-	ppid, err1 := strconv.Atoi(f[1])
-	sid, err2 := strconv.Atoi(f[3])
-	start, err3 := strconv.ParseUint(f[19], 10, 64)
-	if err1 != nil || err2 != nil || err3 != nil {
-		return info{}, false
-	}
-	return info{identity: identity{pid: pid, start: start}, ppid: ppid, sid: sid}, true
+	return info{identity: identity{pid: pid, start: s.Start}, ppid: s.Parent, sid: s.Session}, true
 }
 
 // descendants lists the processes below root, without root.
@@ -97,13 +79,4 @@ func marked(pid int, key string) string {
 		}
 	}
 	return ""
-}
-
-// BootID names this boot of the machine; empty when the kernel does not say.
-func BootID() string {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(b))
 }

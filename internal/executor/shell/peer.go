@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/skerry/skerry/internal/boottime"
 )
 
 // heal corrects the record of the agent's process. A runner that is killed between an agent's start
@@ -34,7 +36,7 @@ func (v *environment) heal(ctx context.Context, conn net.Conn) {
 // identify reads what tells the living process pid from a later one with the same number.
 func identify(pid int) (process, bool) {
 	_, start, err := stat(pid)
-	return process{pid: pid, start: start, boot: bootID()}, err == nil
+	return process{pid: pid, start: start, boot: boottime.ID()}, err == nil
 }
 
 // peer is the pid of the process that listens at the other end (SO_PEERCRED, unix(7)).

@@ -7,11 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/skerry/skerry/internal/boottime"
+	"gitlab.com/skerry/skerry/internal/procstat"
 )
 
 // process is a process by its pid and start time, which together are never used again before the
@@ -27,30 +29,13 @@ func (p process) String() string { return fmt.Sprintf("%d %s %s", p.pid, p.start
 // alive reports whether the process runs. One that has ended and waits for its parent does not.
 func (p process) alive() bool {
 	state, start, err := stat(p.pid)
-	return err == nil && start == p.start && state != "Z" && state != "X" && p.boot == bootID()
+	return err == nil && start == p.start && state != "Z" && state != "X" && p.boot == boottime.ID()
 }
 
 // stat reads state and start time of a process.
 func stat(pid int) (state, start string, err error) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return "", "", err
-	}
-	// The name, in parentheses, may hold anything; what follows its last parenthesis does not.
-	_, rest, ok := strings.Cut(string(b[strings.LastIndexByte(string(b), ')'):]), ") ")
-	fields := strings.Fields(rest)
-	if !ok || len(fields) < 20 {
-		return "", "", fmt.Errorf("/proc/%d/stat is not as expected", pid)
-	}
-	return fields[0], fields[19], nil
-}
-
-func bootID() string {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(b))
+	s, err := procstat.Read(pid)
+	return s.State, strconv.FormatUint(s.Start, 10), err
 }
 
 // readAgent reads which process the environment's agent is.
@@ -117,7 +102,7 @@ func (v *environment) startAgent(ctx context.Context) error {
 	if err != nil {
 		return nil
 	}
-	p := process{pid: cmd.Process.Pid, start: start, boot: bootID()}
+	p := process{pid: cmd.Process.Pid, start: start, boot: boottime.ID()}
 	if err := os.WriteFile(v.path(fileAgent), []byte(p.String()), 0o600); err != nil {
 		_ = cmd.Process.Kill()
 		return fmt.Errorf("record the agent's process: %w", err)
