@@ -230,6 +230,7 @@ func (b *bench) job(spec payload.Spec) (engine.Assignment, *coordinator) {
 		Addr: "gitlab.example", ID: b.next, Token: fmt.Sprintf("job-token-%d", b.next), Timeout: cmp.Or(spec.Timeout, time.Hour),
 		Pipeline: payload.Pipeline{Commit: project.Commit{SHA: strings.Repeat("a", 40), Ref: "main"}},
 	})
+	p.Features.FailureReasons = append(p.Features.FailureReasons, "job_canceled", "runner_interrupted", "runner_configuration_error")
 	if spec.Edit != nil {
 		spec.Edit(&p)
 	}

@@ -36,7 +36,7 @@ func (x *execution) deliver(ctx, send context.Context) error {
 		case err == nil && pause == 0:
 			x.log.Info("Job finished", "state", x.rec.Result.State, "reason", x.rec.Result.Reason, "exit_code", x.rec.Result.ExitCode)
 			return x.forget(ctx, "")
-		case errors.Is(err, gitlab.ErrJobGone), errors.Is(err, trace.ErrGone):
+		case errors.Is(err, gitlab.ErrJobGone), errors.Is(err, gitlab.ErrConflict), errors.Is(err, trace.ErrGone):
 			return x.forget(ctx, gone(err))
 		case cause(send) != nil:
 			return fmt.Errorf("the final status of job %d is delivered by the next runner process: %w", x.plan.Job.ID, cause(send))
@@ -168,15 +168,15 @@ func (x *execution) closeEnvironment(ctx context.Context) {
 	})
 }
 
-// abandonEnvironment removes an environment that this process has not looked at yet.
+// abandonEnvironment removes the environment, also one that this process has not looked at yet or could
+// only make in part.
 func (x *execution) abandonEnvironment(ctx context.Context) {
-	if x.exec == nil {
+	if x.planErr == nil && !x.places.opened() {
 		exec, err := x.e.o.Executor(x.plan.Runner)
 		if err != nil {
 			x.log.Warn("The job's environment could not be looked at", "error", err)
 			return
 		}
-		x.exec = exec
 		env, err := exec.Adopt(context.WithoutCancel(ctx), x.ref)
 		if err != nil {
 			if !errors.Is(err, executor.ErrGone) {

@@ -32,7 +32,7 @@ func (e *stageError) Error() string {
 	return fmt.Sprintf("exit status %d", e.result.ExitCode)
 }
 
-// isScript reports whether the stage ran the user's own text, so that its exit code is the job's.
+// isScript reports whether the stage ran the user's own text.
 func (e *stageError) isScript() bool {
 	switch e.name {
 	case job.StageGetSources, job.StageRestoreCache, job.StageDownloadArtifacts, job.StageArchiveCache,
@@ -75,6 +75,9 @@ func result(err error, p *plan.Plan) job.Result {
 		r.Message = "aborted: the runner was stopped while the job ran, and this job could not outlive it"
 	case errors.As(err, &failure):
 		r.Reason, r.Message = failure.Reason, failure.Err.Error()
+		if r.Reason == job.ReasonScript {
+			r.ExitCode = 1
+		}
 	case errors.As(err, &st):
 		stageResult(&r, st, p)
 	default:
@@ -96,12 +99,11 @@ func stageResult(r *job.Result, st *stageError, p *plan.Plan) {
 	case stage.Canceled:
 		r.Reason, r.Message = job.ReasonCanceled, "canceled"
 	case stage.Failed:
-		if st.isScript() {
-			r.Reason, r.ExitCode = job.ReasonScript, st.result.ExitCode
-			r.Message = exitWords(p.Runner.Executor, r.ExitCode)
-			if st.name == job.StageAfterScript {
-				r.Message = "after_script: " + r.Message
-			}
+		// Whatever ends with an exit code fails the job with it, git too: gitlab-runner executors/shell.
+		r.Reason, r.ExitCode = job.ReasonScript, st.result.ExitCode
+		r.Message = exitWords(p.Runner.Executor, r.ExitCode)
+		if st.name == job.StageAfterScript {
+			r.Message = string(st.name) + ": " + r.Message
 		}
 	}
 }
@@ -120,7 +122,7 @@ func status(err error) string {
 	switch {
 	case err == nil:
 		return "success"
-	case errors.Is(err, errCanceling):
+	case errors.Is(err, errCanceling), errors.As(err, &st) && st.result.Reason == stage.Canceled:
 		return "canceled"
 	case errors.As(err, &st) && st.result.Reason == stage.Timeout:
 		return "timedout"

@@ -32,7 +32,6 @@ type execution struct {
 	trace   *trace.Trace
 	debug   bool // CI_DEBUG_TRACE: GitLab shows such a log to fewer people
 
-	exec   executor.Executor
 	places *places
 
 	cancelWork   context.CancelCauseFunc
@@ -60,6 +59,7 @@ func (x *execution) execute(ctx context.Context) error {
 			x.log.Warn("The files of the job's log were not closed cleanly", "error", err)
 		}
 	}()
+	defer x.places.disconnect()
 	send, stopSending := deliveryContext(ctx)
 	defer func() {
 		stopSending()

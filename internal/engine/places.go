@@ -27,6 +27,7 @@ type places struct {
 
 	mu      sync.Mutex
 	env     executor.Environment
+	found   bool  // there was an env
 	failed  error // there is no environment, or it died
 	clients map[executor.Place]*client.Client
 	hosts   map[executor.Place]string
@@ -42,7 +43,7 @@ func newPlaces(handover func() wire.Handover) *places {
 // open says that the environment can be dialled.
 func (p *places) open(env executor.Environment) {
 	p.mu.Lock()
-	p.env = env
+	p.env, p.found = env, true
 	p.mu.Unlock()
 	p.once.Do(func() { close(p.ready) })
 }
@@ -55,6 +56,13 @@ func (p *places) fail(err error) {
 	}
 	p.mu.Unlock()
 	p.once.Do(func() { close(p.ready) })
+}
+
+// opened reports whether there was an environment, be it closed by now.
+func (p *places) opened() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.found
 }
 
 // failure is why there is no environment, nil while there may be one.
@@ -122,6 +130,15 @@ func (p *places) host(place executor.Place) string {
 	return p.hosts[place]
 }
 
+// disconnect closes the connections to the agents, which go on.
+func (p *places) disconnect() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.clients {
+		c.Close()
+	}
+}
+
 // take returns the environment, once, and closes the connections to its agents.
 func (p *places) take() executor.Environment {
 	p.mu.Lock()
@@ -157,6 +174,9 @@ func (x *execution) left() time.Duration {
 	}
 	return max(time.Second, left)
 }
+
+// overdue reports whether the job's timeout is over.
+func (x *execution) overdue() bool { return x.plan.Timeout-x.clock.elapsed() < time.Second }
 
 // OpenSpool implements trace.Spools. A spool whose place is dead for good is given up.
 func (x *execution) OpenSpool(ctx context.Context, place, stage string, from int64) (io.ReadCloser, error) {

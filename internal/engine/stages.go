@@ -73,6 +73,8 @@ func (x *execution) stageOpen(ctx context.Context, place executor.Place, st plan
 	case err != nil:
 		x.abandon(string(place), st.Spec.ID, err)
 		return res, x.placeError(ctx, place, st.Name, err)
+	case res.Reason == stage.Timeout && x.overdue():
+		return res, errTimeout // the agent's clock was a little ahead, or there was no runner when it was time
 	case res.Reason == stage.Lost:
 		return res, x.placeError(ctx, place, st.Name, errors.New(res.Message))
 	case res.Reason != stage.Success:

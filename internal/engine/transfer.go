@@ -12,6 +12,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/agent/client"
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/job"
 	"gitlab.com/skerry/skerry/internal/plan"
 	"gitlab.com/skerry/skerry/internal/stage"
 )
@@ -76,7 +77,7 @@ func (x *execution) fetch(ctx context.Context, agent *client.Client, d plan.Down
 		return agent.PutArchive(ctx, d.Archive, body, size)
 	})
 	if err != nil {
-		return fmt.Errorf("download the artifacts of job %q (%d): %w", d.Job.Name, d.Job.ID, err)
+		return refused(fmt.Errorf("download the artifacts of job %q (%d): %w", d.Job.Name, d.Job.ID, err))
 	}
 	return nil
 }
@@ -92,7 +93,7 @@ func (x *execution) retry(ctx context.Context, attempts int, try func() error) e
 			return first(cause(ctx), err)
 		}
 		if !gitlab.Retryable(err) {
-			if refused++; refused >= max(1, attempts) {
+			if refused++; refused >= max(1, attempts) || permanent(err) {
 				return err
 			}
 		}
@@ -107,6 +108,26 @@ func (x *execution) retry(ctx context.Context, attempts int, try func() error) e
 			return cause(ctx)
 		}
 	}
+}
+
+// permanent reports whether the coordinator will never take what it has refused.
+func permanent(err error) bool {
+	for _, e := range []error{gitlab.ErrTooLarge, gitlab.ErrJobGone, gitlab.ErrArtifactExists} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// refused makes the job's own failure of what the coordinator has refused: GitLab Runner's helper ends
+// with exit code 1 then. Errors of the network, the server or the agent stay as they are.
+func refused(err error) error {
+	var answer *gitlab.Error
+	if errors.As(err, &answer) && !gitlab.Retryable(err) {
+		return &executor.Failure{Reason: job.ReasonScript, Err: err}
+	}
+	return err
 }
 
 // uploadArtifacts packs the artifacts that are due and sends them. An archive is made once and kept by
@@ -144,7 +165,7 @@ func (x *execution) sendAll(ctx context.Context, st plan.Step, uploads []plan.Up
 				return c
 			}
 			x.note(key(st, "failed/"+u.Archive), red+"ERROR: Uploading artifacts as "+quoted(u)+" to coordinator... failed: "+words(err.Error(), maxWords)+reset)
-			failed = first(failed, fmt.Errorf("upload artifacts as %s: %w", quoted(u), err))
+			failed = first(failed, refused(fmt.Errorf("upload artifacts as %s: %w", quoted(u), err)))
 			continue
 		}
 		x.note(key(st, "sent/"+u.Archive), fmt.Sprintf("Uploading artifacts as %s to coordinator... 201 Created  id=%d", quoted(u), x.plan.Job.ID))
@@ -197,8 +218,15 @@ func (x *execution) cleanup(ctx context.Context, err error) {
 	}
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 	defer cancel()
+	after, leave := context.WithCancelCause(after)
+	defer leave(nil)
+	defer context.AfterFunc(ctx, func() {
+		if errors.Is(context.Cause(ctx), ErrDetach) {
+			leave(ErrDetach)
+		}
+	})()
 	x.places.extend(after, cleanupTime)
-	if err := x.simple(after, x.plan.Cleanup()); err != nil {
+	if err := x.simple(after, x.plan.Cleanup()); err != nil && !errors.Is(err, ErrDetach) {
 		x.log.Warn("File variables could not be removed from the job's directory", "error", err)
 	}
 }

@@ -20,11 +20,15 @@ func (x *execution) work(ctx, script context.Context) error {
 	if x.planErr != nil {
 		return x.planErr
 	}
-	if err := x.prepare(ctx); err != nil {
+	if err := x.prepare(script); err != nil {
 		return err
 	}
 	x.begun = time.Now()
 	err := x.before(ctx, script)
+	if errors.Is(err, errCanceling) { // before there was a script that could have left anything
+		x.cleanup(ctx, err)
+		return err
+	}
 	if err == nil {
 		err = x.userScripts(ctx, script)
 	}
@@ -96,7 +100,7 @@ func (x *execution) userScripts(ctx, script context.Context) error {
 		if c := cause(ctx); c != nil {
 			return c
 		}
-		if lost(err) {
+		if lost(err) || endedEarly(err) {
 			return err
 		}
 		if c := cause(script); c != nil {
@@ -174,7 +178,6 @@ func (x *execution) environment(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	x.exec = exec
 	var env executor.Environment
 	if x.trace.Has("prepared") {
 		env, err = exec.Adopt(ctx, x.ref)

@@ -17,7 +17,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/plan"
 )
 
-var update = flag.Bool("update", false, "write the golden files") //nolint:gochecknoglobals // a flag
+var update = flag.Bool("update", false, "write the golden files")
 
 // given is a file of testdata: a payload as the coordinator sends it, and on which runner it arrives.
 type given struct {

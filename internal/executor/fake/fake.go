@@ -96,21 +96,29 @@ func (f fake) Prepare(ctx context.Context, ref executor.Ref, j *job.Job, log io.
 	s := f.m.scripts(j)
 	if s.Prepare != nil {
 		if err := s.Prepare(ctx, log); err != nil {
+			if s.HalfMade {
+				f.make(ctx, ref, s)
+			}
 			return nil, err
 		}
 	}
+	return f.make(ctx, ref, s), nil
+}
+
+// make makes ref, unless somebody else has.
+func (f fake) make(ctx context.Context, ref executor.Ref, s Script) *environment {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
 	if env := f.m.envs[ref]; env != nil {
-		return env, nil
+		return env
 	}
-	env = &environment{m: f.m, ref: ref, agents: map[executor.Place]*agent{}}
+	env := &environment{m: f.m, ref: ref, agents: map[executor.Place]*agent{}}
 	for _, place := range []executor.Place{executor.Helper, executor.Build} {
 		f.m.pids++
 		env.agents[place] = newAgent(ctx, f.m.pids, place, s)
 	}
 	f.m.envs[ref] = env
-	return env, nil
+	return env
 }
 
 // Adopt implements executor.Executor.

@@ -19,6 +19,8 @@ import (
 type Script struct {
 	// Prepare is called before the environment is made; its error is Prepare's. Nil makes it at once.
 	Prepare func(ctx context.Context, log io.Writer) error
+	// HalfMade makes a Prepare that fails leave an environment behind, which somebody has to close.
+	HalfMade bool
 	// Stages says what a stage does, by its id; Else is for all others. Nil succeeds at once.
 	Stages map[string]Action
 	Else   Action

@@ -1,0 +1,140 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"gitlab.com/skerry/skerry/internal/engine"
+	"gitlab.com/skerry/skerry/internal/executor/fake"
+	"gitlab.com/skerry/skerry/internal/job"
+	"gitlab.com/skerry/skerry/internal/stage"
+)
+
+// A runner that leaves its jobs to the next process loses nothing, wherever the job is.
+func TestDetachAndResume(t *testing.T) {
+	t.Parallel()
+	undisturbed := ""
+	r := &recorder{}
+	bubble(t, one(r.script("", nil)), func(b *bench) { undisturbed = withoutTimes(runWhole(b, nil).text()) })
+	for _, at := range stages() {
+		t.Run(at, func(t *testing.T) {
+			t.Parallel()
+			r := &recorder{}
+			bubble(t, func(*job.Job) fake.Script {
+				release := make(chan struct{})
+				time.AfterFunc(time.Minute, func() { close(release) })
+				return r.script(at, fake.Hold(nil, release, fake.Claim(stage.Result{})))
+			}, func(b *bench) {
+				a, c := b.job(whole())
+				withDownload(c)
+				ctx, cancel := context.WithCancelCause(b.t.Context())
+				time.AfterFunc(10*time.Second, func() { cancel(engine.ErrDetach) })
+				began := time.Now()
+				if err := b.engine.Run(ctx, a); !errors.Is(err, engine.ErrDetach) {
+					t.Fatalf("Run: %v", err)
+				}
+				if took := time.Since(began); took > 11*time.Second {
+					t.Errorf("it took %v to leave", took)
+				}
+				b.restart()
+				r.expect(t, c, "success", "", 0, stages()...)
+				if got := withoutTimes(c.text()); got != undisturbed {
+					t.Errorf("the log differs from an undisturbed one:\n%s\n----\n%s", got, undisturbed)
+				}
+			})
+		})
+	}
+}
+
+// withoutTimes takes the times out of a log.
+func withoutTimes(log string) string {
+	var out strings.Builder
+	for line := range strings.Lines(log) {
+		if _, rest, ok := strings.Cut(line, "Z "); ok {
+			line = rest
+		}
+		before, after, ok := strings.Cut(line, "section_")
+		if ok {
+			kind, rest, _ := strings.Cut(after, ":")
+			_, name, _ := strings.Cut(rest, ":")
+			line = before + "section_" + kind + ":" + name
+		}
+		out.WriteString(line)
+	}
+	return out.String()
+}
+
+// restart begins another runner process, which brings what it finds to its end.
+func (b *bench) restart() {
+	b.t.Helper()
+	b.stop()
+	b.open()
+	records, err := b.engine.Adoptable()
+	if err != nil || len(records) == 0 {
+		b.t.Fatalf("nothing to adopt: %v", err)
+	}
+	for _, rec := range records {
+		if err := b.engine.Resume(b.t.Context(), rec); err != nil {
+			b.t.Errorf("Resume: %v", err)
+		}
+	}
+	if left, err := b.engine.Adoptable(); err != nil || len(left) > 0 {
+		b.t.Errorf("left behind: %d, %v", len(left), err)
+	}
+}
+
+// An adopted job whose executor or environment is no longer there is reported, not forgotten.
+func TestResumeWithoutExecutor(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*bench){
+		"no executor":    func(b *bench) { b.missing = errors.New("this build has no executor \"fake\"") },
+		"no environment": func(b *bench) { b.machine.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, one(scripted(fake.Hold(nil, nil, nil))), func(b *bench) {
+				a, c := b.job(minimal())
+				ctx, cancel := context.WithCancelCause(b.t.Context())
+				time.AfterFunc(10*time.Second, func() { cancel(engine.ErrDetach) })
+				if err := b.engine.Run(ctx, a); !errors.Is(err, engine.ErrDetach) {
+					t.Fatalf("Run: %v", err)
+				}
+				change(b)
+				b.restart()
+				if got := c.final(t); got.State != "failed" || got.FailureReason != "runner_system_failure" {
+					t.Errorf("ended %+v", got)
+				}
+				inOrder(t, c.text(), []string{"ERROR: Job failed (system failure): "})
+			})
+		})
+	}
+}
+
+// A stage that the agent ended at the job's deadline, while there was no runner, is a timeout of the job:
+// after_script is not run.
+func TestTimeoutWithoutRunner(t *testing.T) {
+	t.Parallel()
+	r, begun, release := &recorder{}, make(chan struct{}, 1), make(chan struct{})
+	hold := fake.Hold(begun, release, fake.Claim(stage.Result{Reason: stage.Timeout}))
+	onBench(t, one(r.script(scriptID, hold)), func(b *bench) {
+		spec := minimal()
+		spec.AfterScript, spec.Timeout = []string{"true"}, time.Second
+		a, c := b.job(spec)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		go func() {
+			<-begun
+			cancel(engine.ErrDetach)
+		}()
+		if err := b.engine.Run(ctx, a); !errors.Is(err, engine.ErrDetach) {
+			t.Fatalf("Run: %v", err)
+		}
+		<-time.After(time.Second) // the job's deadline, which is the machine's clock's
+		close(release)
+		b.restart()
+		r.expect(t, c, "failed", "job_execution_timeout", 0, "get_sources", scriptID, "cleanup_file_variables")
+		inOrder(t, c.text(), []string{"execution took longer than 1s seconds"})
+	})
+}
