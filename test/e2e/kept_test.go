@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,6 +21,10 @@ type keeper struct {
 	stop chan struct{}
 	done sync.WaitGroup
 }
+
+// errMissed says that a file came and went before it could be linked, as happens on a loaded machine:
+// there is nothing to compare with, and the run has to be made again.
+var errMissed = errors.New("a spool was gone before it was kept")
 
 // keep begins to hold on to what the runner in r makes.
 func keep(t *testing.T, r *runner) *keeper {
@@ -96,7 +101,7 @@ func (k *keeper) spool(_, stage string) ([]byte, error) {
 		out.Write(b)
 	}
 	if out.Len() == 0 {
-		return nil, fmt.Errorf("no spool of stage %s was kept", stage)
+		return nil, fmt.Errorf("stage %s: %w", stage, errMissed)
 	}
 	return out.Bytes(), nil
 }
