@@ -42,8 +42,12 @@ func Hook(ctx context.Context, tk *task.Task, name string, lines []string) stage
 	return shell(ctx, tk, &stage.Script{Umask: -1}, []group{{name + "_clone_script", lines}})
 }
 
-// addEnvFile lays the variables of a job's environment file over the stage's.
+// addEnvFile lays the variables of a job's environment file over the stage's, and sees to it that the
+// job can write one.
 func addEnvFile(tk *task.Task, path string) error {
+	if err := task.MakeFileDir(path); err != nil {
+		return fmt.Errorf("make the directory of the job's environment file: %w", err)
+	}
 	vars, bad, err := readEnvFile(path)
 	if err != nil {
 		return fmt.Errorf("read the job's environment file: %w", err)

@@ -216,7 +216,7 @@ func TestScriptTrace(t *testing.T) {
 func TestScriptEnvFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	file := filepath.Join(dir, "job.env")
+	file := filepath.Join(dir, "job.tmp", "job.env") // in a directory that nobody has made
 	lines := func(l ...string) *stage.Spec {
 		return &stage.Spec{Dir: dir, Env: []stage.Var{{Key: "GITLAB_ENV", Value: file}, {Key: "A", Value: "0"}}, Script: &stage.Script{Lines: l, EnvFile: file, Umask: -1}}
 	}

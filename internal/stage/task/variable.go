@@ -26,14 +26,20 @@ func WriteVariables(vars []stage.Var) error {
 	return nil
 }
 
-func writeVariable(path, value string) error {
+// MakeFileDir makes the directory that path is in, 0700, when it is missing. Something else that a job has
+// left in its place is removed.
+func MakeFileDir(path string) error {
 	dir := filepath.Dir(path)
 	if st, err := os.Lstat(dir); err == nil && !st.IsDir() {
 		if err := os.Remove(dir); err != nil {
 			return err
 		}
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	return os.MkdirAll(dir, 0o700)
+}
+
+func writeVariable(path, value string) error {
+	if err := MakeFileDir(path); err != nil {
 		return err
 	}
 	if err := tree.RemoveAll(path); err != nil {
