@@ -15,11 +15,12 @@ import (
 )
 
 // These tests move GitLab's clocks, not the runner's: the coordinator's time is the test's own, and
-// the hour after which GitLab drops a silent job passes when the test says so. The machine's wall clock
-// cannot be moved without disturbing everything else on it, and no name space has one of its own
-// (time_namespaces(7) has only the monotonic and the boot clock). That the runner's and the agent's
-// deadlines do not follow the wall clock is tried where the clock can be given: internal/engine
-// (progress) and internal/agent (alarm, lease), which measure with CLOCK_BOOTTIME.
+// the hour after which GitLab drops a silent job passes when the test says so. No test moves the machine's
+// wall clock: that would disturb everything else on it, and no name space has one of its own
+// (time_namespaces(7) has only the monotonic and the boot clock). What is tried instead is that a job's
+// deadline is counted from the boot clock whatever the wall clock said when it was accepted
+// (internal/engine, TestElapsedDoesNotFollowTheWallClock). The agent's alarms are timers of the boot
+// clock; that they ignore a jump follows from the kernel's contract and is not tried.
 
 // away runs a job whose script ends while the coordinator is away for so long.
 func away(t *testing.T, length time.Duration) (*runner, int64) {
@@ -87,6 +88,9 @@ func TestCoordinatorAwayBeyondItsClocks(t *testing.T) {
 	r.signal(syscall.SIGTERM)
 	if kept := keptJobs(t, r); len(kept) != 0 {
 		t.Errorf("still kept after it has expired: %+v", kept)
+	}
+	if left := r.jobs(); len(left) != 0 {
+		t.Errorf("the log of an expired job is still there: %v", left)
 	}
 }
 
