@@ -17,7 +17,9 @@ import (
 	"gitlab.com/skerry/skerry/internal/archive/beneath"
 )
 
-var gzipLevels = map[Level]int{Fastest: 1, Fast: 1, Default: 2, Slow: 6, Slowest: 9}
+func gzipLevel(l Level) int {
+	return map[Level]int{Fastest: 1, Fast: 1, Default: 2, Slow: 6, Slowest: 9}[l]
+}
 
 // packGzip writes each file as a gzip member of its own with its base name as name and its path as
 // comment, which is what GitLab expects of reports.
@@ -26,7 +28,7 @@ func packGzip(ctx context.Context, w io.Writer, root *os.Root, files []string, o
 	if level == "" {
 		level = Default
 	}
-	gz, err := gzip.NewWriterLevel(w, gzipLevels[level])
+	gz, err := gzip.NewWriterLevel(w, gzipLevel(level))
 	if err != nil {
 		return Stats{}, err
 	}

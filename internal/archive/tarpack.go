@@ -99,7 +99,7 @@ func (e *tarEncoder) header(b []byte, it *item, link string, size int64) ([]byte
 		Mode:     int64(it.st.Mode & 0o777),
 		Uid:      int(it.st.Uid),
 		Gid:      int(it.st.Gid),
-		ModTime:  time.Unix(int64(it.st.Mtim.Sec), 0), // archive/tar would round up, into the future
+		ModTime:  time.Unix(it.st.Mtim.Sec, 0), // archive/tar would round up, into the future
 		Typeflag: tar.TypeReg,
 	}
 	switch it.st.Mode & unix.S_IFMT {
@@ -174,7 +174,6 @@ func (tarAssembler) finish(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer z.Close()
 	_, err = w.Write(z.EncodeAll(make([]byte, 2*tarBlock), nil))
-	return err
+	return errors.Join(err, z.Close())
 }

@@ -240,7 +240,7 @@ func (x *tarRun) large(ctx context.Context, tr *tar.Reader, e *entry) error {
 			continue
 		case err == nil:
 			err = context.Cause(ctx)
-		case err == io.EOF, n > 0 && err == io.ErrUnexpectedEOF && complete(tr):
+		case errors.Is(err, io.EOF), n > 0 && errors.Is(err, io.ErrUnexpectedEOF) && complete(tr):
 			return x.own.finish(fd, e)
 		}
 		_ = unix.Close(fd)

@@ -94,7 +94,7 @@ func (p *placer) create(e *entry) (int, error) {
 		if err == nil {
 			return fd, nil
 		}
-		if err != unix.EEXIST || try > 8 {
+		if !errors.Is(err, unix.EEXIST) || try > 8 {
 			return -1, &fs.PathError{Op: "create", Path: e.name, Err: err}
 		}
 		if err := remove(dir, base); err != nil {
@@ -238,7 +238,7 @@ func (p *placer) finishDir(e *entry) error {
 	case err != nil:
 		return &fs.PathError{Op: "open", Path: e.name, Err: err}
 	}
-	defer unix.Close(fd)
+	defer unix.Close(fd) //nolint:errcheck // nothing was written through it
 	if err := p.attributes(fd, e); err != nil {
 		return &fs.PathError{Op: "chmod", Path: e.name, Err: err}
 	}

@@ -25,15 +25,19 @@ const (
 	window   = 32 << 10 // of deflate: what a block may refer to in the block before it
 )
 
-// flateLevels are the levels of klauspost's deflate; its level 1 packs about as tightly as zlib's 3.
-var flateLevels = map[Level]int{Fastest: flate.NoCompression, Fast: 1, Default: 2, Slow: 6, Slowest: 9}
+// flateLevel is a level of klauspost's deflate, whose level 1 packs about as tightly as zlib's 3.
+func flateLevel(l Level) int {
+	return map[Level]int{Fastest: flate.NoCompression, Fast: 1, Default: 2, Slow: 6, Slowest: 9}[l]
+}
 
-var zstdLevels = map[Level]zstd.EncoderLevel{
-	Fastest: zstd.SpeedFastest,
-	Fast:    zstd.SpeedFastest,
-	Default: zstd.SpeedDefault,
-	Slow:    zstd.SpeedBetterCompression,
-	Slowest: zstd.SpeedBestCompression,
+func zstdLevel(l Level) zstd.EncoderLevel {
+	return map[Level]zstd.EncoderLevel{
+		Fastest: zstd.SpeedFastest,
+		Fast:    zstd.SpeedFastest,
+		Default: zstd.SpeedDefault,
+		Slow:    zstd.SpeedBetterCompression,
+		Slowest: zstd.SpeedBestCompression,
+	}[l]
 }
 
 // asZip makes the packing one of a zip.
@@ -56,7 +60,7 @@ func (p *packing) asZip() {
 		var err error
 		switch method {
 		case ziprecord.Deflate:
-			enc.flate, err = flate.NewWriter(nil, flateLevels[level])
+			enc.flate, err = flate.NewWriter(nil, flateLevel(level))
 		case ziprecord.Zstd:
 			enc.zstd, err = newZstdEncoder(level)
 		}
@@ -65,7 +69,7 @@ func (p *packing) asZip() {
 }
 
 func newZstdEncoder(level Level) (*zstd.Encoder, error) {
-	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstdLevels[level]), zstd.WithEncoderConcurrency(1))
+	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstdLevel(level)), zstd.WithEncoderConcurrency(1))
 }
 
 // zipEncoder encodes parcels of a zip.
@@ -125,7 +129,7 @@ func readSmall(t *beneath.Tree, it *item, buf []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer unix.Close(fd)
+	defer unix.Close(fd) //nolint:errcheck // it was only read
 	got := 0
 	for got < len(buf) {
 		n, err := beneath.Retry(func() (int, error) { return unix.Read(fd, buf[got:]) })

@@ -177,7 +177,7 @@ func (t *Tree) Readlink(name string) (string, error) {
 func Retry(call func() (int, error)) (int, error) {
 	for {
 		n, err := call()
-		if err != unix.EINTR {
+		if !errors.Is(err, unix.EINTR) {
 			return n, err
 		}
 	}

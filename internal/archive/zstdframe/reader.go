@@ -119,7 +119,7 @@ func (f *Reader) scan(ctx context.Context, queue chan<- *frame, r io.ReaderAt, s
 // read reads a frame. whole is false, and nothing is read, when it is not one to decompress in memory.
 func (one *frame) read(in *bufio.Reader) (whole bool, err error) {
 	head, err := in.Peek(zstd.HeaderMaxSize)
-	if err != nil && err != io.EOF { // the last frame may be shorter
+	if err != nil && !errors.Is(err, io.EOF) { // the last frame may be shorter
 		return false, err
 	}
 	err = nil
