@@ -90,6 +90,7 @@ func Install(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	defer release()
 	return a.Install(dir)
 }
 
