@@ -149,3 +149,37 @@ func TestShutdown(t *testing.T) {
 		})
 	}
 }
+
+// An agent that does not end its stage, or its log, cannot keep a runner that stops from reporting the job.
+func TestShutdownOfStubbornAgents(t *testing.T) {
+	t.Parallel()
+	stubborn := func(*fake.Stage) stage.Result {
+		time.Sleep(3 * time.Hour) // in a bubble
+		return stage.Result{}
+	}
+	for name, s := range map[string]fake.Script{
+		"its script":    {Stages: map[string]fake.Action{scriptID: stubborn}},
+		"its cleaning":  {Stages: map[string]fake.Action{scriptID: fake.Hold(nil, nil, nil), "cleanup_file_variables": stubborn}},
+		"its last word": {Stages: map[string]fake.Action{scriptID: fake.Hold(nil, nil, nil), "get_sources": func(s *fake.Stage) stage.Result { s.NoEnd(); return stage.Result{} }}},
+		"everything":    {Else: stubborn},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, one(s), func(b *bench) {
+				a, c := b.job(minimal())
+				ctx, cancel := context.WithCancelCause(b.t.Context())
+				time.AfterFunc(10*time.Second, func() { cancel(engine.ErrShutdown) })
+				began := time.Now()
+				if err := b.engine.Run(ctx, a); err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(began) - 10*time.Second; took > 25*time.Second {
+					t.Errorf("it took %v to stop", took)
+				}
+				if got := c.final(t); got.FailureReason != "runner_interrupted" {
+					t.Errorf("ended %+v", got)
+				}
+			})
+		})
+	}
+}

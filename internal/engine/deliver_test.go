@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -266,4 +268,49 @@ func TestDownloads(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A job that this runner cannot even begin (a full disk, say) is reported as failed at once.
+func TestJobThatCannotBegin(t *testing.T) {
+	t.Parallel()
+	bubble(t, nil, func(b *bench) {
+		if err := os.WriteFile(filepath.Join(b.dir, "state", "jobs"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		a, c := b.job(minimal())
+		if err := b.engine.Run(b.t.Context(), a); err == nil || !strings.Contains(err.Error(), "directory") {
+			t.Errorf("Run: %v", err)
+		}
+		if got := c.final(t); got.State != "failed" || got.FailureReason != "runner_system_failure" {
+			t.Errorf("ended %+v", got)
+		}
+		if left, err := b.engine.Adoptable(); err != nil || len(left) > 0 {
+			t.Errorf("left in the journal: %d, %v", len(left), err)
+		}
+	})
+}
+
+// A runner whose log file cannot be written any more still reports the job's true end, and the log says
+// what is missing of it.
+func TestLogThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	begun, release := make(chan struct{}, 1), make(chan struct{})
+	onBench(t, one(scripted(fake.Hold(begun, release, fake.Exit("the last words\n", 3)))), func(b *bench) {
+		a, c := b.job(minimal())
+		c.update = func(gitlab.Update) (gitlab.UpdateResult, error) { return accepted() }
+		done := make(chan error)
+		go func() { done <- b.engine.Run(t.Context(), a) }()
+		<-begun
+		if err := os.RemoveAll(filepath.Join(b.dir, "state", "jobs")); err != nil { // checkpoints fail from here on
+			t.Fatal(err)
+		}
+		close(release)
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		if got := c.final(t); got.State != "failed" || got.ExitCode != 3 {
+			t.Errorf("ended %+v", got)
+		}
+		inOrder(t, c.text(), []string{"Running with", "ERROR: the log ends here", "Tell the runner's administrator"})
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/job"
@@ -34,13 +35,7 @@ func (e *stageError) Error() string {
 
 // isScript reports whether the stage ran the user's own text.
 func (e *stageError) isScript() bool {
-	switch e.name {
-	case job.StageGetSources, job.StageRestoreCache, job.StageDownloadArtifacts, job.StageArchiveCache,
-		job.StageArchiveCacheFail, job.StageUploadSuccess, job.StageUploadFailure, job.StageCleanup:
-		return false
-	default:
-		return true
-	}
+	return e.name == job.StageAfterScript || strings.HasPrefix(string(e.name), "step_")
 }
 
 // endedEarly reports whether err is one of the causes above (or a runner's stop): the job ends and

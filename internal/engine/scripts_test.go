@@ -116,7 +116,7 @@ func TestScriptSettings(t *testing.T) {
 		{
 			name: "debug trace", status: gitlabtest.StatusSuccess,
 			spec: gitlabtest.JobSpec{Script: []string{"echo traced"}, Variables: []jobpayload.Variable{variable("CI_DEBUG_TRACE", "true")}},
-			log:  []string{"+ echo traced", "traced"},
+			log:  []string{"+ echo traced"},
 		},
 		{
 			name: "debug trace disabled", status: gitlabtest.StatusSuccess,

@@ -20,6 +20,7 @@ import (
 const (
 	cancelGrace = 10 * time.Second
 	cancelWait  = 30 * time.Second
+	stopTime    = 3 * time.Second // each of these, and cleaning up, for a runner that stops: see deliverOnStop
 )
 
 // lostError says that a place died under the job.
@@ -117,7 +118,11 @@ func (x *execution) await(ctx context.Context, agent *client.Client, place execu
 	if errors.Is(why, errTimeout) {
 		reason = stage.Timeout
 	}
-	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace+cancelWait)
+	limit := cancelWait
+	if errors.Is(why, ErrShutdown) {
+		grace, limit = min(grace, stopTime), stopTime
+	}
+	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace+limit)
 	defer cancel()
 	if err := agent.Cancel(after, st.Spec.ID, wire.Cancel{Grace: grace, Reason: reason}); err != nil {
 		x.log.Warn("A stage could not be cancelled; its environment is removed", "stage", st.Name, "error", err)

@@ -216,7 +216,11 @@ func (x *execution) cleanup(ctx context.Context, err error) {
 	if x.places.failure() != nil || lost(err) || errors.Is(err, ErrDetach) {
 		return
 	}
-	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+	limit, late := cleanupTime, context.DeadlineExceeded
+	if errors.Is(err, ErrShutdown) {
+		limit, late = stopTime, ErrShutdown
+	}
+	after, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), limit, late)
 	defer cancel()
 	after, leave := context.WithCancelCause(after)
 	defer leave(nil)
@@ -225,7 +229,7 @@ func (x *execution) cleanup(ctx context.Context, err error) {
 			leave(ErrDetach)
 		}
 	})()
-	x.places.extend(after, cleanupTime)
+	x.places.extend(after, limit)
 	if err := x.simple(after, x.plan.Cleanup()); err != nil && !errors.Is(err, ErrDetach) {
 		x.log.Warn("File variables could not be removed from the job's directory", "error", err)
 	}
