@@ -25,6 +25,11 @@ func (c *Client) DownloadArtifact(ctx context.Context, d job.Dependency, direct 
 		if err == nil || !errors.As(err, &e) || e.ended || !e.elsewhere && !Retryable(err) {
 			return body, size, err
 		}
+		if e.RetryAfter > 0 && !e.elsewhere { // GitLab itself wants to be left alone first
+			if err := c.opts.Retry.Wait(ctx, e.RetryAfter); err != nil {
+				return nil, 0, err
+			}
+		}
 		c.log.Info("direct download failed; asking GitLab itself for the bytes", "dependency", d.ID, "error", err)
 	}
 	err = c.opts.Retry.Do(ctx, func(ctx context.Context) error {
