@@ -72,7 +72,10 @@ func (p *Plan) after() job.Variables {
 }
 
 // envFile is the file to which a step writes KEY=VALUE lines for the steps after it.
-func (p *Plan) envFile() string { return p.Layout.Temp + "/gitlab_runner_env" }
+// Its name is the job's own, so that what a job that died left there is not read by the next one.
+func (p *Plan) envFile() string {
+	return p.Layout.Temp + "/gitlab_runner_env_" + strconv.FormatInt(p.Job.ID, 10)
+}
 
 // resolve puts all variables in their order and expands them once.
 func (p *Plan) resolve() job.Variables {
