@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,7 +36,7 @@ func TestProvidedVariables(t *testing.T) {
 		script = append(script, `printf '%s<%s>\n' `+k+` "${`+k+`-unset}"`)
 	}
 	script = append(script, `printf 'content<%s>\n' "$(cat "$CI_SERVER_TLS_CA_FILE")"`, `printf 'here<%s>\n' "$PWD"`)
-	_, log := r.run(gitlabtest.JobSpec{
+	j, log := r.run(gitlabtest.JobSpec{
 		Script: script, AfterScript: []string{`printf 'status<%s>\n' "$CI_JOB_STATUS"`}, Timeout: 10 * time.Minute,
 		Image: &jobpayload.Image{Name: "alpine:3.20"},
 	})
@@ -49,7 +50,7 @@ func TestProvidedVariables(t *testing.T) {
 		"CI_BUILDS_DIR": r.runner.BuildsDir, "CI_PROJECT_DIR": dir, "CI_CONCURRENT_ID": "0", "CI_CONCURRENT_PROJECT_ID": "0", "CI_SERVER": "yes",
 		"CI_JOB_STATUS": "running", "CI_JOB_TIMEOUT": "600", "CI_RUNNER_SHORT_TOKEN": short, "CI_RUNNER_VERSION": "test", "CI_RUNNER_REVISION": "test",
 		"CI_RUNNER_EXECUTABLE_ARCH": "linux/amd64", "CI_SHARED_ENVIRONMENT": "true", "CI_DISPOSABLE_ENVIRONMENT": "unset",
-		"CI_SERVER_TLS_CA_FILE": dir + ".tmp/CI_SERVER_TLS_CA_FILE", "RUNNER_TEMP_PROJECT_DIR": dir + ".tmp", "GITLAB_ENV": dir + ".tmp/gitlab_runner_env",
+		"CI_SERVER_TLS_CA_FILE": dir + ".tmp/CI_SERVER_TLS_CA_FILE", "RUNNER_TEMP_PROJECT_DIR": dir + ".tmp", "GITLAB_ENV": fmt.Sprintf("%s.tmp/gitlab_runner_env_%d", dir, j.ID),
 		"FROM_RUNNER": "value of the runner", "FF_TIMESTAMPS": "true", "CI_JOB_IMAGE": "alpine:3.20", "content": "the CA", "status": "success",
 	} {
 		if !strings.Contains(log, k+"<"+want+">") {
