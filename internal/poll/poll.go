@@ -133,7 +133,7 @@ type Poller struct {
 
 	wake    chan struct{} // something happened that the scheduler should look at
 	drained chan struct{} // closed when Run asks no more and no request is open
-	work sync.WaitGroup
+	work    sync.WaitGroup
 
 	mu         sync.Mutex
 	concurrent int
