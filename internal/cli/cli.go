@@ -9,6 +9,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/cli/logfmt"
 	"gitlab.com/skerry/skerry/internal/cli/program"
 	"gitlab.com/skerry/skerry/internal/cli/register"
+	"gitlab.com/skerry/skerry/internal/cli/service"
 )
 
 // These types are those that all commands share.
@@ -60,7 +61,7 @@ func New(p *Program) *cobra.Command {
 
 // commands lists the commands below the root.
 func commands(p *Program) []*cobra.Command {
-	return []*cobra.Command{
+	return append([]*cobra.Command{
 		newRun(p),
 		newRunSingle(p),
 		interruptible(register.New(p)),
@@ -70,7 +71,7 @@ func commands(p *Program) []*cobra.Command {
 		interruptible(newResetToken(p)),
 		newLint(p),
 		newVersion(p),
-	}
+	}, service.Commands(p)...)
 }
 
 // wrapArgs makes a usage error of words that are no flags, with the likely cause.

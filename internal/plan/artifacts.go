@@ -39,7 +39,10 @@ func (p *Plan) Pack(success bool, started time.Time) (Step, []Upload) {
 		if format == "" {
 			format = "zip"
 		}
-		u.Filename = archiveName(p.Expand(a.Name), format)
+		u.Filename = archiveName("artifacts", format)
+		if a.Name != "" {
+			u.Filename = archiveName(p.Expand(a.Name), format)
+		}
 		one := stage.PackOne{
 			Name: u.Archive, Format: format, Level: p.Settings.ArtifactLevel, Title: u.Titled,
 			Files: stage.Files{Paths: p.expandAll(a.Paths), Exclude: p.expandAll(a.Exclude), Untracked: a.Untracked},
@@ -54,8 +57,9 @@ func (p *Plan) Pack(success bool, started time.Time) (Step, []Upload) {
 	return st, uploads
 }
 
-// archiveName is the file name that GitLab shows. Source: gitlab-runner
-// commands/helpers/artifacts_uploader.go (zip: NAME.zip, gzip: NAME.gz, raw: the file's own name).
+// archiveName is the file name that GitLab shows: NAME.zip, NAME.gz, and of raw files the name alone. One
+// that comes out empty is "default"; artifacts without a name are "artifacts". Source: gitlab-runner
+// commands/helpers/artifacts_uploader.go.
 func archiveName(name, format string) string {
 	name = path.Base("/" + name)
 	if name == "/" || name == "." {
