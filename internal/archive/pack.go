@@ -153,9 +153,17 @@ func (p *packing) work(ctx context.Context, enc encoder) {
 }
 
 // write brings the parcels into the archive in their order and gives them back.
+//
+// A big file is closed once all its blocks are done: while a block before it failed, the workers may
+// still read from it.
 func (p *packing) write(ctx context.Context, cancel context.CancelCauseFunc, w io.Writer) (st Stats, err error) {
+	var big *bigFile // the one whose blocks are coming
 	for one := range p.order {
 		<-one.done
+		if big != nil && big != one.big {
+			big.close()
+		}
+		big = one.big
 		if err == nil {
 			err = one.err
 		}
@@ -170,10 +178,10 @@ func (p *packing) write(ctx context.Context, cancel context.CancelCauseFunc, w i
 		if err != nil {
 			cancel(err)
 		}
-		if one.big != nil && (one.last || err != nil) {
-			one.big.close()
-		}
 		p.recycle(one)
+	}
+	if big != nil {
+		big.close()
 	}
 	return st, err
 }
