@@ -53,10 +53,7 @@ func run(ctx context.Context, p *program.Program, o runOptions) error {
 	if err != nil {
 		return fmt.Errorf("configuration %s: %w", o.configPath, err)
 	}
-	c, err := config.Load(path, config.Options{Executors: daemon.Executors()})
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no configuration at %s: make one with `register`, or name another with --config", path)
-	}
+	c, err := loadOrAwait(p, path)
 	if err != nil {
 		return err
 	}
@@ -75,6 +72,27 @@ func run(ctx context.Context, p *program.Program, o runOptions) error {
 	}
 	err = d.Serve(ctx, daemon.Service{Config: c, Listen: o.listen, Follow: true})
 	return errors.Join(err, d.Close())
+}
+
+// loadOrAwait reads the configuration; one that is not there is waited for with no runners, as GitLab
+// Runner does: its container is started first and a runner registered in it then.
+func loadOrAwait(p *program.Program, path string) (*config.Config, error) {
+	options := config.Options{Executors: daemon.Executors()}
+	c, err := config.Load(path, options)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return c, err
+	}
+	p.Logger.Warn("there is no configuration at " + path + " yet; it is waited for: make one with `register`, or name another with --config")
+	draft, err := config.NewDraft(path, nil, options)
+	if err != nil {
+		return nil, err
+	}
+	empty := *draft.Config()
+	empty.SystemID, err = config.SystemID(empty.Dir())
+	if empty.SystemID == "" {
+		return nil, err
+	}
+	return &empty, nil
 }
 
 // stateDirName is the directory for the runner's state beneath the working directory or beside the

@@ -85,7 +85,7 @@ func accepted() []exception {
 		exception{regexp.MustCompile(`^\S+ \d/cache fallback keys log:`), "see above"},
 		only(`\d/cache fallback log`, `restore_cache\| [^\n]*not allowed to end in[^\n]*`, newer+": caches of protected refs are not for CACHE_FALLBACK_KEY"),
 		exception{regexp.MustCompile(`^\S+ \d/(sections|debug trace) log:`), newer + ": script sections; and the trace of the script that the runner makes shows that script"},
-		only(`\d/set -x log`, script+`\+\+ (echo|printf) [^\n]*`, "commands are shown with printf, which does not interpret them, and not with echo"),
+		only(`\d/set -x log`, script+`\+\+ (echo|printf|set) [^\n]*`, "commands are shown with printf, which does not interpret them, and not with echo; xtrace goes to standard error, see above"),
 		only(`\d/stdin log`, script+`\[e[sc]\]`, "the script is an argument of the shell and not its standard input, so $- holds c and not s"),
 		only(`\d/environment log`, script+`(\d+ bash|\d+ )`, "the shell is not started by another shell"),
 		only(`\d/gets artifacts log`, script+`deep/er/file f (777|644)`, "GitLab Runner gives the mode of a symbolic link to what it leads to"),
