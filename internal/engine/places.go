@@ -17,6 +17,9 @@ import (
 	"gitlab.com/skerry/skerry/internal/trace"
 )
 
+// errClosed is asking for an agent whose environment is being removed.
+var errClosed = errors.New("the job's environment is closed")
+
 // places are the connections to the agents of a job's environment. They are used by the job's work
 // and by the log, which reads the agents' spools beside it and may ask before there is an environment.
 type places struct {
@@ -87,6 +90,9 @@ func (p *places) agent(ctx context.Context, place executor.Place) (*client.Clien
 	}
 	if c != nil {
 		return c, nil
+	}
+	if env == nil {
+		return nil, errClosed
 	}
 	handover := p.handover()
 	c = client.New(func(ctx context.Context) (net.Conn, error) { return env.Dial(ctx, place) }, handover.Epoch)

@@ -65,7 +65,8 @@ func (e *Executor) Adopt(ctx context.Context, ref executor.Ref) (executor.Enviro
 	env := e.environment(ref)
 	if _, err := os.Lstat(env.path(fileRef)); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, executor.ErrGone
+			// A runner that was killed while it removed the environment left a part of it.
+			return nil, errors.Join(executor.ErrGone, os.RemoveAll(env.partly()))
 		}
 		return nil, fmt.Errorf("look at the environment of %s: %w", ref, err)
 	}

@@ -2,6 +2,7 @@ package shell_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -129,5 +130,23 @@ func TestReconcileRemovesWhatIsHalfMade(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	if err != nil || len(left) != 2 || left[0].Name() != ".other.0123456789abcdef" {
 		t.Errorf("left: %v, %v; want what is not this owner's", left, err)
+	}
+}
+
+// A runner that is killed while it removes an environment leaves a part of it, which no job needs but
+// whose ref is still kept: adopting it ends the removal.
+func TestHalfRemovedEnvironmentIsRemoved(t *testing.T) {
+	t.Parallel()
+	o := shell.Options{Dir: t.TempDir(), Agent: agenttest.Build(t)}
+	ref := executor.NewRef("owner")
+	part := filepath.Join(o.Dir, "."+string(ref.Owner)+"."+ref.ID, "place")
+	if err := os.MkdirAll(part, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := shell.New(o, slog.New(slog.DiscardHandler)).Adopt(t.Context(), ref); !errors.Is(err, executor.ErrGone) {
+		t.Errorf("Adopt of what is half-removed: %v, want ErrGone", err)
+	}
+	if left, err := os.ReadDir(o.Dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
