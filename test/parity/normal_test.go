@@ -10,10 +10,10 @@ func TestNormalLogsHoldWhatUsersWrote(t *testing.T) {
 	t.Parallel()
 	const log = "Running with a runner\n" +
 		"section_start:1795389713:step_script\r\x1b[0K\x1b[0K\x1b[36;1mExecuting\x1b[0;m\x1b[0;m\n" +
-		"\x1b[32;1m$ pwd\x1b[0;m\n/work/one/builds at 127.0.0.1:80 with t0ken\nbash: line 12: x: not found\n\nno end" +
+		"\x1b[32;1m$ pwd\x1b[0;m\n/srv/one/builds at 127.0.0.1:80 with t0ken\nbash: line 12: x: not found\n\nno end" +
 		"section_end:1795389714:step_script\r\x1b[0Ksection_start:1795389714:upload_artifacts_on_success\r\x1b[0K" +
 		"out: found 3 matching files\n\nmade by a script\nsection_end:1795389714:upload_artifacts_on_success\r\x1b[0K\x1b[32;1mJob succeeded\x1b[0;m\n"
-	o := &outcome{side: side{name: theirs, dir: "/work/one"}, url: "http://127.0.0.1:80"}
+	o := &outcome{side: side{name: theirs, dir: "/srv/one"}, url: "http://127.0.0.1:80"}
 	got := o.normal(try{log: log, token: "t0ken"})
 	want := []string{
 		"step_script| \x1b[36;1mExecuting", "step_script| \x1b[32;1m$ pwd", "step_script| DIR/builds at HOST with JOBTOKEN",
