@@ -182,6 +182,15 @@ func TestKilledAgentIsASystemFailure(t *testing.T) {
 	g := newGate(t)
 	id := r.add(gitlabtest.JobSpec{Script: append([]string{"echo said before"}, g.lines()...)})
 	g.await(t)
+	until(t, "the output is in the spool", func() bool { // what is still in the pipe dies with the agent
+		files, _ := filepath.Glob(filepath.Join(r.stateDir(), "envs", "*", "place", "stages", "step_script", "spool", "segment-*"))
+		for _, f := range files {
+			if b, err := os.ReadFile(f); err == nil && strings.Count(string(b), "said before") >= 2 {
+				return true
+			}
+		}
+		return false
+	})
 	if err := syscall.Kill(agentPID(t, r.environments()[0]), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
