@@ -1,4 +1,4 @@
-// Skerry-agent runs in a job's environment and does the work of its stages. See package agent.
+// Command skerry-agent runs in a job's environment and does the work of its stages. See package agent.
 package main
 
 import (

@@ -84,26 +84,7 @@ func (r *runner) stateDir() string { return filepath.Join(r.dir, ".skerry") }
 // start starts the runner's process.
 func (r *runner) start() {
 	r.t.Helper()
-	path, err := program()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	cmd := exec.Command(path, "run", "--working-directory", r.dir, "--config", filepath.Join(r.dir, "config.toml"))
-	cmd.Env = append(os.Environ(), r.env...)
-	cmd.Stderr = r.log
-	cmd.Stdout = r.log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		r.t.Fatal(err)
-	}
-	stopped := make(chan struct{})
-	r.mu.Lock()
-	r.cmd, r.stopped = cmd, stopped
-	r.mu.Unlock()
-	go func() {
-		_ = cmd.Wait()
-		close(stopped)
-	}()
+	r.startAs("")
 }
 
 // kill ends the process with KILL, as a crash would, and waits for its end.
