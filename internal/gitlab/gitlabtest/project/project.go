@@ -56,6 +56,10 @@ func Mirror(ctx context.Context, src, root, path string, id int64) (*Project, er
 			return nil, err
 		}
 	}
+	// A server packs what it hosts. Loose objects are compressed anew for every fetch.
+	if _, err := p.git(ctx, "repack", "-d", "-q"); err != nil {
+		return nil, err
+	}
 	if p.ObjectFormat, err = p.git(ctx, "rev-parse", "--show-object-format"); err != nil {
 		return nil, err
 	}
