@@ -91,7 +91,6 @@ func accepted() []exception {
 		only(`\d/gets artifacts log`, script+`deep/er/file f (777|644)`, "GitLab Runner gives the mode of a symbolic link to what it leads to"),
 		only(`\d/no submodules log`, script+`\d`, "what an earlier job with submodules checked out is removed"),
 		only(`\d/strategy fetch log`, script+`(The second commit|Add the pipeline)`, newer+": GIT_DEPTH 0 completes a shallow clone"),
-		only(`\d/timeout log`, script+`Terminated`, "bash says what became of its command"),
 		exception{regexp.MustCompile(`^\S+ \d/[^\n]* log: only the order`), "standard output and standard error are two streams, so that timestamps can tell them apart"},
 		only(`\d/(compile|cache of nothing) log`, `archive_cache\| [^\n]*No files to cache\.[^\n]*`, newer),
 		only(`caches`, `[^\n"]*/metadata\.json|group/project/(nothing|compile)-protected/cache\.zip|[^\n"]*: d\S+ cached/deep/ 0 bytes \S+|[^\n"]*: -\S+ out/deep/er/file 5 bytes \S+`,

@@ -17,14 +17,12 @@ const afterKill = 10 * time.Second
 
 // asked remembers who has had TERM: a second one means something else to many programs.
 type asked struct {
-	mu   sync.Mutex
+	mu   sync.Mutex // held for a whole round of signals: who else ends the same processes must not overtake it
 	term map[identity]bool
 }
 
-// first reports whether id has not been asked before.
+// first reports whether id has not been asked before. a.mu is held.
 func (a *asked) first(id identity) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	if a.term == nil {
 		a.term = map[identity]bool{}
 	}
@@ -34,6 +32,8 @@ func (a *asked) first(id identity) bool {
 }
 
 // end sends TERM to what members lists, again and again until it lists nothing, from grace on KILL.
+// Members lists parents before their children: a shell that has had its own signal says nothing of how
+// its command ended, and does not go on to the next one.
 func end(members func() []info, a *asked, grace time.Duration) error {
 	killAt := time.Now().Add(grace)
 	giveUp := killAt.Add(afterKill)
@@ -47,28 +47,35 @@ func end(members func() []info, a *asked, grace time.Duration) error {
 		if kill && now.After(giveUp) {
 			return survivors(list)
 		}
-		var fds []unix.PollFd
-		for _, p := range list {
-			h, ok := open(p.identity)
-			if !ok {
-				continue
-			}
-			if kill {
-				h.signal(syscall.SIGKILL)
-			} else if a.first(p.identity) {
-				h.signal(syscall.SIGTERM)
-				h.signal(syscall.SIGCONT) // a stopped process sees TERM only then
-			}
-			if h.fd >= 0 {
-				fds = append(fds, unix.PollFd{Fd: int32(h.fd), Events: unix.POLLIN}) //nolint:gosec // a descriptor
-			}
-		}
+		fds := a.signal(list, kill)
 		if kill {
 			await(fds, giveUp)
 		} else {
 			await(fds, killAt)
 		}
 	}
+}
+
+// signal sends KILL to all of list, or TERM to those that have not had it, and returns what to await.
+func (a *asked) signal(list []info, kill bool) (fds []unix.PollFd) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, p := range list {
+		h, ok := open(p.identity)
+		if !ok {
+			continue
+		}
+		if kill {
+			h.signal(syscall.SIGKILL)
+		} else if a.first(p.identity) {
+			h.signal(syscall.SIGTERM)
+			h.signal(syscall.SIGCONT) // a stopped process sees TERM only then
+		}
+		if h.fd >= 0 {
+			fds = append(fds, unix.PollFd{Fd: int32(h.fd), Events: unix.POLLIN}) //nolint:gosec // a descriptor
+		}
+	}
+	return fds
 }
 
 // handle is one process that cannot turn into another one between look and signal. Kernels before

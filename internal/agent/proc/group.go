@@ -14,7 +14,6 @@ const MarkVariable = "SKERRY_STAGE"
 type Group struct {
 	r        *Reaper
 	mark     string
-	asked    asked
 	sessions map[int]struct{} // by leader; guarded by r.mu
 	left     bool             // guarded by r.mu
 }
@@ -45,7 +44,7 @@ func (g *Group) End(grace time.Duration) error {
 	if !g.r.reap() {
 		return nil // no children, so no descendants
 	}
-	return end(g.members, &g.asked, grace)
+	return end(g.members, &g.r.asked, grace)
 }
 
 // EndAll ends every process below the agent, of all groups, left ones too.

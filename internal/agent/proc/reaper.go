@@ -32,7 +32,7 @@ type Reaper struct {
 	quit  chan struct{}
 	ended chan struct{}
 	oom   oomScore
-	asked asked // by EndAll
+	asked asked
 
 	mu       sync.Mutex // also held from fork to registration, so that no exit is missed
 	children map[int]*child

@@ -48,7 +48,7 @@ func stat(pid int) (info, bool) {
 	return info{identity: identity{pid: pid, start: s.Start}, ppid: s.Parent, sid: s.Session}, true
 }
 
-// descendants lists the processes below root, without root.
+// descendants lists the processes below root, without root, parents before their children.
 func descendants(all map[int]info, root int) []info {
 	children := make(map[int][]info, len(all))
 	for _, p := range all {
