@@ -1,8 +1,12 @@
 package task
 
 import (
+	"math"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"gitlab.com/skerry/skerry/internal/stage"
 )
@@ -57,17 +61,24 @@ func (e *Env) Clone() Env {
 	return NewEnv(e.List(), nil)
 }
 
-// List is the environment as exec wants it.
-func (e *Env) List() []string {
+// names lists the keys that have a value, each once.
+func (e *Env) names() []string {
 	out := make([]string, 0, len(e.keys))
 	seen := make(map[string]bool, len(e.keys))
 	for _, k := range e.keys {
-		v, ok := e.values[k]
-		if !ok || seen[k] {
-			continue
+		if _, ok := e.values[k]; ok && !seen[k] { // a key that was unset and set again is there twice
+			seen[k] = true
+			out = append(out, k)
 		}
-		seen[k] = true
-		out = append(out, k+"="+v)
+	}
+	return out
+}
+
+// List is the environment as exec wants it.
+func (e *Env) List() []string {
+	out := e.names()
+	for i, k := range out {
+		out[i] = k + "=" + e.values[k]
 	}
 	return out
 }
@@ -88,28 +99,71 @@ func Quote(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// A string of the environment may have 128 KiB on Linux (MAX_ARG_STRLEN), all of it a quarter of the
-// stack's limit. Variables beyond that are exported by the script: the shell itself can use them.
+// What exec takes (execve(2), "Limits on size of arguments and environment"): 128 KiB a string, and of all
+// strings with their pointers a quarter of the stack's limit, but at least 128 KiB and at most 6 MiB.
 const (
-	maxVar = 128<<10 - 1
-	maxEnv = 1 << 20
+	maxVar  = 128<<10 - 1
+	leastOf = 128 << 10
+	pointer = 8
 )
 
-// SplitBig takes out of env what exec would refuse.
+// maxEnv is how much of what exec takes the environment may use; the rest is for the arguments, and for
+// what a job's commands add to their children's environment.
+func maxEnv() int {
+	var stack unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_STACK, &stack); err != nil {
+		return leastOf / 2
+	}
+	return int(min(max(stack.Cur/4, leastOf), 2<<20)) / 2 //nolint:gosec // bounded
+}
+
+// SplitBig takes out of env what exec would refuse: what is too long, and of the rest the longest until it is
+// not too much. The script exports these: the shell itself can use them.
 func SplitBig(env Env) (Env, []stage.Var) {
-	small, size := Env{values: map[string]string{}}, 0
-	var big []stage.Var
-	for _, k := range env.keys {
-		v, ok := env.values[k]
-		n := len(k) + len(v) + 2
-		switch {
-		case !ok:
-		case n > maxVar || size+n > maxEnv:
-			big = append(big, stage.Var{Key: k, Value: v})
-		default:
-			small.Set(k, v)
-			size += n
+	return splitBig(env, maxEnv())
+}
+
+func splitBig(env Env, most int) (small Env, big []stage.Var) {
+	size := func(k string) int { return len(k) + len(env.values[k]) + len("=\x00") + pointer }
+	small = Env{values: map[string]string{}}
+	keys := env.names()
+	total := 0
+	for _, k := range keys {
+		total += size(k)
+	}
+	out := map[string]bool{}
+	bySize := slices.Clone(keys)
+	slices.SortStableFunc(bySize, func(a, b string) int { return size(b) - size(a) })
+	for _, k := range bySize {
+		if size(k)-pointer <= maxVar && total <= most {
+			break
+		}
+		out[k] = true
+		total -= size(k)
+	}
+	for _, k := range keys {
+		if out[k] {
+			big = append(big, stage.Var{Key: k, Value: env.values[k]})
+		} else {
+			small.Set(k, env.values[k])
 		}
 	}
 	return small, big
+}
+
+// fitting is env without what exec would refuse, for programs that the job's variables mean nothing to.
+func fitting(env []string) []string {
+	size := 0
+	for _, kv := range env {
+		size += len(kv) + 1 + pointer
+		if len(kv)+1 > maxVar {
+			size = math.MaxInt32
+			break
+		}
+	}
+	if size <= maxEnv() {
+		return env
+	}
+	small, _ := SplitBig(NewEnv(env, nil))
+	return small.List()
 }

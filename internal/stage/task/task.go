@@ -20,7 +20,7 @@ type Task struct {
 	Env   Env // of every process of the stage
 }
 
-// Exec runs one program to its end. The error says that it could not be started or that its output was lost.
+// Exec runs one program to its end. Variables that are too long for exec are left out. The error says that it could not be started or that its output was lost.
 func (tk *Task) Exec(ctx context.Context, c stage.Command) (stage.Exit, error) {
 	if err := context.Cause(ctx); err != nil {
 		return stage.Exit{}, err
@@ -28,6 +28,7 @@ func (tk *Task) Exec(ctx context.Context, c stage.Command) (stage.Exit, error) {
 	if c.Env == nil {
 		c.Env = tk.Env.List()
 	}
+	c.Env = fitting(c.Env)
 	if c.Dir == "" {
 		c.Dir = tk.Spec.Dir
 	}
