@@ -44,7 +44,8 @@ func (p *Plan) Scripts() []Step {
 		if s.Name == "release" { // GitLab leaves the variables of this generated step to the runner
 			lines = p.expandAll(lines)
 		}
-		st.Spec.Script = p.script(withHooks(p.Runner.PreBuild, lines, p.Runner.PostBuild))
+		st.Spec.Pre, st.Spec.Post = hook(p.Runner.PreBuild), hook(p.Runner.PostBuild)
+		st.Spec.Script = p.script(lines)
 		st.Timeout = p.Settings.ScriptTimeout
 		if s.Timeout > 0 && (st.Timeout == 0 || s.Timeout < st.Timeout) && s.Timeout < p.Timeout {
 			st.Timeout = s.Timeout
@@ -73,16 +74,12 @@ func stepName(step string, before []Step) job.StageName {
 	return unique
 }
 
-func withHooks(pre string, lines []string, post string) []string {
-	var out []string
-	if pre != "" {
-		out = append(out, pre)
+// hook is the runner's own script as the agent takes it.
+func hook(text string) []string {
+	if text == "" {
+		return nil
 	}
-	out = append(out, lines...)
-	if post != "" {
-		out = append(out, post)
-	}
-	return out
+	return []string{text}
 }
 
 // AfterScript is the after_script stage, if the job has one. status is CI_JOB_STATUS: "success",

@@ -121,26 +121,29 @@ func (r *settingsReader) choice(key, def string, allowed ...string) string {
 	return def
 }
 
-// timeout reads a duration in Go's notation ("1h30m"); what is not positive or exceeds the job's
-// own timeout is ignored, as GitLab Runner does.
+// timeout reads a duration in Go's notation ("1h30m"); what is negative or exceeds the job's own timeout is
+// ignored with a warning. Source: gitlab-runner common/build.go, getStageTimeoutContexts.
 func (r *settingsReader) timeout(key string, def, whole time.Duration) time.Duration {
 	raw := r.value(key)
-	if raw == "" {
+	if strings.TrimSpace(raw) == "" {
 		return def
+	}
+	taken := "the job's timeout"
+	if def > 0 {
+		taken = "the default value: " + def.String()
 	}
 	d, err := time.ParseDuration(raw)
 	switch {
 	case err != nil:
-		r.warn(key, "a duration such as 10m", raw, def.String())
-		return def
-	case d <= 0:
-		return def
-	case whole > 0 && d > whole:
-		r.warnings = append(r.warnings, fmt.Sprintf("%s: %s is longer than the job's timeout (%s), using the job's timeout", key, d, whole))
-		return 0
-	default:
+		r.warnings = append(r.warnings, fmt.Sprintf("%s: expected a duration such as 10m got %q, using %s", key, raw, taken))
+	case d < 0:
+		r.warnings = append(r.warnings, fmt.Sprintf("%s: %s is negative, using %s", key, raw, taken))
+	case d > whole:
+		r.warnings = append(r.warnings, fmt.Sprintf("%s: %s is longer than the job's timeout (%s), using %s", key, raw, whole, taken))
+	case d > 0:
 		return d
 	}
+	return def
 }
 
 func readSettings(j *job.Job, r Runner, value func(key string) string, timeout time.Duration) Settings {
@@ -175,7 +178,7 @@ func readSettings(j *job.Job, r Runner, value func(key string) string, timeout t
 		FallbackKey:        value("CACHE_FALLBACK_KEY"),
 		IgnoreAfterFail:    s.boolean("AFTER_SCRIPT_IGNORE_ERRORS", true),
 		ScriptTimeout:      s.timeout("RUNNER_SCRIPT_TIMEOUT", 0, timeout),
-		AfterScriptTimeout: s.timeout("RUNNER_AFTER_SCRIPT_TIMEOUT", afterScriptTimeout, 0),
+		AfterScriptTimeout: s.timeout("RUNNER_AFTER_SCRIPT_TIMEOUT", afterScriptTimeout, timeout),
 	}
 	if r.DebugTraceDisabled && set.DebugTrace {
 		set.DebugTrace = false

@@ -152,8 +152,10 @@ func (p *Plan) environment(status string) []stage.Var {
 // Secrets lists every value that must not appear in the job's log.
 func (p *Plan) Secrets() []string {
 	var secrets []string
+	known := map[string]bool{"": true} // a job may have thousands
 	add := func(s string) {
-		if s != "" && !slices.Contains(secrets, s) {
+		if !known[s] {
+			known[s] = true
 			secrets = append(secrets, s)
 		}
 	}
