@@ -7,6 +7,7 @@ type automaton struct {
 	patterns []string
 	nodes    []node
 	root     [256]int32
+	dense    [][256]int32 // the children of nodes that have many
 	gate     *gate
 }
 
@@ -18,10 +19,14 @@ type node struct {
 	pattern int32 // a pattern that begins with this node's text
 	depth   int32 // length of this node's text
 	out     int32 // length of the longest pattern that ends this node's text; 0 none
+	dense   int32 // 1 + index of its children in dense; 0 none
 	label   byte  // the last byte of this node's text
 }
 
-// newAutomaton returns nil when there are no patterns. Patterns must not be empty.
+// crowd is how many children are too many to look through one by one.
+const crowd = 4
+
+// newAutomaton returns nil when there are no patterns. Patterns must be sorted and not empty.
 func newAutomaton(patterns []string) *automaton {
 	if len(patterns) == 0 {
 		return nil
@@ -30,6 +35,7 @@ func newAutomaton(patterns []string) *automaton {
 	for i, p := range patterns {
 		a.insert(int32(i), p) //nolint:gosec // the number of secrets of a job
 	}
+	a.spread()
 	a.link()
 	return a
 }
@@ -37,8 +43,9 @@ func newAutomaton(patterns []string) *automaton {
 func (a *automaton) insert(index int32, pattern string) {
 	at := int32(0)
 	for i := range len(pattern) {
-		next := a.childOf(at, pattern[i])
-		if next == 0 {
+		// Patterns are sorted: a child that is there already is the newest, which is the first.
+		next := a.nodes[at].child
+		if next == 0 || a.nodes[next].label != pattern[i] {
 			next = int32(len(a.nodes)) //nolint:gosec // bounded by the payload's size
 			a.nodes = append(a.nodes, node{
 				label: pattern[i], pattern: index, depth: int32(i) + 1, sibling: a.nodes[at].child, //nolint:gosec // likewise
@@ -51,6 +58,25 @@ func (a *automaton) insert(index int32, pattern string) {
 		at = next
 	}
 	a.nodes[at].out = int32(len(pattern)) //nolint:gosec // likewise
+}
+
+// spread makes tables for nodes with many children.
+func (a *automaton) spread() {
+	for at := range a.nodes {
+		n := 0
+		for c := a.nodes[at].child; c != 0; c = a.nodes[c].sibling {
+			n++
+		}
+		if at == 0 || n <= crowd {
+			continue
+		}
+		var table [256]int32
+		for c := a.nodes[at].child; c != 0; c = a.nodes[c].sibling {
+			table[a.nodes[c].label] = c
+		}
+		a.dense = append(a.dense, table)
+		a.nodes[at].dense = int32(len(a.dense)) //nolint:gosec // fewer than nodes
+	}
 }
 
 // link sets fail and out in the order of depth.
@@ -75,6 +101,9 @@ func (a *automaton) link() {
 func (a *automaton) childOf(at int32, b byte) int32 {
 	if at == 0 {
 		return a.root[b]
+	}
+	if d := a.nodes[at].dense; d != 0 {
+		return a.dense[d-1][b]
 	}
 	c := a.nodes[at].child
 	for c != 0 && a.nodes[c].label != b {

@@ -2,6 +2,8 @@ package mask
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"strings"
 	"testing"
@@ -40,6 +42,25 @@ func BenchmarkFilter(b *testing.B) {
 					f.Write(p[:n])
 					p = p[n:]
 				}
+			}
+		})
+	}
+}
+
+// BenchmarkValues is what many masked variables cost; they look like tokens.
+func BenchmarkValues(b *testing.B) {
+	text := bytes.Repeat([]byte("2026/08/22 building target internal/agent/server.go: 42 packages, 0 errors, glob **/*.go; as usual\n"), 700)
+	for _, n := range []int{20, 100, 1000, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			secrets := make([]string, n)
+			for i := range secrets {
+				sum := sha256.Sum256([]byte(fmt.Sprint(i)))
+				secrets[i] = base64.StdEncoding.EncodeToString(sum[:])
+			}
+			f := New(secrets, DefaultPrefixes()).Filter(&count{})
+			b.SetBytes(int64(len(text)))
+			for b.Loop() {
+				f.Write(text)
 			}
 		})
 	}

@@ -249,3 +249,26 @@ func FuzzFilter(f *testing.F) {
 		}
 	})
 }
+
+// A job may have thousands of masked variables: they are all found, whichever bytes they share.
+func TestThousandsOfValues(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(3, 4))
+	letters := "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+/"
+	secrets := make([]string, 5000)
+	for i := range secrets {
+		b := make([]byte, 8+r.IntN(40))
+		for k := range b {
+			b[k] = letters[r.IntN(len(letters))]
+		}
+		secrets[i] = string(b)
+	}
+	s := New(secrets, nil)
+	for i, v := range secrets {
+		before, after := secrets[(i+1)%len(secrets)][:7], secrets[(i+2)%len(secrets)][1:]
+		want := "|" + before + "|" + Mask + "|" + after + "|"
+		if got := apply(t, s, i%50 == 0, "|"+before+"|"+v[:3], v[3:]+"|"+after+"|"); got != want {
+			t.Fatalf("got %q, want %q", got, want)
+		}
+	}
+}
