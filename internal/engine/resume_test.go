@@ -49,6 +49,30 @@ func TestDetachAndResume(t *testing.T) {
 	}
 }
 
+// A runner that leaves while earlier jobs' artifacts are being fetched leaves no word of it in the log.
+func TestDetachWhileDownloading(t *testing.T) {
+	t.Parallel()
+	undisturbed := ""
+	r := &recorder{}
+	bubble(t, one(r.script("", nil)), func(b *bench) { undisturbed = withoutTimes(runWhole(b, nil).text()) })
+	r = &recorder{}
+	bubble(t, one(r.script("", nil)), func(b *bench) {
+		a, c := b.job(whole())
+		c.download = func(job.Dependency) (string, error) { return "", refusal(503) }
+		ctx, cancel := context.WithCancelCause(b.t.Context())
+		time.AfterFunc(10*time.Second, func() { cancel(engine.ErrDetach) })
+		if err := b.engine.Run(ctx, a); !errors.Is(err, engine.ErrDetach) {
+			t.Fatalf("Run: %v", err)
+		}
+		withDownload(c)
+		b.restart()
+		r.expect(t, c, "success", "", 0, stages()...)
+		if got := withoutTimes(c.text()); got != undisturbed {
+			t.Errorf("the log differs from an undisturbed one:\n%s\n----\n%s", got, undisturbed)
+		}
+	})
+}
+
 // withoutTimes takes the times out of a log.
 func withoutTimes(log string) string {
 	var out strings.Builder

@@ -35,15 +35,26 @@ func (x *execution) downloadArtifacts(ctx context.Context) error {
 		return nil
 	}
 	if !x.trace.Has(key(st, "fetched")) {
+		x.openSection(st, time.Now().UnixMicro())
 		if err := x.fetchAll(ctx, downloads); err != nil {
-			x.openSection(st, time.Now().UnixMicro())
-			x.note(key(st, "failed"), red+"ERROR: "+err.Error()+reset)
-			x.closeSection(st, time.Now().UnixMicro())
-			return err
+			return x.notFetched(ctx, st, err)
 		}
 		x.mark(key(st, "fetched"))
 	}
 	return x.simple(ctx, st)
+}
+
+// notFetched says in the log why there are no artifacts, unless the next runner process goes on fetching them.
+func (x *execution) notFetched(ctx context.Context, st plan.Step, err error) error {
+	c := cause(ctx)
+	if errors.Is(c, ErrDetach) {
+		return c
+	}
+	if c == nil {
+		x.note(key(st, "failed"), red+"ERROR: "+words(err.Error(), maxWords)+reset)
+	}
+	x.closeSection(st, time.Now().UnixMicro())
+	return first(c, err)
 }
 
 func (x *execution) fetchAll(ctx context.Context, downloads []plan.Download) error {
