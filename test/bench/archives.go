@@ -43,8 +43,12 @@ func archiveMixed(ctx context.Context, s *settings, out *report) error {
 	})
 }
 
-// archives packs and unpacks one tree in each of the formats. Where memory is scarce the tree is
-// smaller, and the goals with it.
+// rounds is how often each tree goes through each format; the shortest times count. In a virtual machine the
+// first use of memory costs many times what any later one does: its host has to find the pages.
+const rounds = 3
+
+// archives packs and unpacks one tree in each of the formats, in turn with the floors. Where memory is
+// scarce the tree is smaller, and the goals with it.
 func archives(ctx context.Context, s *settings, out *report, tree string, fill func(dir string, share float64) error, kinds []kind) error {
 	base, share, note := memoryDir(s)
 	dir, err := os.MkdirTemp(base, "skerry-bench")
@@ -56,18 +60,39 @@ func archives(ctx context.Context, s *settings, out *report, tree string, fill f
 	if err := fill(src, share); err != nil {
 		return err
 	}
-	pack, unpack, err := archiveFloors(ctx, dir, src)
+	var floor span
+	best := make([]span, len(kinds))
+	for range rounds {
+		if err := floor.best(archiveFloors(ctx, dir, src)); err != nil {
+			return err
+		}
+		for i, k := range kinds {
+			if err := best[i].best(roundTrip(ctx, dir, src, k)); err != nil {
+				return fmt.Errorf("%s: %w", k.name, err)
+			}
+		}
+	}
+	for i, k := range kinds {
+		name := "archive-" + tree + "-" + k.name
+		out.add(figure{name: name + "-pack", value: best[i].pack.Seconds(), unit: "s", floor: floor.pack.Seconds(), goal: within(k.pack, share), note: note})
+		out.add(figure{name: name + "-unpack", value: best[i].unpack.Seconds(), unit: "s", floor: floor.unpack.Seconds(), goal: within(k.unpack, share), note: note})
+	}
+	return nil
+}
+
+// span is how long packing and unpacking took.
+type span struct{ pack, unpack time.Duration }
+
+// best keeps the shorter times.
+func (s *span) best(pack, unpack time.Duration, err error) error {
 	if err != nil {
 		return err
 	}
-	for _, k := range kinds {
-		packed, unpacked, err := roundTrip(ctx, dir, src, k)
-		if err != nil {
-			return fmt.Errorf("%s: %w", k.name, err)
-		}
-		name := "archive-" + tree + "-" + k.name
-		out.add(figure{name: name + "-pack", value: packed.Seconds(), unit: "s", floor: pack.Seconds(), goal: within(k.pack, share), note: note})
-		out.add(figure{name: name + "-unpack", value: unpacked.Seconds(), unit: "s", floor: unpack.Seconds(), goal: within(k.unpack, share), note: note})
+	if s.pack == 0 || pack < s.pack {
+		s.pack = pack
+	}
+	if s.unpack == 0 || unpack < s.unpack {
+		s.unpack = unpack
 	}
 	return nil
 }
