@@ -29,6 +29,9 @@ func TestCancel(t *testing.T) {
 		case "after_script", "archive_cache", uploadsID:
 			graceful, reason = stages(), "" // the script is over: nothing is left to be ended gracefully
 		}
+		if at == "archive_cache" {
+			before = append(before, uploadsID) // side by side
+		}
 		t.Run("gracefully in "+at, func(t *testing.T) {
 			t.Parallel()
 			tryCancel(t, at, gitlab.StatusCanceling, reason, graceful)
@@ -101,6 +104,10 @@ func TestCancelWhilePreparing(t *testing.T) {
 func TestTimeouts(t *testing.T) {
 	t.Parallel()
 	for i, at := range stages()[:7] {
+		ran := stages()[: i+1 : i+1]
+		if at == "archive_cache" {
+			ran = append(ran, uploadsID) // side by side
+		}
 		t.Run(at, func(t *testing.T) {
 			t.Parallel()
 			r := &recorder{}
@@ -112,7 +119,7 @@ func TestTimeouts(t *testing.T) {
 				if err := b.engine.Run(b.t.Context(), a); err != nil {
 					t.Fatal(err)
 				}
-				r.expect(t, c, "failed", "job_execution_timeout", 0, append(stages()[:i+1:i+1], "cleanup_file_variables")...)
+				r.expect(t, c, "failed", "job_execution_timeout", 0, append(ran, "cleanup_file_variables")...)
 				inOrder(t, c.text(), []string{"ERROR: Job failed: execution took longer than 1h0m0s seconds"})
 			})
 		})

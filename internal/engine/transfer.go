@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"slices"
 	"sync"
 	"time"
 
@@ -14,7 +12,6 @@ import (
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/job"
 	"gitlab.com/skerry/skerry/internal/plan"
-	"gitlab.com/skerry/skerry/internal/stage"
 )
 
 // outage is how long the coordinator may be away before a transfer gives up: GitLab drops a job that
@@ -139,86 +136,6 @@ func refused(err error) error {
 		return &executor.Failure{Reason: job.ReasonScript, Err: err}
 	}
 	return err
-}
-
-// uploadArtifacts packs the artifacts that are due and sends them. An archive is made once and kept by
-// the agent until the coordinator has it, so that every attempt sends the same bytes.
-func (x *execution) uploadArtifacts(ctx context.Context, success bool) error {
-	st, uploads := x.plan.Pack(success, x.begun)
-	if len(uploads) == 0 {
-		return nil
-	}
-	res, err := x.stageOpen(ctx, executor.Helper, st)
-	if err == nil {
-		err = x.sendAll(ctx, st, uploads, res.Archives)
-	}
-	if errors.Is(err, ErrDetach) {
-		return err
-	}
-	x.closeSection(st, time.Now().UnixMicro())
-	return err
-}
-
-func (x *execution) sendAll(ctx context.Context, st plan.Step, uploads []plan.Upload, made []stage.Archive) error {
-	agent, err := x.places.agent(ctx, executor.Helper)
-	if err != nil {
-		return x.placeError(ctx, executor.Helper, st.Name, err)
-	}
-	var failed error
-	for _, u := range uploads {
-		// The first one of a name counts: an agent may claim any number.
-		i := slices.IndexFunc(made, func(a stage.Archive) bool { return a.Name == u.Archive })
-		if i < 0 || x.trace.Has(key(st, "sent/"+u.Archive)) {
-			continue
-		}
-		if err := x.send(ctx, agent, st, u, made[i]); err != nil {
-			if c := cause(ctx); c != nil {
-				return c
-			}
-			x.note(key(st, "failed/"+u.Archive), red+"ERROR: Uploading artifacts as "+quoted(u)+" to coordinator... failed: "+words(err.Error(), maxWords)+reset)
-			failed = first(failed, refused(fmt.Errorf("upload artifacts as %s: %w", quoted(u), err)))
-			continue
-		}
-		x.note(key(st, "sent/"+u.Archive), fmt.Sprintf("Uploading artifacts as %s to coordinator... 201 Created  id=%d", quoted(u), x.plan.Job.ID))
-	}
-	return failed
-}
-
-func quoted(u plan.Upload) string { return fmt.Sprintf("%q", u.Titled) }
-
-// send sends one archive. GitLab refuses a second archive of a type unless it is the same; when an
-// earlier attempt went unanswered, that refusal means that the coordinator has it.
-func (x *execution) send(ctx context.Context, agent *client.Client, st plan.Step, u plan.Upload, a stage.Archive) error {
-	if err := checkArchive(a); err != nil {
-		return err
-	}
-	sending := key(st, "sending/"+a.Name+"/"+a.SHA256)
-	again := x.trace.Has(sending)
-	x.mark(sending)
-	return x.retry(ctx, 3, func() error {
-		tried := again
-		again = true
-		return x.api.UploadArtifact(ctx, gitlab.ArtifactUpload{
-			Name: u.Filename, Type: u.Artifact.Type, Format: u.Artifact.Format, ExpireIn: x.plan.Expand(u.Artifact.ExpireIn),
-			Size: a.Size, Unanswered: tried,
-			Open: func() (io.ReadCloser, error) {
-				body, size, err := agent.GetArchive(ctx, a.Name, 0)
-				if err == nil && size != a.Size {
-					err = errors.Join(fmt.Errorf("the archive has %d bytes, and had %d when it was made", size, a.Size), body.Close())
-				}
-				return body, err
-			},
-		})
-	})
-}
-
-// saveCache runs the stage that saves caches. A cache that cannot be saved does not fail the job.
-func (x *execution) saveCache(ctx context.Context, success bool) error {
-	st, due, err := x.plan.SaveCache(success)
-	if err != nil || !due {
-		return err
-	}
-	return x.simple(ctx, st)
 }
 
 // cleanup removes file variables, and what else the job wants removed, when there still is a place to

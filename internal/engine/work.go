@@ -36,7 +36,7 @@ func (x *execution) work(ctx, script context.Context) error {
 		x.cleanup(ctx, err)
 		return err
 	}
-	err = first(err, x.saveCache(ctx, err == nil), x.uploadArtifacts(ctx, err == nil))
+	err = first(err, x.keep(ctx, err == nil))
 	x.cleanup(ctx, err)
 	return err
 }

@@ -45,7 +45,7 @@ func archiveMixed(ctx context.Context, s *settings, out *report) error {
 
 // rounds is how often each tree goes through each format; the shortest times count. In a virtual machine the
 // first use of memory costs many times what any later one does: its host has to find the pages.
-const rounds = 3
+const rounds = 2
 
 // archives packs and unpacks one tree in each of the formats, in turn with the floors. Where memory is
 // scarce the tree is smaller, and the goals with it.
@@ -60,22 +60,19 @@ func archives(ctx context.Context, s *settings, out *report, tree string, fill f
 	if err := fill(src, share); err != nil {
 		return err
 	}
-	var floor span
-	best := make([]span, len(kinds))
-	for range rounds {
-		if err := floor.best(archiveFloors(ctx, dir, src)); err != nil {
-			return err
-		}
-		for i, k := range kinds {
-			if err := best[i].best(roundTrip(ctx, dir, src, k)); err != nil {
+	for _, k := range kinds {
+		var floor, best span
+		for range rounds {
+			if err := floor.best(archiveFloors(ctx, dir, src)); err != nil {
+				return err
+			}
+			if err := best.best(roundTrip(ctx, dir, src, k)); err != nil {
 				return fmt.Errorf("%s: %w", k.name, err)
 			}
 		}
-	}
-	for i, k := range kinds {
 		name := "archive-" + tree + "-" + k.name
-		out.add(figure{name: name + "-pack", value: best[i].pack.Seconds(), unit: "s", floor: floor.pack.Seconds(), goal: within(k.pack, share), note: note})
-		out.add(figure{name: name + "-unpack", value: best[i].unpack.Seconds(), unit: "s", floor: floor.unpack.Seconds(), goal: within(k.unpack, share), note: note})
+		out.add(figure{name: name + "-pack", value: best.pack.Seconds(), unit: "s", floor: floor.pack.Seconds(), goal: within(k.pack, share), note: note})
+		out.add(figure{name: name + "-unpack", value: best.unpack.Seconds(), unit: "s", floor: floor.unpack.Seconds(), goal: within(k.unpack, share), note: note})
 	}
 	return nil
 }
