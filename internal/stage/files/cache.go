@@ -123,8 +123,23 @@ func openCacheRoot(c stage.CacheFile) (store *os.Root, name string, err error) {
 	return store, name, err
 }
 
-// openCache opens the newer one of a cache's archives. What is not a regular file is none.
-func openCache(store *os.Root, name string) (*os.File, int64, error) {
+// errReplaced says that another job put an archive in place while one was being opened.
+var errReplaced = errors.New("the cache was replaced while it was opened")
+
+// openCache opens the newer one of a cache's archives. Other jobs may be saving it at the same time.
+func openCache(store *os.Root, name string) (f *os.File, size int64, err error) {
+	for range 100 {
+		f, size, err = openNewest(store, name)
+		if !errors.Is(err, errReplaced) {
+			break
+		}
+	}
+	return f, size, err
+}
+
+// openNewest opens the newer one of a cache's archives. What is not a regular file is none: nothing is reached
+// through a link, which could lead to another project's cache.
+func openNewest(store *os.Root, name string) (*os.File, int64, error) {
 	var newest fs.FileInfo
 	var file string
 	for _, suffix := range []string{suffixZip, suffixTar} {
@@ -137,12 +152,15 @@ func openCache(store *os.Root, name string) (*os.File, int64, error) {
 		return nil, 0, errNoCache
 	}
 	f, err := store.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, errReplaced
+	}
 	if err != nil {
 		return nil, 0, err
 	}
 	st, err := f.Stat()
 	if err == nil && !os.SameFile(st, newest) {
-		err = fmt.Errorf("cache %s was replaced while it was opened", file)
+		err = errReplaced
 	}
 	if err != nil {
 		return nil, 0, errors.Join(err, f.Close())

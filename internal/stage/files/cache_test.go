@@ -1,6 +1,7 @@
 package files_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -224,4 +225,43 @@ func TestCachePlantedLinks(t *testing.T) {
 	if res, log := b.restore(t, "file"); !res.Caches[0].Hit {
 		t.Errorf("a saved archive did not take the link's place:\n%s", log)
 	}
+}
+
+// A cache that other jobs save again and again can be restored at any moment.
+func TestCacheRestoredWhileSaved(t *testing.T) {
+	t.Parallel()
+	b := newCacheBed(t, "vendor/a")
+	if _, log := b.save(t, "k", "zip", stage.Files{Paths: []string{"vendor"}}); !strings.Contains(log, "Created cache") {
+		t.Fatal(log)
+	}
+	path := b.file("k").Path + ".zip"
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			temp := path + ".new"
+			if err := errors.Join(os.WriteFile(temp, content, 0o600), os.Rename(temp, path)); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	restore := &stage.RestoreCache{Caches: []stage.CacheFrom{{Candidates: []stage.CacheFile{b.file("k")}}}}
+	for range 500 {
+		if res := b.Run(t, &stage.Spec{ID: "restore", Dir: b.dir, RestoreCache: restore}); len(res.Caches) != 1 || !res.Caches[0].Hit {
+			t.Errorf("%+v\n%s", res, b.Out.Take())
+			break
+		}
+	}
+	close(stop)
+	<-stopped
 }
