@@ -31,7 +31,9 @@ func Pack(ctx context.Context, tk *task.Task, s *stage.Pack) stage.Result {
 		one, err := packOne(ctx, tk, root, &s.Archives[i])
 		if err != nil {
 			helperLog{tk.Place.Stderr}.fatal(err)
-			return packFailed(res.Archives, s.Archives[i].Title, err)
+			res.Reason, res.ExitCode = blame(err)
+			res.Message = fmt.Sprintf("pack artifacts %q: %v", s.Archives[i].Title, err)
+			return res
 		}
 		if one != nil {
 			res.Archives = append(res.Archives, *one)
@@ -40,13 +42,15 @@ func Pack(ctx context.Context, tk *task.Task, s *stage.Pack) stage.Result {
 	return res
 }
 
-// packFailed tells a full disk, which is the place's fault, from files that cannot be packed.
-func packFailed(made []stage.Archive, title string, err error) stage.Result {
-	res := stage.Result{Reason: stage.Failed, ExitCode: 1, Message: fmt.Sprintf("pack artifacts %q: %v", title, err), Archives: made}
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		res.Reason, res.ExitCode = stage.System, 0
+// blame tells what the place is at fault for, a full disk or an archive that is not there, from files that
+// cannot be packed or extracted: GitLab Runner's helper ends with exit code 1 then, which fails the job.
+func blame(err error) (stage.Reason, int) {
+	for _, place := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, fs.ErrNotExist} {
+		if errors.Is(err, place) {
+			return stage.System, 0
+		}
 	}
-	return res
+	return stage.Failed, 1
 }
 
 // packOne makes one archive; nil means that there was nothing to pack.
@@ -94,7 +98,8 @@ func Unpack(ctx context.Context, tk *task.Task, s *stage.Unpack) stage.Result {
 	for _, name := range s.Archives {
 		if err := unpackOne(ctx, tk, root, name); err != nil {
 			helperLog{tk.Place.Stderr}.fatal(err)
-			return task.System(fmt.Errorf("extract %s: %w", name, err))
+			reason, code := blame(err)
+			return stage.Result{Reason: reason, ExitCode: code, Message: fmt.Sprintf("extract %s: %v", name, err)}
 		}
 	}
 	return stage.Result{}

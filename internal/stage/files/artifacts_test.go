@@ -170,4 +170,11 @@ func TestUnpack(t *testing.T) {
 	if res.Reason != stage.System || !strings.Contains(res.Message, "dependency-1") {
 		t.Errorf("result without the archive = %+v", res)
 	}
+	if err := p.Archives.WriteFile("dependency-3", []byte("no zip"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	res = p.Run(t, &stage.Spec{ID: "bad", Dir: dir, Unpack: &stage.Unpack{Archives: []string{"dependency-3"}}})
+	if res.Reason != stage.Failed || res.ExitCode != 1 || !strings.Contains(res.Message, "dependency-3") {
+		t.Errorf("result of a broken archive = %+v", res)
+	}
 }

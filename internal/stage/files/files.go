@@ -88,7 +88,7 @@ func (s *selection) path(pattern string) {
 		s.log.warn("processPath: %v", err)
 		return
 	}
-	matches, err := doublestar.Glob(s.root.FS(), rel, doublestar.WithNoFollow())
+	matches, err := doublestar.Glob(rootFS{s.root}, rel, doublestar.WithNoFollow())
 	if err != nil {
 		s.log.warn("%s: %v", pattern, err)
 		return

@@ -178,3 +178,20 @@ func TestChooseUntrackedWithoutRepository(t *testing.T) {
 		t.Errorf("files = %q, log:\n%s", names, log)
 	}
 }
+
+// Names are bytes: what is not UTF-8 is found, too, below such a directory as well.
+func TestChooseOddNames(t *testing.T) {
+	t.Parallel()
+	dir := tree(t, "d\xff/x.txt", "d\xff/sub/\xfe.txt", "n\n/x.txt")
+	for pattern, want := range map[string][]string{
+		"**/*.txt":   {"d\xff/sub/\xfe.txt", "d\xff/x.txt", "n\n/x.txt"},
+		"d\xff":      {"d\xff", "d\xff/sub", "d\xff/sub/\xfe.txt", "d\xff/x.txt"},
+		"d\xff/*.*":  {"d\xff/x.txt"},
+		"*/x.txt":    {"d\xff/x.txt", "n\n/x.txt"},
+	} {
+		names, _ := chosen(t, dir, stage.Files{Paths: []string{pattern}})
+		if diff := cmp.Diff(want, names, cmpEmpty); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", pattern, diff)
+		}
+	}
+}
