@@ -184,10 +184,10 @@ func TestChooseOddNames(t *testing.T) {
 	t.Parallel()
 	dir := tree(t, "d\xff/x.txt", "d\xff/sub/\xfe.txt", "n\n/x.txt")
 	for pattern, want := range map[string][]string{
-		"**/*.txt":   {"d\xff/sub/\xfe.txt", "d\xff/x.txt", "n\n/x.txt"},
-		"d\xff":      {"d\xff", "d\xff/sub", "d\xff/sub/\xfe.txt", "d\xff/x.txt"},
-		"d\xff/*.*":  {"d\xff/x.txt"},
-		"*/x.txt":    {"d\xff/x.txt", "n\n/x.txt"},
+		"**/*.txt":  {"d\xff/sub/\xfe.txt", "d\xff/x.txt", "n\n/x.txt"},
+		"d\xff":     {"d\xff", "d\xff/sub", "d\xff/sub/\xfe.txt", "d\xff/x.txt"},
+		"d\xff/*.*": {"d\xff/x.txt"},
+		"*/x.txt":   {"d\xff/x.txt", "n\n/x.txt"},
 	} {
 		names, _ := chosen(t, dir, stage.Files{Paths: []string{pattern}})
 		if diff := cmp.Diff(want, names, cmpEmpty); diff != "" {
