@@ -41,11 +41,18 @@ func (p *Plan) Pack(success bool, started time.Time) (Step, []Upload) {
 		}
 		u.Filename = archiveName("artifacts", format)
 		if a.Name != "" {
-			u.Filename = archiveName(p.Expand(a.Name), format)
+			name, warnings := p.expandPath(a.Name)
+			u.Filename = archiveName(name, format)
+			st.Lines = append(st.Lines, warnings...)
 		}
+		files := stage.Files{Untracked: a.Untracked}
+		var wrong, wrongToo []string
+		files.Paths, wrong = p.expandPaths(a.Paths)
+		files.Exclude, wrongToo = p.expandPaths(a.Exclude)
+		st.Lines = append(append(st.Lines, wrong...), wrongToo...)
 		one := stage.PackOne{
 			Name: u.Archive, Format: format, Level: p.Settings.ArtifactLevel, Title: u.Titled,
-			Files: stage.Files{Paths: p.expandAll(a.Paths), Exclude: p.expandAll(a.Exclude), Untracked: a.Untracked},
+			Files: files,
 		}
 		if p.Settings.Metadata && u.Titled == "archive" && format == "zip" {
 			one.Metadata = p.metadata(u.Filename, started)

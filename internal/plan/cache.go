@@ -170,9 +170,11 @@ func (p *Plan) SaveCache(success bool) (Step, bool, error) {
 			st.Lines = append(st.Lines, notice("Not uploading cache "+k.human+" due to policy"))
 			continue
 		}
+		paths, warnings := p.expandPaths(c.Paths)
+		st.Lines = append(st.Lines, warnings...)
 		save.Caches = append(save.Caches, stage.CacheTo{
 			CacheFile: p.file(k),
-			Files:     stage.Files{Paths: p.expandAll(c.Paths), Untracked: c.Untracked},
+			Files:     stage.Files{Paths: paths, Untracked: c.Untracked},
 			Format:    p.Settings.CacheFormat,
 			Level:     p.Settings.CacheLevel,
 			Timeout:   p.Settings.CacheTimeout,
