@@ -75,9 +75,14 @@ func (x *execution) fetchAll(ctx context.Context, downloads []plan.Download) err
 	return errors.Join(errs...)
 }
 
+// fetch brings one archive from the coordinator to the agent. Only the first attempt lets the coordinator
+// redirect it to its storage, which a runner may not reach.
+// Source: gitlab-runner commands/helpers/artifacts_downloader.go, directDownloadFlag.
 func (x *execution) fetch(ctx context.Context, agent *client.Client, d plan.Download) error {
+	direct := x.plan.Flag(plan.FlagDirectDownload)
 	err := x.retry(ctx, x.plan.Settings.DownloadAttempts, func() error {
-		body, size, err := x.api.DownloadArtifact(ctx, d.Job, x.plan.Flag(plan.FlagDirectDownload))
+		body, size, err := x.api.DownloadArtifact(ctx, d.Job, direct)
+		direct = false
 		if err != nil {
 			return err
 		}

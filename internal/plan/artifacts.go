@@ -73,7 +73,7 @@ func archiveName(name, format string) string {
 		name = "default"
 	}
 	switch format {
-	case "zip":
+	case "zip", "zipzstd":
 		return name + ".zip"
 	case "gzip":
 		return name + ".gz"

@@ -3,6 +3,8 @@ package plan
 import (
 	"strings"
 	"testing"
+
+	"gitlab.com/skerry/skerry/internal/job"
 )
 
 func TestShellExpansion(t *testing.T) {
@@ -62,4 +64,19 @@ func FuzzShellExpansion(f *testing.F) {
 			t.Errorf("%q became %q", text, got)
 		}
 	})
+}
+
+func TestCacheFormatInAnyCase(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string]string{"TarZstd": "tarzstd", "zipzstd": "zipzstd", "": "zip", "rar": "zip"} {
+		set := readSettings(&job.Job{}, Runner{}, func(key string) string {
+			if key == "CACHE_COMPRESSION_FORMAT" {
+				return raw
+			}
+			return ""
+		}, 0)
+		if set.CacheFormat != want || (len(set.Warnings) > 0) != (raw == "rar") {
+			t.Errorf("%q became %q, warnings %q", raw, set.CacheFormat, set.Warnings)
+		}
+	}
 }

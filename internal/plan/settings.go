@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -108,14 +109,15 @@ func (r *settingsReader) flags(key string, def ...string) []string {
 }
 
 func (r *settingsReader) choice(key, def string, allowed ...string) string {
-	raw := r.value(key)
+	return r.oneOf(key, r.value(key), def, allowed...)
+}
+
+func (r *settingsReader) oneOf(key, raw, def string, allowed ...string) string {
 	if raw == "" {
 		return def
 	}
-	for _, a := range allowed {
-		if raw == a {
-			return raw
-		}
+	if slices.Contains(allowed, raw) {
+		return raw
 	}
 	r.warn(key, "one of "+strings.Join(allowed, ", "), raw, def)
 	return def
@@ -172,7 +174,7 @@ func readSettings(j *job.Job, r Runner, value func(key string) string, timeout t
 		SectionAttempts:    s.attempts("EXECUTOR_JOB_SECTION_ATTEMPTS"),
 		CacheTimeout:       time.Duration(s.integer("CACHE_REQUEST_TIMEOUT", 10)) * time.Minute,
 		CacheLevel:         s.choice("CACHE_COMPRESSION_LEVEL", "default", "fastest", "fast", "default", "slow", "slowest"),
-		CacheFormat:        s.choice("CACHE_COMPRESSION_FORMAT", "zip", "zip", "zipzstd", "tarzstd"),
+		CacheFormat:        s.oneOf("CACHE_COMPRESSION_FORMAT", strings.ToLower(value("CACHE_COMPRESSION_FORMAT")), "zip", "zip", "zipzstd", "tarzstd"),
 		ArtifactLevel:      s.choice("ARTIFACT_COMPRESSION_LEVEL", "default", "fastest", "fast", "default", "slow", "slowest"),
 		Metadata:           s.boolean("RUNNER_GENERATE_ARTIFACTS_METADATA", false),
 		FallbackKey:        value("CACHE_FALLBACK_KEY"),

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"gitlab.com/skerry/skerry/internal/archive"
 	"gitlab.com/skerry/skerry/internal/stage"
@@ -239,6 +240,7 @@ func writeCache(ctx context.Context, tk *task.Task, root, store *os.Root, name s
 	if err := store.MkdirAll(path.Dir(name), 0o700); err != nil {
 		return 0, err
 	}
+	sweep(store, path.Dir(name))
 	o := packOptions(tk, files, c.Format, c.Level)
 	var st archive.Stats
 	err := replaceFile(store, name, 0o600, func(f *os.File) (err error) {
@@ -280,10 +282,27 @@ func packOptions(tk *task.Task, files []string, format, level string) archive.Op
 	return o
 }
 
+// unfinished begins the names of files that are not whole yet; GitLab Runner's are called so, too.
+const unfinished = "archive_"
+
+// abandonedAfter is when a file that is not whole can have no writer any more: no job takes so long to save a cache.
+const abandonedAfter = 7 * 24 * time.Hour
+
+// sweep removes what jobs that were killed left of a cache that they were saving.
+func sweep(store *os.Root, dir string) {
+	list, _ := rootFS{store}.ReadDir(dir) // it is about disk space only
+	for _, e := range list {
+		st, err := e.Info()
+		if err == nil && strings.HasPrefix(e.Name(), unfinished) && st.Mode().IsRegular() && time.Since(st.ModTime()) > abandonedAfter {
+			_ = store.Remove(path.Join(dir, e.Name()))
+		}
+	}
+}
+
 // replaceFile makes a file beneath root in one step: either all of it is there under its name, or
 // what was there before.
 func replaceFile(root *os.Root, name string, mode fs.FileMode, fill func(*os.File) error) error {
-	temp := path.Join(path.Dir(name), "archive_"+rand.Text())
+	temp := path.Join(path.Dir(name), unfinished+rand.Text())
 	f, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err

@@ -265,3 +265,26 @@ func TestCacheRestoredWhileSaved(t *testing.T) {
 	close(stop)
 	<-stopped
 }
+
+// What a job that was killed left of a cache is removed by a later one, once nobody can be writing it.
+func TestCacheLeftovers(t *testing.T) {
+	t.Parallel()
+	b := newCacheBed(t, "vendor/a")
+	dir := filepath.Dir(b.file("k").Path)
+	for name, age := range map[string]time.Duration{"archive_OLD": 8 * 24 * time.Hour, "archive_123": time.Hour, "other": 99 * 24 * time.Hour} {
+		p, then := filepath.Join(dir, name), time.Now().Add(-age)
+		stagetest.WriteFile(t, p, "x")
+		if err := os.Chtimes(p, then, then); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.save(t, "k", "zip", stage.Files{Paths: []string{"vendor"}})
+	var got []string
+	list, err := os.ReadDir(dir)
+	for _, e := range list {
+		got = append(got, e.Name())
+	}
+	if diff := cmp.Diff([]string{"archive_123", "cache.zip", "metadata.json", "other"}, got); diff != "" || err != nil {
+		t.Errorf("left (-want +got), %v:\n%s", err, diff)
+	}
+}
