@@ -96,15 +96,12 @@ func copyFile(ctx context.Context, root *os.Root, name string, to func(*item) io
 	if it.st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return 0, fmt.Errorf("the %q is not a regular file", name)
 	}
-	fd, err := t.Open(it.name)
+	fd, err := t.OpenSame(it.name, &it.st)
 	if err != nil {
 		return 0, err
 	}
 	f := os.NewFile(uintptr(fd), it.name)
 	defer f.Close()
-	if err := sameFile(fd, &it); err != nil {
-		return 0, err
-	}
 	return io.Copy(to(&it), &ctxReader{ctx: ctx, r: f})
 }
 

@@ -286,16 +286,12 @@ func (p *packing) look(t *beneath.Tree, name string, it *item) (bool, error) {
 
 // planBig sends a big file block by block.
 func (p *packing) planBig(ctx context.Context, t *beneath.Tree, it item) error {
-	fd, err := t.Open(it.name)
+	fd, err := t.OpenSame(it.name, &it.st)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			p.warn("File ignored: %v", err)
 			return nil
 		}
-		return err
-	}
-	if err := sameFile(fd, &it); err != nil {
-		_ = unix.Close(fd)
 		return err
 	}
 	big := &bigFile{item: it, fd: fd}
@@ -311,35 +307,6 @@ func (p *packing) planBig(ctx context.Context, t *beneath.Tree, it item) error {
 		}
 	}
 	return nil
-}
-
-// sameFile refuses a file that was replaced by something else between lstat and open.
-func sameFile(fd int, it *item) error {
-	var now unix.Stat_t
-	if err := unix.Fstat(fd, &now); err != nil {
-		return &fs.PathError{Op: "stat", Path: it.name, Err: err}
-	}
-	if now.Ino != it.st.Ino || now.Dev != it.st.Dev {
-		return fmt.Errorf("file %q was replaced while it was archived", it.name)
-	}
-	it.st = now
-	return nil
-}
-
-// readSome reads up to len(buf) bytes at off and returns fewer only at the end of the file.
-func readSome(fd int, name string, buf []byte, off int64) (int, error) {
-	got := 0
-	for got < len(buf) {
-		n, err := beneath.Retry(func() (int, error) { return unix.Pread(fd, buf[got:], off+int64(got)) })
-		if err != nil {
-			return got, &fs.PathError{Op: "read", Path: name, Err: err}
-		}
-		if n == 0 {
-			break
-		}
-		got += n
-	}
-	return got, nil
 }
 
 // grow returns b with room for n bytes, its length n.

@@ -76,7 +76,7 @@ func (e *tarEncoder) add(t *beneath.Tree, p *parcel, it *item) error {
 		}
 	case unix.S_IFREG:
 		p.buf = grow(p.buf, int(it.st.Size))
-		if data, err = readSmall(t, it, p.buf); err != nil {
+		if data, err = t.ReadFile(it.name, p.buf); err != nil {
 			return err
 		}
 		size = int64(len(data))
@@ -136,7 +136,7 @@ func (e *tarEncoder) block(p *parcel) error {
 	size := min(tarFrame, p.big.st.Size-p.off)
 	head := len(e.raw)
 	e.raw = grow2(e.raw, int(size))
-	n, err := readSome(p.big.fd, p.big.name, e.raw[head:], p.off)
+	n, err := beneath.ReadAt(p.big.fd, p.big.name, e.raw[head:], p.off)
 	if err != nil {
 		return err
 	}

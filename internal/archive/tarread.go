@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gitlab.com/skerry/skerry/internal/archive/beneath"
 	"gitlab.com/skerry/skerry/internal/archive/zstdframe"
 )
 
@@ -222,7 +223,7 @@ func (x *tarRun) regular(ctx context.Context, tr *tar.Reader, e entry, size int6
 
 // large streams a big file into place.
 func (x *tarRun) large(ctx context.Context, tr *tar.Reader, e *entry) error {
-	fd, err := x.own.create(e)
+	fd, err := x.own.tree.Create(e.name, e.perm())
 	if err != nil {
 		return err
 	}
@@ -230,7 +231,7 @@ func (x *tarRun) large(ctx context.Context, tr *tar.Reader, e *entry) error {
 	for {
 		n, err := io.ReadFull(tr, x.buf)
 		if n > 0 {
-			if err := write(fd, e.name, x.buf[:n]); err != nil {
+			if err := beneath.Write(fd, e.name, x.buf[:n]); err != nil {
 				_ = unix.Close(fd)
 				return err
 			}

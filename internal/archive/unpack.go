@@ -81,47 +81,13 @@ func (t *target) placer() (*placer, error) {
 
 func (p *placer) close() { p.tree.Close() }
 
-// create makes a new file in place of whatever has the name and returns its descriptor.
-func (p *placer) create(e *entry) (int, error) {
-	dir, err := p.tree.Make(path.Dir(e.name))
-	if err != nil {
-		return -1, err
-	}
-	base := path.Base(e.name)
-	flags := unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	for try := 0; ; try++ {
-		fd, err := beneath.Retry(func() (int, error) { return unix.Openat(dir, base, flags, e.perm()) })
-		if err == nil {
-			return fd, nil
-		}
-		if !errors.Is(err, unix.EEXIST) || try > 8 {
-			return -1, &fs.PathError{Op: "create", Path: e.name, Err: err}
-		}
-		if err := remove(dir, base); err != nil {
-			return -1, &fs.PathError{Op: "replace", Path: e.name, Err: err}
-		}
-	}
-}
-
-// remove removes a file, a link or an empty directory.
-func remove(dir int, base string) error {
-	err := unix.Unlinkat(dir, base, 0)
-	if err == unix.EISDIR || err == unix.EPERM {
-		err = unix.Unlinkat(dir, base, unix.AT_REMOVEDIR)
-	}
-	if err == unix.ENOENT {
-		return nil
-	}
-	return err
-}
-
 // finish gives a created file its owner, mode and time and closes it.
 func (p *placer) finish(fd int, e *entry) error {
 	err := p.attributes(fd, e)
 	if err == nil {
 		var dir int
 		if dir, err = p.tree.Dir(path.Dir(e.name)); err == nil {
-			err = setTime(dir, path.Base(e.name), e.mtime)
+			err = beneath.SetTime(dir, path.Base(e.name), e.mtime)
 		}
 	}
 	if closeErr := unix.Close(fd); err == nil && closeErr != nil {
@@ -141,31 +107,13 @@ func (p *placer) attributes(fd int, e *entry) error {
 	return unix.Fchmod(fd, e.perm())
 }
 
-// setTime sets the modification time; the access time is now.
-func setTime(dir int, base string, mtime unix.Timespec) error {
-	times := []unix.Timespec{{Nsec: unix.UTIME_NOW}, mtime}
-	return unix.UtimesNanoAt(dir, base, times, unix.AT_SYMLINK_NOFOLLOW)
-}
-
-// write writes all of b.
-func write(fd int, name string, b []byte) error {
-	for len(b) > 0 {
-		n, err := beneath.Retry(func() (int, error) { return unix.Write(fd, b) })
-		if err != nil {
-			return &fs.PathError{Op: "write", Path: name, Err: err}
-		}
-		b = b[n:]
-	}
-	return nil
-}
-
 // put writes a whole file.
 func (p *placer) put(e *entry, content []byte) error {
-	fd, err := p.create(e)
+	fd, err := p.tree.Create(e.name, e.perm())
 	if err != nil {
 		return err
 	}
-	if err := write(fd, e.name, content); err != nil {
+	if err := beneath.Write(fd, e.name, content); err != nil {
 		_ = unix.Close(fd)
 		return err
 	}
@@ -206,19 +154,12 @@ func (p *placer) finishAll() error {
 }
 
 func (p *placer) link(e *entry) error {
-	dir, err := p.tree.Make(path.Dir(e.name))
+	dir, err := p.tree.Symlink(e.link, e.name)
 	if err != nil {
 		return err
 	}
-	base := path.Base(e.name)
-	if err := remove(dir, base); err != nil {
-		return &fs.PathError{Op: "replace", Path: e.name, Err: err}
-	}
-	if err := unix.Symlinkat(e.link, dir, base); err != nil {
-		return &fs.PathError{Op: "symlink", Path: e.name, Err: err}
-	}
 	if p.o.Owner && e.owned {
-		_ = unix.Fchownat(dir, base, e.uid, e.gid, unix.AT_SYMLINK_NOFOLLOW)
+		_ = unix.Fchownat(dir, path.Base(e.name), e.uid, e.gid, unix.AT_SYMLINK_NOFOLLOW)
 	}
 	p.files.Add(1)
 	return nil
@@ -242,7 +183,7 @@ func (p *placer) finishDir(e *entry) error {
 	if err := p.attributes(fd, e); err != nil {
 		return &fs.PathError{Op: "chmod", Path: e.name, Err: err}
 	}
-	if err := setTime(fd, ".", e.mtime); err != nil {
+	if err := beneath.SetTime(fd, ".", e.mtime); err != nil {
 		return &fs.PathError{Op: "chtimes", Path: e.name, Err: err}
 	}
 	return nil

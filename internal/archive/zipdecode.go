@@ -9,6 +9,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"gitlab.com/skerry/skerry/internal/archive/beneath"
 	"gitlab.com/skerry/skerry/internal/archive/inflate"
 	"gitlab.com/skerry/skerry/internal/archive/ziprecord"
 )
@@ -107,7 +108,7 @@ func (d *zipDecoder) stream(ctx context.Context, p *placer, fd int, in io.Reader
 		if err := p.spend(int64(len(b))); err != nil {
 			return err
 		}
-		return write(fd, j.e.name, b)
+		return beneath.Write(fd, j.e.name, b)
 	})
 	if err == nil && (left != 0 || crc != j.f.CRC32) {
 		err = zip.ErrChecksum

@@ -120,28 +120,7 @@ func (z *zipEncoder) content(t *beneath.Tree, p *parcel, it *item) ([]byte, erro
 		return []byte(target), err
 	}
 	p.buf = grow(p.buf, int(it.st.Size))
-	return readSmall(t, it, p.buf)
-}
-
-// readSmall fills buf with a file's content and returns the part that there was.
-func readSmall(t *beneath.Tree, it *item, buf []byte) ([]byte, error) {
-	fd, err := t.Open(it.name)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(fd) //nolint:errcheck // it was only read
-	got := 0
-	for got < len(buf) {
-		n, err := beneath.Retry(func() (int, error) { return unix.Read(fd, buf[got:]) })
-		if err != nil {
-			return nil, &fs.PathError{Op: "read", Path: it.name, Err: err}
-		}
-		if n == 0 {
-			break
-		}
-		got += n
-	}
-	return buf[:got], nil
+	return t.ReadFile(it.name, p.buf)
 }
 
 // entry appends a whole entry to the parcel.
@@ -190,7 +169,7 @@ func (z *zipEncoder) block(p *parcel) error {
 		p.buf = make([]byte, window+zipBlock)
 	}
 	p.buf = p.buf[:before+size]
-	n, err := readSome(p.big.fd, p.big.name, p.buf, p.off-before)
+	n, err := beneath.ReadAt(p.big.fd, p.big.name, p.buf, p.off-before)
 	if err != nil {
 		return err
 	}
@@ -230,7 +209,7 @@ func worthwhile(fd int, size int64) bool {
 	buf := make([]byte, sample)
 	good := 0.0
 	for i := range int64(samples) {
-		n, err := readSome(fd, "", buf, i*(size-sample)/(samples-1))
+		n, err := beneath.ReadAt(fd, "", buf, i*(size-sample)/(samples-1))
 		if err != nil || n == 0 {
 			return true // whoever reads it next says what is wrong
 		}

@@ -286,7 +286,7 @@ func (z *zipRun) large(ctx context.Context, p *placer, dec *zipDecoder, j *zipJo
 	if err != nil {
 		return err
 	}
-	fd, err := p.create(&j.e)
+	fd, err := p.tree.Create(j.e.name, j.e.perm())
 	if err != nil {
 		return err
 	}
