@@ -108,7 +108,9 @@ func closing(text string) int {
 
 func nameLength(text string) int {
 	for i, r := range text {
-		if r != '_' && !(r < unicode.MaxASCII && unicode.IsLetter(r)) && (i == 0 || r < '0' || r > '9') {
+		letter := r == '_' || r < unicode.MaxASCII && unicode.IsLetter(r)
+		digit := r >= '0' && r <= '9'
+		if !letter && (!digit || i == 0) {
 			return i
 		}
 	}
