@@ -29,7 +29,7 @@ func (x *execution) keep(ctx context.Context, success bool) error {
 		ahead <- nil
 	}
 	err := x.saveCache(ctx, success)
-	return first(err, x.uploadArtifacts(ctx, st, uploads, <-ahead))
+	return first(err, x.uploadArtifacts(ctx, st, uploads, ahead))
 }
 
 // mayRunAhead reports whether there is something to be done side by side. A statement about artifacts is
@@ -70,15 +70,17 @@ func (x *execution) saveCache(ctx context.Context, success bool) error {
 	return x.simple(ctx, st)
 }
 
-// uploadArtifacts packs the artifacts that are due and sends them, but for what was sent ahead. An archive is
-// made once and kept by the agent until the coordinator has it, so that every attempt sends the same bytes.
-func (x *execution) uploadArtifacts(ctx context.Context, st plan.Step, uploads []plan.Upload, ahead outcomes) error {
+// uploadArtifacts packs the artifacts that are due and sends them, but for what was sent ahead, which it waits
+// for. An archive is made once and kept by the agent until the coordinator has it, so that every attempt
+// sends the same bytes.
+func (x *execution) uploadArtifacts(ctx context.Context, st plan.Step, uploads []plan.Upload, ahead <-chan outcomes) error {
 	if len(uploads) == 0 {
 		return nil
 	}
 	res, err := x.stageOpen(ctx, executor.Helper, st)
+	before := <-ahead
 	if err == nil {
-		err = x.sendRest(ctx, st, uploads, res.Archives, ahead)
+		err = x.sendRest(ctx, st, uploads, res.Archives, before)
 	}
 	if errors.Is(err, ErrDetach) {
 		return err
@@ -88,12 +90,12 @@ func (x *execution) uploadArtifacts(ctx context.Context, st plan.Step, uploads [
 }
 
 // sendRest sends what was not sent ahead and says in the log what became of each archive.
-func (x *execution) sendRest(ctx context.Context, st plan.Step, uploads []plan.Upload, made []stage.Archive, ahead outcomes) error {
+func (x *execution) sendRest(ctx context.Context, st plan.Step, uploads []plan.Upload, made []stage.Archive, before outcomes) error {
 	agent, err := x.places.agent(ctx, executor.Helper)
 	if err != nil {
 		return x.placeError(ctx, executor.Helper, st.Name, err)
 	}
-	sent := x.sendAll(ctx, agent, st, uploads, made, ahead)
+	sent := x.sendAll(ctx, agent, st, uploads, made, before)
 	var failed error
 	for _, u := range uploads {
 		err, tried := sent[u.Archive]
