@@ -138,9 +138,9 @@ func TestScripts(t *testing.T) {
 		},
 		{
 			name:   "timeout",
-			spec:   gitlabtest.JobSpec{Script: []string{"echo begun", "sleep 600"}, Timeout: 2 * time.Second},
+			spec:   gitlabtest.JobSpec{Script: []string{"echo begun", "sleep 600"}, Timeout: 8 * time.Second},
 			status: gitlabtest.StatusFailed, reason: "job_execution_timeout",
-			log: []string{"begun", "ERROR: Job failed: execution took longer than 2s seconds"},
+			log: []string{"begun", "ERROR: Job failed: execution took longer than 8s seconds"},
 		},
 		{
 			name: "script timeout runs after_script",
