@@ -113,8 +113,12 @@ func run(ctx context.Context, o *Options, out, errOut io.Writer) error {
 		defer os.RemoveAll(dir)
 		o.Dir = dir
 	}
+	dir, err := filepath.Abs(o.Dir) // git's server is started in another directory
+	if err != nil {
+		return err
+	}
 	opts := gitlabtest.Options{
-		Listen: o.Listen, Dir: o.Dir, RegistrationToken: o.RegistrationToken, LongPoll: o.LongPoll, TraceInterval: o.TraceInterval,
+		Listen: o.Listen, Dir: dir, RegistrationToken: o.RegistrationToken, LongPoll: o.LongPoll, TraceInterval: o.TraceInterval,
 		OnePhase: o.OnePhase, Traces: store.InFile,
 	}
 	for _, kind := range o.Tolerate {
