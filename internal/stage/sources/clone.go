@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -78,11 +79,12 @@ func (g *repository) cloneArgs() []string {
 }
 
 // pullLFS gets the content of large files, when git-lfs is there and a tracked .gitattributes names it.
-func (g *repository) pullLFS(ctx context.Context) error {
+// An index that is not known may name anything.
+func (g *repository) pullLFS(ctx context.Context, index []indexEntry, known bool) error {
 	if !g.lfs {
 		return nil
 	}
-	if g.usesLFS(ctx) {
+	if !known || g.usesLFS(index) {
 		if err := g.git(ctx, "lfs", "pull"); err != nil {
 			return err
 		}
@@ -92,22 +94,21 @@ func (g *repository) pullLFS(ctx context.Context) error {
 }
 
 // usesLFS looks into the attribute files of the commit; starting git-lfs costs more.
-func (g *repository) usesLFS(ctx context.Context) bool {
-	var out bytes.Buffer
-	if err := g.gitTo(ctx, &out, nil, "ls-files", "-z", "--", ":(glob)**/.gitattributes"); err != nil {
-		return true // let git-lfs say what is wrong
-	}
+func (g *repository) usesLFS(index []indexEntry) bool {
 	root, err := os.OpenRoot(g.dir)
 	if err != nil {
-		return true
+		return true // let git-lfs say what is wrong
 	}
 	defer root.Close()
-	for name := range strings.SplitSeq(strings.TrimSuffix(out.String(), "\x00"), "\x00") {
-		st, err := root.Lstat(name)
+	for _, e := range index {
+		if path.Base(e.name) != ".gitattributes" || e.mode == modeGitlink {
+			continue
+		}
+		st, err := root.Lstat(e.name)
 		if err != nil || !st.Mode().IsRegular() {
 			continue
 		}
-		if f, err := root.Open(name); err == nil {
+		if f, err := root.Open(e.name); err == nil {
 			text, _ := io.ReadAll(io.LimitReader(f, 4<<20))
 			_ = f.Close()
 			if bytes.Contains(text, []byte("lfs")) {

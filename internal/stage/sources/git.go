@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"net/url"
 	"os"
@@ -23,9 +24,13 @@ func (g *repository) git(ctx context.Context, args ...string) error {
 }
 
 func (g *repository) gitTo(ctx context.Context, stdout, stderr io.Writer, args ...string) error {
+	return g.gitFrom(ctx, nil, stdout, stderr, args...)
+}
+
+func (g *repository) gitFrom(ctx context.Context, stdin *os.File, stdout, stderr io.Writer, args ...string) error {
 	e, err := g.r.Exec(ctx, stage.Command{
 		Path: g.r.Place.Git, Args: append([]string{"git"}, args...), Dir: g.dir, Env: g.env,
-		Stdout: stdout, Stderr: stderr,
+		Stdin: stdin, Stdout: stdout, Stderr: stderr,
 	})
 	if e.Code != 0 {
 		return &gitError{command: subcommand(args), exit: e}
@@ -40,7 +45,9 @@ func subcommand(args []string) string {
 			i++
 			continue
 		}
-		return args[i]
+		if !strings.HasPrefix(args[i], "-") {
+			return args[i]
+		}
 	}
 	return ""
 }
@@ -92,6 +99,7 @@ func (g *repository) settings() []setting {
 		{"safe.directory", "*"}, // we have just made .git ourselves, and files may be the build user's
 		{"core.hooksPath", "/dev/null"},
 		{"core.fsmonitor", "false"},
+		{"core.splitIndex", "false"}, // see readIndex
 		{"fetch.recurseSubmodules", "false"},
 		{"submodule.recurse", "false"},
 		{"maintenance.auto", "false"}, // see collect
@@ -190,12 +198,22 @@ func (g *repository) checkout(ctx context.Context) error {
 	if err := g.git(ctx, "checkout", "-f", "-q", g.s.SHA); err != nil {
 		return err
 	}
-	if len(g.s.CleanFlags) > 0 && !g.empty {
+	index, err := readIndex(g.gitDir, objectFormat(g.s))
+	if err != nil && g.reused {
+		return fmt.Errorf("%w: %w", errTampered, err)
+	}
+	if g.reused {
+		w := worktree{g: g, dir: g.dir, gitDir: g.gitDir, index: index}
+		if err := w.verify(ctx, g.s.SHA); err != nil {
+			return err
+		}
+	}
+	if len(g.s.CleanFlags) > 0 && !g.empty && (err != nil || !fullClean(g.s.CleanFlags) || !onlyTracked(g.dir, index)) {
 		if err := g.git(ctx, append([]string{"clean"}, g.s.CleanFlags...)...); err != nil {
 			return err
 		}
 	}
-	return g.pullLFS(ctx)
+	return g.pullLFS(ctx, index, err == nil)
 }
 
 // restoreIndex makes the index of the commit that the work tree probably has, so that what it

@@ -23,7 +23,7 @@ type keeper struct {
 	head string // the commit that HEAD named, when its object is there
 }
 
-// keep strips the directory. It returns commits whose objects are there, most wanted first.
+// keep strips the directory. It returns commits whose objects are there, most wanted first; without any, no object is left.
 func (k *keeper) keep() ([]string, error) {
 	hints := k.hints() // before the files are gone
 	entries, err := os.ReadDir(k.dir)
@@ -45,11 +45,13 @@ func (k *keeper) keep() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !ok {
-		err := errors.Join(tree.RemoveAll(filepath.Join(k.dir, "objects")), tree.RemoveAll(filepath.Join(k.dir, "shallow")))
-		return nil, err
+	if ok {
+		if list := k.present(hints); len(list) > 0 {
+			return list, nil
+		}
 	}
-	return k.present(hints), nil
+	// Objects that nothing names are of no use, and could only be in the way of true ones.
+	return nil, errors.Join(tree.RemoveAll(filepath.Join(k.dir, "objects")), tree.RemoveAll(filepath.Join(k.dir, "shallow")))
 }
 
 // shallow reports whether the file is what git writes: one object name a line.

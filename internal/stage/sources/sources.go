@@ -110,15 +110,16 @@ func wait(ctx context.Context, d time.Duration) error {
 
 // repository is the git repository of a stage.
 type repository struct {
-	r      *task.Task
-	s      *stage.Sources
-	dir    string // the work tree
-	gitDir string
-	lfs    bool // git-lfs is installed and wanted
-	env    []string
-	empty  bool   // the work tree holds nothing yet
-	reused bool   // objects of an earlier job are in use
-	old    string // the commit that the work tree of an earlier job probably has; a hint, empty when unknown
+	r       *task.Task
+	s       *stage.Sources
+	dir     string // the work tree
+	gitDir  string
+	lfs     bool // git-lfs is installed and wanted
+	env     []string
+	empty   bool   // the work tree holds nothing yet
+	reused  bool   // objects of an earlier job are in use
+	adopted bool   // also in submodules
+	old     string // the commit that the work tree of an earlier job probably has; a hint, empty when unknown
 }
 
 func newRepository(tk *task.Task, s *stage.Sources) (*repository, error) {
@@ -162,7 +163,7 @@ func (g *repository) attempt(ctx context.Context, clean bool) error {
 	}
 	err := g.get(ctx)
 	var ge *gitError
-	if errors.As(err, &ge) && g.reused && ctx.Err() == nil {
+	if (errors.As(err, &ge) || errors.Is(err, errTampered)) && g.reused && ctx.Err() == nil {
 		g.r.Log.Warn("The repository that an earlier job left cannot be used (%v); starting with an empty one.", err)
 		if err := emptyDir(g.dir); err != nil {
 			return err
@@ -177,7 +178,7 @@ func (g *repository) attempt(ctx context.Context, clean bool) error {
 
 // get is what an attempt does.
 func (g *repository) get(ctx context.Context) error {
-	g.reused, g.empty, g.old = false, false, ""
+	g.reused, g.adopted, g.empty, g.old = false, false, false, ""
 	if g.useNativeClone(ctx) {
 		if err := g.clone(ctx); err != nil {
 			return err

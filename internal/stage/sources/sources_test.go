@@ -113,13 +113,20 @@ func TestFetchProcesses(t *testing.T) {
 	p := server.project(t, "p")
 	sha := p.commit(map[string]string{"a": "1"})
 	place, dir := stagetest.New(t), t.TempDir()
-	for _, want := range []int{2, 3} { // fetch and checkout; then clean too
+	for _, junk := range []bool{false, false, true} {
 		place.Commands = nil
-		s := p.sources(sha)
-		s.LFSSkip = true
-		checkout(t, place, dir, s)
-		if len(place.Commands) != want {
-			t.Errorf("%d processes, want %d: %v", len(place.Commands), want, place.Commands)
+		want := []string{"fetch", "checkout"}
+		if junk {
+			stagetest.WriteFile(t, filepath.Join(dir, "junk"), "x")
+			want = append(want, "clean")
+		}
+		checkout(t, place, dir, p.sources(sha))
+		var got []string
+		for _, c := range place.Commands {
+			got = append(got, c.Args[1])
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("processes (-want +got):\n%s", diff)
 		}
 	}
 }

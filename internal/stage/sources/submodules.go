@@ -126,6 +126,9 @@ func (g *repository) updateSubmodules(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := g.verifyModules(ctx); err != nil {
+		return err
+	}
 	clean := g.s.CleanFlags
 	if len(clean) == 0 {
 		clean = []string{"-ffdx"}
@@ -212,9 +215,57 @@ func (g *repository) adoptModule(aside, name, address string) error {
 	} else if err != nil {
 		return err
 	}
-	g.reused = true
+	g.reused, g.adopted = true, true
 	module := repository{r: g.r, s: &stage.Sources{URL: address, ObjectFormat: g.s.ObjectFormat}, gitDir: dir}
 	return module.initialise(haves)
+}
+
+// verifyModules verifies the submodules that may have been made with objects of an earlier job.
+func (g *repository) verifyModules(ctx context.Context) error {
+	if !g.adopted {
+		return nil
+	}
+	index, err := readIndex(g.gitDir, objectFormat(g.s))
+	if err != nil {
+		return err
+	}
+	for _, e := range index {
+		if e.mode != modeGitlink {
+			continue
+		}
+		if err := g.verifyModule(ctx, filepath.Join(g.dir, e.name)); err != nil {
+			return fmt.Errorf("submodule %s: %w", e.name, err)
+		}
+	}
+	return nil
+}
+
+func (g *repository) verifyModule(ctx context.Context, dir string) error {
+	link, err := readPlain(filepath.Join(dir, ".git"), 64<<10)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // not among GIT_SUBMODULE_PATHS
+	}
+	gitDir, ok := strings.CutPrefix(strings.TrimSuffix(link, "\n"), "gitdir: ")
+	if err != nil || !ok {
+		return errTampered
+	}
+	if !filepath.IsAbs(gitDir) {
+		gitDir = filepath.Join(dir, gitDir)
+	}
+	head, err := readPlain(filepath.Join(gitDir, "HEAD"), 4096)
+	if head = strings.TrimSpace(head); err != nil || !isHash(head, objectFormat(g.s)) {
+		var out bytes.Buffer
+		if err := g.gitTo(ctx, &out, nil, "--git-dir="+gitDir, "rev-parse", "HEAD"); err != nil {
+			return err
+		}
+		head = strings.TrimSpace(out.String())
+	}
+	index, err := readIndex(gitDir, objectFormat(g.s))
+	if err != nil {
+		return fmt.Errorf("%w: %w", errTampered, err)
+	}
+	w := worktree{g: g, dir: dir, gitDir: gitDir, index: index}
+	return w.verify(ctx, head)
 }
 
 // realDirs reports whether each component of name below dir is a directory and no link.
