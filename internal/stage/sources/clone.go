@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"gitlab.com/skerry/skerry/internal/stage/task"
-	"gitlab.com/skerry/skerry/internal/stage/tree"
 )
 
 // useNativeClone reports whether git clone can and should be used (FF_USE_GIT_NATIVE_CLONE).
@@ -42,7 +41,7 @@ func atLeast(text string, major, minor int) bool {
 	return errA == nil && errB == nil && (a > major || a == major && b >= minor)
 }
 
-// clone uses git clone in the empty work tree, then gives the repository the configuration that fetch would have written.
+// clone uses git clone in the empty work tree, then adds to its configuration what fetch would have written.
 func (g *repository) clone(ctx context.Context) error {
 	switch {
 	case g.s.Depth > 0:
@@ -56,11 +55,15 @@ func (g *repository) clone(ctx context.Context) error {
 		return err
 	}
 	g.empty = true
-	config := filepath.Join(g.gitDir, "config")
-	if err := tree.RemoveAll(config); err != nil {
+	if err := appendTo(filepath.Join(g.gitDir, "config"), g.extraConfig()); err != nil { // flags may have written more into it
 		return err
 	}
-	return create(config, g.config())
+	store := openObjects(filepath.Join(g.gitDir, "objects"), objectFormat(g.s))
+	defer store.close()
+	if store.has(g.s.SHA) {
+		return nil
+	}
+	return g.git(ctx, g.fetchArgs()...) // the branch has moved on; the refspecs name the pipeline, too
 }
 
 func (g *repository) cloneArgs() []string {

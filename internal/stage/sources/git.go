@@ -196,7 +196,7 @@ func (g *repository) checkout(ctx context.Context) error {
 		return err
 	}
 	if err := g.git(ctx, "checkout", "-f", "-q", g.s.SHA); err != nil {
-		return err
+		return g.explain(err)
 	}
 	index, err := readIndex(g.gitDir, objectFormat(g.s))
 	if err != nil && g.reused {
@@ -214,6 +214,18 @@ func (g *repository) checkout(ctx context.Context) error {
 		}
 	}
 	return g.pullLFS(ctx, index, err == nil)
+}
+
+// explain says why the commit cannot be checked out when it is not there.
+func (g *repository) explain(err error) error {
+	store := openObjects(filepath.Join(g.gitDir, "objects"), objectFormat(g.s))
+	defer store.close()
+	var ge *gitError
+	if !errors.As(err, &ge) || store.has(g.s.SHA) {
+		return err
+	}
+	return fmt.Errorf("commit %s is not in what was fetched of %s: the branch or tag was changed or deleted meanwhile, "+
+		"or has more new commits than GIT_DEPTH fetches; run a new pipeline: %w", g.s.SHA, g.s.Ref, err)
 }
 
 // restoreIndex makes the index of the commit that the work tree probably has, so that what it

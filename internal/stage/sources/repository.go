@@ -157,10 +157,14 @@ func (g *repository) config() string {
 	if version == 1 {
 		b.WriteString("[extensions]\n\tobjectFormat = " + quoteConfig(objectFormat(g.s)) + "\n")
 	}
-	b.WriteString("[init]\n\tdefaultBranch = none\n[fetch]\n\trecurseSubmodules = false\n[gc]\n\tautoDetach = false\n[credential]\n\tinteractive = never\n")
 	b.WriteString("[remote \"origin\"]\n\turl = " + quoteConfig(g.cleanURL()) + "\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n")
-	b.WriteString(g.access())
-	return b.String()
+	return b.String() + g.extraConfig()
+}
+
+// extraConfig is what a repository's configuration holds beside git's own.
+func (g *repository) extraConfig() string {
+	return "[init]\n\tdefaultBranch = none\n[fetch]\n\trecurseSubmodules = false\n[gc]\n\tautoDetach = false\n" +
+		"[credential]\n\tinteractive = never\n" + g.access()
 }
 
 // access is the part of a repository's configuration that lets the job's script reach the coordinator's host.

@@ -3,6 +3,7 @@
 package sources
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -162,8 +163,7 @@ func (g *repository) attempt(ctx context.Context, clean bool) error {
 		}
 	}
 	err := g.get(ctx)
-	var ge *gitError
-	if (errors.As(err, &ge) || errors.Is(err, errTampered)) && g.reused && ctx.Err() == nil {
+	if err != nil && g.reused && ctx.Err() == nil && g.suspect(ctx, err) {
 		g.r.Log.Warn("The repository that an earlier job left cannot be used (%v); starting with an empty one.", err)
 		if err := emptyDir(g.dir); err != nil {
 			return err
@@ -174,6 +174,32 @@ func (g *repository) attempt(ctx context.Context, clean bool) error {
 		return cause
 	}
 	return err
+}
+
+// suspect reports whether an error may come from what an earlier job left. A fetch fails also when the
+// server cannot be reached, refuses the login or has no such branch: then all that is here stays.
+func (g *repository) suspect(ctx context.Context, err error) bool {
+	var ge *gitError
+	if !errors.As(err, &ge) {
+		return errors.Is(err, errTampered)
+	}
+	if ge.command != "fetch" {
+		return true
+	}
+	var names []string
+	for _, spec := range g.s.Refspecs {
+		name, _, _ := strings.Cut(strings.TrimPrefix(spec, "+"), ":")
+		if strings.HasPrefix(name, "refs/") && !strings.Contains(name, "*") {
+			names = append(names, name)
+		}
+	}
+	var out bytes.Buffer
+	if err := g.gitTo(ctx, &out, nil, append([]string{"ls-remote", "--", "origin"}, names...)...); err != nil {
+		return false
+	}
+	return !slices.ContainsFunc(names, func(name string) bool {
+		return !strings.Contains(out.String(), "\t"+name+"\n")
+	})
 }
 
 // get is what an attempt does.

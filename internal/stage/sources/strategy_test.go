@@ -328,3 +328,46 @@ func TestTracesHideCredentials(t *testing.T) {
 	}
 	checkNoToken(t, dir, place)
 }
+
+// What an earlier job left stays when the server is at fault, and the job ends with the server's error.
+func TestServerAtFault(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(s *gitServer, src *stage.Sources){
+		"down":         func(s *gitServer, _ *stage.Sources) { flaky(s, 1000) },
+		"wrong token":  func(_ *gitServer, src *stage.Sources) { src.Password = "wrong" },
+		"branch gone":  func(_ *gitServer, src *stage.Sources) { src.Refspecs = []string{"+refs/heads/gone:refs/remotes/origin/gone"} },
+		"unknown host": func(_ *gitServer, src *stage.Sources) { src.URL = "http://127.0.0.1:1/p.git" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := newGitServer(t)
+			p := server.project(t, "p")
+			place, dir := stagetest.New(t), t.TempDir()
+			sha := p.commit(map[string]string{"a": "1"})
+			checkout(t, place, dir, p.sources(sha))
+			s := p.sources(sha)
+			change(server, s)
+			if res := place.Run(t, &stage.Spec{Dir: dir, Sources: s}); res.Reason != stage.Failed || res.ExitCode != 128 {
+				t.Errorf("result %+v", res)
+			}
+			if out := place.Out.String(); strings.Contains(out, "starting with an empty one") {
+				t.Errorf("output %q", out)
+			}
+			if got := stagetest.ReadFile(t, filepath.Join(dir, "a")); got != "1" {
+				t.Errorf("a: %q", got)
+			}
+		})
+	}
+}
+
+// A commit that the branch no longer has is named in the message.
+func TestCommitGone(t *testing.T) {
+	t.Parallel()
+	p := newGitServer(t).project(t, "p")
+	p.commit(map[string]string{"a": "1"})
+	s := p.sources(strings.Repeat("1", 40))
+	res := stagetest.New(t).Run(t, &stage.Spec{Dir: t.TempDir(), Sources: s})
+	if res.Reason != stage.Failed || res.ExitCode != 128 || !strings.Contains(res.Message, "commit "+s.SHA+" is not in what was fetched of main") {
+		t.Errorf("result %+v", res)
+	}
+}
