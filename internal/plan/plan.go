@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,6 +54,10 @@ func New(j *job.Job, r Runner, slot Slot, v Version) (*Plan, error) {
 	p.Variables = p.resolve()
 	p.Settings = readSettings(j, r, p.Value, p.Timeout)
 	p.Settings.Warnings = append(p.Settings.Warnings, warnings...)
+	if slices.Contains(p.Settings.SubmodulePaths, ":(exclude)") {
+		return p, &executor.Failure{Reason: job.ReasonConfiguration,
+			Err: fmt.Errorf("GIT_SUBMODULE_PATHS %q names nothing to exclude: write :(exclude)PATH without a space", p.Value("GIT_SUBMODULE_PATHS"))}
+	}
 	return p, nil
 }
 

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 
 	"gitlab.com/skerry/skerry/internal/job"
@@ -15,6 +16,7 @@ func (p *Plan) Sources() Step {
 	src := &stage.Sources{
 		Strategy:     p.Settings.GitStrategy,
 		URL:          address,
+		Trusted:      p.trusted(),
 		Username:     user,
 		Password:     password,
 		ObjectFormat: p.Job.Git.ObjectFormat,
@@ -39,7 +41,7 @@ func (p *Plan) Sources() Step {
 			UpdateFlags: p.Settings.SubmoduleFlags,
 			ForceHTTPS:  p.Settings.SubmoduleHTTPS,
 			ServerHost:  p.Value("CI_SERVER_HOST"),
-			ServerURL:   p.Value("CI_SERVER_URL"),
+			ServerURL:   p.base(),
 			SSHHost:     p.Value("CI_SERVER_SHELL_SSH_HOST"),
 			SSHPort:     p.Value("CI_SERVER_SHELL_SSH_PORT"),
 		},
@@ -57,31 +59,71 @@ func (p *Plan) Sources() Step {
 }
 
 // repository splits the repository's URL into the address, which may be written down, and the
-// login, which may not. clone_url replaces scheme, host and port of what the coordinator says.
-// Source: gitlab-runner common/build.go, GetRemoteURL; helpers/url.
+// login, which may not. clone_url says where the projects are instead of the coordinator.
+// Source: gitlab-runner helpers/url/gitauth.go.
 func (p *Plan) repository() (address, user, password string) {
 	raw := p.Job.Git.URL
 	u, err := url.Parse(raw)
 	if err != nil {
 		return raw, "", ""
 	}
-	if u.User != nil {
-		user = u.User.Username()
-		password, _ = u.User.Password()
+	if base := p.cloneURL(); base != nil {
+		project := p.Value("CI_PROJECT_PATH")
+		if project == "" {
+			project = p.Job.ProjectPath
+		}
+		u = base.JoinPath(project + ".git")
+	}
+	login := u.User
+	u.User = nil
+	switch u.Scheme {
+	case "http", "https":
+		if password, _ = login.Password(); password != "" && p.cloneURL() == nil {
+			return u.String(), login.Username(), password
+		}
+		return u.String(), "gitlab-ci-token", p.Job.Token
+	case "ssh":
+		if u.User = url.User(login.Username()); login.Username() == "" {
+			u.User = url.User("git")
+		}
+	}
+	return u.String(), login.Username(), ""
+}
+
+// cloneURL is the runner's clone_url, nil when there is none.
+func (p *Plan) cloneURL() *url.URL {
+	u, err := url.Parse(p.Runner.CloneURL)
+	if err != nil || u.Scheme == "" || u.Host == "" {
+		return nil
+	}
+	return u
+}
+
+// base is where projects are reached over HTTP, for submodules with SSH URLs.
+func (p *Plan) base() string {
+	if u := p.cloneURL(); u != nil {
 		u.User = nil
+		return u.String()
 	}
-	if base, err := url.Parse(p.Runner.CloneURL); err == nil && base.Host != "" {
-		u.Scheme, u.Host = base.Scheme, base.Host
-		if prefix := strings.TrimSuffix(base.Path, "/"); prefix != "" {
-			u.Path = prefix + "/" + p.Job.ProjectPath + ".git"
+	if p.Runner.URL != "" {
+		return p.Runner.URL
+	}
+	return p.Value("CI_SERVER_URL")
+}
+
+// trusted lists the other addresses of the coordinator: submodules may name any of them.
+func (p *Plan) trusted() []string {
+	var list []string
+	for _, address := range []string{p.Job.Git.URL, p.Runner.URL, p.Value("CI_SERVER_URL")} {
+		u, err := url.Parse(address)
+		if err != nil || u.Host == "" {
+			continue
+		}
+		if host := u.Scheme + "://" + u.Host; !slices.Contains(list, host) {
+			list = append(list, host)
 		}
 	}
-	if u.Scheme == "http" || u.Scheme == "https" {
-		if password == "" {
-			user, password = "gitlab-ci-token", p.Job.Token
-		}
-	}
-	return u.String(), user, password
+	return list
 }
 
 func (p *Plan) userAgent() string {

@@ -63,10 +63,11 @@ type Script struct {
 
 // Sources brings the project directory to a commit.
 type Sources struct {
-	Strategy     string        `json:"strategy"` // "clone", "fetch", "none", "empty"
-	URL          string        `json:"url"`      // without credentials
-	Username     string        `json:"username"` // for URL and for submodules on its host
-	Password     string        `json:"password"` // secret: never in arguments, .git/config or the log
+	Strategy     string        `json:"strategy"`          // "clone", "fetch", "none", "empty"
+	URL          string        `json:"url"`               // without credentials
+	Trusted      []string      `json:"trusted,omitempty"` // scheme://host of other addresses that the login is for
+	Username     string        `json:"username"`          // for the hosts of URL, Trusted and Submodules.ServerURL
+	Password     string        `json:"password"`          // secret: never in arguments, .git/config or the log
 	ObjectFormat string        `json:"object_format"`
 	SHA          string        `json:"sha"`
 	Ref          string        `json:"ref"`
@@ -97,7 +98,7 @@ type Submodules struct {
 	UpdateFlags []string `json:"update_flags"`
 	ForceHTTPS  bool     `json:"force_https"`
 	ServerHost  string   `json:"server_host"` // CI_SERVER_HOST
-	ServerURL   string   `json:"server_url"`  // CI_SERVER_URL
+	ServerURL   string   `json:"server_url"`  // where SSH URLs are fetched from with ForceHTTPS
 	SSHHost     string   `json:"ssh_host"`    // CI_SERVER_SHELL_SSH_HOST
 	SSHPort     string   `json:"ssh_port"`
 }

@@ -129,10 +129,10 @@ func (g *repository) tls() []setting {
 }
 
 // hosts is scheme://host[:port] of what the credentials and certificates are for: the repository's host and
-// the coordinator's, which differ when clone_url is set. Empty when neither is reached over HTTP.
+// the coordinator's others, which differ when clone_url is set. Empty when none is reached over HTTP.
 func (g *repository) hosts() []string {
 	var list []string
-	for _, address := range []string{g.s.URL, g.s.Submodules.ServerURL} {
+	for _, address := range append([]string{g.s.URL, g.s.Submodules.ServerURL}, g.s.Trusted...) {
 		u, err := url.Parse(address)
 		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			continue
