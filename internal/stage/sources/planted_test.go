@@ -205,3 +205,48 @@ func TestPlanted(t *testing.T) {
 		}
 	}
 }
+
+// A hook that runs before the sources are there finds nothing planted either, and does not cost the objects.
+func TestPlantedBeforeHook(t *testing.T) {
+	t.Parallel()
+	server := newGitServer(t)
+	f := newFamily(t, server)
+	sha := f.outer.commit(map[string]string{"dir/b": "2\n", "seq": random(t, 50_000)})
+	for name, plant := range map[string]func(a *attack){
+		"nothing":  func(*attack) {},
+		"settings": func(a *attack) { a.append(".git/config", a.config()) },
+		"gitfile": func(a *attack) {
+			repo := a.repository()
+			a.remove(".git")
+			a.write(".git", "gitdir: "+repo+"\n")
+		},
+		"nested": func(a *attack) {
+			a.git("init", "-q", "dir")
+			a.append("dir/.git/config", a.config())
+		},
+		"module": func(a *attack) { a.append(".git/modules/libs/inner/config", a.config()) },
+	} {
+		for _, strategy := range []string{"fetch", "clone"} {
+			t.Run(name+"/"+strategy, func(t *testing.T) {
+				t.Parallel()
+				a := newAttack(t, sha)
+				place := stagetest.New(t)
+				spec := &stage.Spec{Dir: a.dir, Base: a.base, Sources: f.sources(sha, "normal")}
+				if res := place.Run(t, spec); res.Reason != stage.Success {
+					t.Fatal(res, place.Out)
+				}
+				plant(a)
+				spec.Sources.Strategy = strategy
+				spec.Pre = []string{"for d in . dir libs/inner; do (cd $d && git status && git log -p || true); done"}
+				if res := place.Run(t, spec); res.Reason != stage.Success {
+					t.Fatalf("result %+v, output:\n%s", res, place.Out)
+				}
+				a.check()
+				checkTree(t, a.dir, sha)
+				if name == "nothing" && strategy == "fetch" && !strings.Contains(place.Out.String(), "commit "+sha) {
+					t.Errorf("the hook saw no commit:\n%s", place.Out)
+				}
+			})
+		}
+	}
+}

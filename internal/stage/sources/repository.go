@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 
+	"gitlab.com/skerry/skerry/internal/stage"
+	"gitlab.com/skerry/skerry/internal/stage/task"
 	"gitlab.com/skerry/skerry/internal/stage/tree"
 )
 
@@ -51,6 +53,22 @@ func (g *repository) reclaim() (existed bool, err error) {
 		g.reused = len(haves) > 0
 	}
 	return existed, g.initialise(haves)
+}
+
+// Disarm makes a used directory safe for a hook that runs there before Get: a git of the hook must not obey
+// what an earlier job left. The hook finds a repository at the commit of that job, without an index.
+func Disarm(tk *task.Task, s *stage.Sources) error {
+	g, err := newRepository(tk, s)
+	if err != nil {
+		return nil //nolint:nilerr // Get will say so
+	}
+	if _, err := os.Lstat(g.gitDir); errors.Is(err, fs.ErrNotExist) {
+		return g.clearNested()
+	}
+	if _, err := g.reclaim(); err != nil || g.old == "" {
+		return err
+	}
+	return os.WriteFile(filepath.Join(g.gitDir, "HEAD"), []byte(g.old+"\n"), 0o666)
 }
 
 // clearNested removes each directory of the work tree that is a repository of its own: git clean

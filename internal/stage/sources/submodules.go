@@ -155,14 +155,11 @@ func (g *repository) retrySubmodules(ctx context.Context) error {
 // setModulesAside moves the submodules' repositories of an earlier job to where git does not look.
 func (g *repository) setModulesAside() error {
 	from, to := filepath.Join(g.gitDir, "modules"), filepath.Join(g.gitDir, oldModules)
-	if err := tree.RemoveAll(to); err != nil {
-		return err
-	}
 	st, err := os.Lstat(from)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil // none, or set aside already: see Disarm
 	}
-	if err != nil {
+	if err := errors.Join(err, tree.RemoveAll(to)); err != nil {
 		return err
 	}
 	if !st.IsDir() || !modules(g.s.Submodules).wanted() {

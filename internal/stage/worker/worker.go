@@ -42,6 +42,11 @@ func carryOut(ctx context.Context, tk *task.Task) stage.Result {
 	}
 	hooks := tk.Spec.Sources == nil || sources.Touches(tk.Spec.Sources)
 	if hooks {
+		if s := tk.Spec.Sources; s != nil && len(tk.Spec.Pre) > 0 {
+			if err := sources.Disarm(tk, s); err != nil {
+				return task.System(err)
+			}
+		}
 		if res := script.Hook(ctx, tk, "pre", tk.Spec.Pre); res.Reason != stage.Success {
 			return res
 		}
