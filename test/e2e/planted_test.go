@@ -48,7 +48,11 @@ func plants() map[string]string {
 		"linked objects":          "rm -rf .git/objects; ln -s $REPO/objects .git/objects",
 		"a linked project":        `cd ..; mv project elsewhere; mkdir $OUT/project; cp -R elsewhere/. $OUT/project; ln -s $OUT/project project`,
 		"a project that is a repository of somebody else": `cd ..; rm -rf project; ln -s $REPO project`,
-		"modules":               "mkdir -p .git/modules; cp -R $REPO .git/modules/sub; ln -s $REPO .git/modules/other; printf '[submodule \"sub\"]\\n\\tpath = sub\\n\\turl = ext::%s\\n\\tupdate = !%s\\n\\tactive = true\\n' $EVIL $EVIL >> .git/config",
+		"modules": "mkdir -p .git/modules; cp -R $REPO .git/modules/sub; ln -s $REPO .git/modules/other; printf '[submodule \"sub\"]\\n\\tpath = sub\\n\\turl = ext::%s\\n\\tupdate = !%s\\n\\tactive = true\\n' $EVIL $EVIL >> .git/config",
+		// Another content under the name of a file's object, once all objects are files.
+		"a poisoned object": `mv .git/objects/pack pack; for p in pack/*.pack; do git unpack-objects -q < $p; done; rm -rf pack
+			object() { echo ".git/objects/$(echo $1 | cut -c 1-2)/$(echo $1 | cut -c 3-)"; }
+			cp -f $(object $(echo evil | git hash-object -w --stdin)) $(object $(git rev-parse HEAD:README)); test "$(git show HEAD:README)" = evil`,
 		"a hidden change":       "echo planted > README; git update-index --assume-unchanged README",
 		"worktree settings":     "printf '[extensions]\\n\\tworktreeConfig = true\\n' >> .git/config; cp $REPO/config .git/config.worktree",
 		"a nested repository":   "mkdir nested; cp -R $REPO nested/.git",

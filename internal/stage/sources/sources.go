@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -163,7 +164,7 @@ func (g *repository) attempt(ctx context.Context, clean bool) error {
 		}
 	}
 	err := g.get(ctx)
-	if err != nil && g.reused && ctx.Err() == nil && g.suspect(ctx, err) {
+	if err != nil && ctx.Err() == nil && g.suspect(ctx, err) {
 		g.r.Log.Warn("The repository that an earlier job left cannot be used (%v); starting with an empty one.", err)
 		if err := emptyDir(g.dir); err != nil {
 			return err
@@ -179,6 +180,12 @@ func (g *repository) attempt(ctx context.Context, clean bool) error {
 // suspect reports whether an error may come from what an earlier job left. A fetch fails also when the
 // server cannot be reached, refuses the login or has no such branch: then all that is here stays.
 func (g *repository) suspect(ctx context.Context, err error) bool {
+	if errors.Is(err, fs.ErrPermission) {
+		return true // a job can take the permission from itself
+	}
+	if !g.reused {
+		return false
+	}
 	var ge *gitError
 	if !errors.As(err, &ge) {
 		return errors.Is(err, errTampered)
@@ -227,17 +234,16 @@ func (g *repository) get(ctx context.Context) error {
 
 // emptyDir removes everything in dir, not dir itself (it may be a mount point).
 func emptyDir(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, os.ErrPermission) {
+	st, err := os.Stat(dir)
+	if err != nil {
 		return err
 	}
+	if st.Mode().Perm()&0o700 != 0o700 {
+		_ = os.Chmod(dir, st.Mode().Perm()|0o700) // what cannot be removed will say so
+	}
+	entries, err := os.ReadDir(dir)
 	if err != nil {
-		if err := os.Chmod(dir, 0o700); err != nil {
-			return err
-		}
-		if entries, err = os.ReadDir(dir); err != nil {
-			return err
-		}
+		return err
 	}
 	for _, e := range entries {
 		if err := tree.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
