@@ -69,7 +69,7 @@ func (w *worktree) verify(ctx context.Context, commit string) error {
 			return err
 		}
 	}
-	return w.verifyObjects(ctx, w.suspects(), func(string, []byte) error { return nil })
+	return w.verifyObjects(ctx, w.suspects(ctx), func(string, []byte) error { return nil })
 }
 
 // commitTree is the tree that the commit names, in binary. Any copy of the commit will do that has its name.
@@ -99,7 +99,7 @@ func (w *worktree) commitTree(ctx context.Context, commit string) (string, error
 }
 
 // suspects lists the blobs that are not equal to the files made of them.
-func (w *worktree) suspects() []string {
+func (w *worktree) suspects(ctx context.Context) []string {
 	var (
 		wg   sync.WaitGroup
 		mu   sync.Mutex
@@ -110,7 +110,7 @@ func (w *worktree) suspects() []string {
 		wg.Go(func() {
 			h, buf := newHash(objectFormat(w.g.s)), make([]byte, 64<<10)
 			for _, e := range part {
-				if e.mode == modeGitlink || w.sameFile(h, buf, e) {
+				if e.mode == modeGitlink || w.sameFile(ctx, h, buf, e) {
 					continue
 				}
 				mu.Lock()
@@ -124,8 +124,8 @@ func (w *worktree) suspects() []string {
 	return slices.Compact(list)
 }
 
-// sameFile reports whether the entry's file is the entry's blob.
-func (w *worktree) sameFile(h hash.Hash, buf []byte, e indexEntry) bool {
+// sameFile reports whether the entry's file is the entry's blob. Once ctx is over it says no.
+func (w *worktree) sameFile(ctx context.Context, h hash.Hash, buf []byte, e indexEntry) bool {
 	name := filepath.Join(w.dir, e.name)
 	h.Reset()
 	if e.mode == modeLink {
@@ -142,14 +142,20 @@ func (w *worktree) sameFile(h hash.Hash, buf []byte, e indexEntry) bool {
 		return false
 	}
 	_, _ = fmt.Fprintf(h, "blob %d\x00", st.Size())
-	_, err = io.CopyBuffer(onlyWriter{h}, onlyReader{f}, buf)
+	read := readFunc(func(b []byte) (int, error) {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		return f.Read(b)
+	})
+	_, err = io.CopyBuffer(h, read, buf)
 	return err == nil && string(h.Sum(nil)) == e.id
 }
 
-// onlyReader and onlyWriter keep io.Copy to the buffer that it is given.
-type onlyReader struct{ io.Reader }
+// readFunc is a Reader without a WriteTo, so that io.CopyBuffer keeps to its buffer.
+type readFunc func(b []byte) (int, error)
 
-type onlyWriter struct{ io.Writer }
+func (f readFunc) Read(b []byte) (int, error) { return f(b) }
 
 // verifyTrees is the slow way for trees with modes that an index does not have: read each and compare
 // what they hold with the index.
