@@ -333,9 +333,11 @@ func TestTracesHideCredentials(t *testing.T) {
 func TestServerAtFault(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(s *gitServer, src *stage.Sources){
-		"down":         func(s *gitServer, _ *stage.Sources) { flaky(s, 1000) },
-		"wrong token":  func(_ *gitServer, src *stage.Sources) { src.Password = "wrong" },
-		"branch gone":  func(_ *gitServer, src *stage.Sources) { src.Refspecs = []string{"+refs/heads/gone:refs/remotes/origin/gone"} },
+		"down":        func(s *gitServer, _ *stage.Sources) { flaky(s, 1000) },
+		"wrong token": func(_ *gitServer, src *stage.Sources) { src.Password = "wrong" },
+		"branch gone": func(_ *gitServer, src *stage.Sources) {
+			src.Refspecs = []string{"+refs/heads/gone:refs/remotes/origin/gone"}
+		},
 		"unknown host": func(_ *gitServer, src *stage.Sources) { src.URL = "http://127.0.0.1:1/p.git" },
 	} {
 		t.Run(name, func(t *testing.T) {
