@@ -239,7 +239,8 @@ func (w *worktree) names(ids []string) (*os.File, error) {
 	for _, id := range ids {
 		b.WriteString(hex.EncodeToString([]byte(id)) + "\n")
 	}
-	if _, err := f.WriteString(b.String()); err == nil {
+	_, err = f.WriteString(b.String())
+	if err == nil {
 		_, err = f.Seek(0, io.SeekStart)
 	}
 	if err != nil {
