@@ -40,13 +40,6 @@ type execution struct {
 	uploaded     chan error
 	adopted      bool // an earlier process began it
 	resent       int  // how often the log was sent again whole
-	included     []output
-}
-
-// output names a stage's spool.
-type output struct {
-	place executor.Place
-	stage string
 }
 
 // execute runs or resumes the job to its end.
@@ -237,8 +230,8 @@ func (x *execution) drain(ctx context.Context, rendered <-chan error) error {
 			stopping = nil
 			limit.Reset(min(drainOnStop, x.e.o.Drain))
 		case <-limit.C:
-			for _, s := range x.included {
-				x.abandon(string(s.place), s.stage, errUndelivered)
+			for _, e := range x.trace.Awaited() {
+				x.abandon(e.Place, e.Stage, errUndelivered)
 			}
 		}
 	}

@@ -3,12 +3,17 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"gitlab.com/skerry/skerry/internal/agent/spool"
 	"gitlab.com/skerry/skerry/internal/engine"
+	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/fake"
+	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/job"
 	"gitlab.com/skerry/skerry/internal/stage"
 )
@@ -160,5 +165,72 @@ func TestTimeoutWithoutRunner(t *testing.T) {
 		b.restart()
 		r.expect(t, c, "failed", "job_execution_timeout", 0, "get_sources", scriptID, "cleanup_file_variables")
 		inOrder(t, c.text(), []string{"execution took longer than 1s seconds"})
+	})
+}
+
+// An adopted job that is cancelled before this process has come to the stage in hand ends that stage, or lets
+// it go on, just as if it had started it: neither the log nor the end of the job waits for it.
+func TestCancelWhileResuming(t *testing.T) {
+	t.Parallel()
+	for i, at := range stages()[:7] {
+		before := stages()[: i+1 : i+1]
+		graceful, reason := append(before, "cleanup_file_variables"), "job_canceled"
+		switch at {
+		case scriptID:
+			graceful = append(before, "after_script", "archive_cache_on_failure", "upload_artifacts_on_failure", "cleanup_file_variables")
+		case "after_script", "archive_cache", uploadsID:
+			graceful, reason = stages(), ""
+		}
+		t.Run("gracefully in "+at, func(t *testing.T) {
+			t.Parallel()
+			tryCancelWhileResuming(t, at, gitlab.StatusCanceling, reason, graceful)
+		})
+		t.Run("at once in "+at, func(t *testing.T) {
+			t.Parallel()
+			tryCancelWhileResuming(t, at, gitlab.StatusCanceled, "job_canceled", append(before, "cleanup_file_variables"))
+		})
+	}
+}
+
+func tryCancelWhileResuming(t *testing.T, at, status, reason string, ran []string) {
+	t.Helper()
+	r, slow := &recorder{}, atomic.Bool{}
+	bubble(t, func(*job.Job) fake.Script {
+		release := make(chan struct{})
+		time.AfterFunc(2*time.Hour, func() { close(release) }) // what is not cancelled goes on
+		hold := fake.Hold(nil, release, fake.Claim(stage.Result{}))
+		s := r.script(at, func(s *fake.Stage) stage.Result {
+			s.Write(spool.Stdout, "what was written\n")
+			return hold(s)
+		})
+		s.Intercept = func(_ executor.Place, _ http.ResponseWriter, req *http.Request) bool {
+			if slow.Load() && req.Method == http.MethodPut && req.URL.Path == "/v1/job" {
+				time.Sleep(8 * time.Second) // in a bubble
+			}
+			return false
+		}
+		return s
+	}, func(b *bench) {
+		spec := whole()
+		spec.Timeout = 5 * time.Hour
+		a, c := b.job(spec)
+		withDownload(c)
+		ctx, cancel := context.WithCancelCause(b.t.Context())
+		time.AfterFunc(10*time.Second, func() { cancel(engine.ErrDetach) })
+		if err := b.engine.Run(ctx, a); !errors.Is(err, engine.ErrDetach) {
+			t.Fatalf("Run: %v", err)
+		}
+		slow.Store(true)
+		c.update = func(u gitlab.Update) (gitlab.UpdateResult, error) {
+			return gitlab.UpdateResult{Accepted: true, Status: map[bool]string{true: status}[u.State == "running"]}, nil
+		}
+		began := time.Now()
+		b.restart()
+		if took := time.Since(began); reason != "" && took > 20*time.Second {
+			t.Errorf("it took %v to cancel", took)
+		}
+		state := map[bool]string{true: "success", false: "failed"}[reason == ""]
+		r.expect(t, c, state, reason, 0, ran...)
+		inOrder(t, c.text(), []string{"what was written"})
 	})
 }

@@ -47,7 +47,9 @@ func (x *execution) stage(ctx context.Context, place executor.Place, st plan.Ste
 
 // stageOpen is stage without the end of the section: the caller has more to say in it.
 func (x *execution) stageOpen(ctx context.Context, place executor.Place, st plan.Step) (stage.Result, error) {
-	if c := cause(ctx); c != nil {
+	reach, done := x.reach(ctx, key(st, "include"))
+	defer done()
+	if c := cause(reach); c != nil {
 		return stage.Result{}, c
 	}
 	x.event(func(ev Events) {
@@ -55,19 +57,21 @@ func (x *execution) stageOpen(ctx context.Context, place executor.Place, st plan
 			ev.Stage(x.rec.Ref, st.Name)
 		}
 	})
-	agent, err := x.places.agent(ctx, place)
+	agent, err := x.places.agent(reach, place)
 	if err != nil {
-		return stage.Result{}, x.placeError(ctx, place, st.Name, err)
+		return stage.Result{}, x.placeError(reach, place, st.Name, err)
 	}
 	st.Spec.Timeout = st.Timeout
-	started, err := start(ctx, agent, st.Spec)
+	started, err := start(reach, agent, st.Spec)
 	if err != nil {
-		return stage.Result{}, x.placeError(ctx, place, st.Name, err)
+		return stage.Result{}, x.placeError(reach, place, st.Name, err)
 	}
 	x.openSection(st, started.At)
 	x.append(trace.Entry{Key: key(st, "include"), Time: started.At, Op: trace.Include, Place: string(place), Stage: st.Spec.ID})
-	x.included = append(x.included, output{place, st.Spec.ID})
-	res, err := x.await(ctx, agent, place, st)
+	res, over := x.over(ctx, reach, agent, st)
+	if !over {
+		res, err = x.await(ctx, agent, place, st)
+	}
 	switch {
 	case err != nil && cause(ctx) != nil:
 		return res, err
@@ -83,6 +87,44 @@ func (x *execution) stageOpen(ctx context.Context, place executor.Place, st plan
 	default:
 		return res, nil
 	}
+}
+
+// reach returns a context for coming to terms with what the outline's key says has been begun, perhaps by an
+// earlier process: it outlives ctx for a while, since what runs has to be ended and what has ended has to be
+// heard. Otherwise it is ctx. The caller calls done.
+func (x *execution) reach(ctx context.Context, key string) (reach context.Context, done func()) {
+	if !x.trace.Has(key) {
+		return ctx, func() {}
+	}
+	reach, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		why, limit := context.Cause(ctx), cancelWait
+		switch {
+		case errors.Is(why, ErrDetach):
+			limit = 0
+		case errors.Is(why, ErrShutdown):
+			limit = stopTime
+		}
+		sleep(reach, limit)
+		cancel(why)
+	})
+	return reach, func() {
+		stop()
+		cancel(nil)
+	}
+}
+
+// over returns the result of a stage that has ended although ctx has, too: an adopted job that is cancelled
+// goes through what is done already to what has to be cancelled.
+func (x *execution) over(ctx, reach context.Context, agent *client.Client, st plan.Step) (stage.Result, bool) {
+	if cause(ctx) == nil {
+		return stage.Result{}, false
+	}
+	status, err := agent.Status(reach, st.Spec.ID)
+	if err != nil || !status.Over {
+		return stage.Result{}, false
+	}
+	return claimed(*status.Result), true
 }
 
 // startAttempts is how often a stage's start is tried while the connection to the agent breaks.

@@ -156,6 +156,8 @@ func (x *execution) prepare(ctx context.Context) error {
 
 // makeEnvironment makes the environment and waits for its agent, no longer than prepare_timeout.
 func (x *execution) makeEnvironment(ctx context.Context) error {
+	ctx, done := x.reach(ctx, "prepared")
+	defer done()
 	if d := x.plan.Runner.PrepareTimeout; d > 0 && d < x.plan.Timeout {
 		limited, cancel := context.WithTimeoutCause(ctx, d, &executor.Failure{Reason: job.ReasonTimeout,
 			Err: fmt.Errorf("preparing the environment took longer than prepare_timeout (%s)", d)})

@@ -172,6 +172,9 @@ func (t *Trace) Append(e Entry) (added bool, err error) {
 // Has reports whether the outline has an entry with key.
 func (t *Trace) Has(key string) bool { return t.outline.has(key) }
 
+// Awaited returns the entries of stages whose output Render has not seen the end of, in their order.
+func (t *Trace) Awaited() []Entry { return t.outline.awaited() }
+
 // Abandon says that nothing more can be had of a stage's spool. Where it is included the log goes on
 // with what has been read of it and then with message, which says why in words for the job's author.
 func (t *Trace) Abandon(place, stage, message string) error {

@@ -144,6 +144,19 @@ func (o *outline) entry(i int) (e Entry, ok bool, more <-chan struct{}) {
 	return e, true, nil
 }
 
+// awaited returns the inclusions that have not been rendered to their end.
+func (o *outline) awaited() []Entry {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var out []Entry
+	for _, e := range o.entries {
+		if e.Op == Include && e.Stage != "" {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
 // rendered forgets the content of entry i, which a checkpoint covers or which can be read again.
 func (o *outline) rendered(i int) {
 	o.mu.Lock()
