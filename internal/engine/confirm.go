@@ -9,34 +9,43 @@ import (
 	"gitlab.com/skerry/skerry/internal/job"
 )
 
-// confirmWithin is how long a job may stand in `pending` before the coordinator gives it to somebody
-// else. Source: GitLab's two-phase commit, two minutes.
+// confirmWithin is how long a coordinator is asked that answers and does not say whether the job is ours.
 const confirmWithin = 2 * time.Minute
 
-// confirm reports the job as running: only a 200 makes it ours. A job that was confirmed before the
-// runner was restarted is not asked about again; its next update says whether it is still ours.
-func (x *execution) confirm(ctx context.Context) error {
+// confirm reports the job as running: only a 200 makes it ours. It returns the job's state at the coordinator,
+// which may ask to stop at once. A job that was confirmed before the runner was restarted is not asked about again;
+// its next update says whether it is still ours.
+//
+// A coordinator that cannot be reached is asked for as long as an outage may last: one without two-phase
+// commits counts the job as running, and GitLab, when a job has stood in pending for two minutes, fails it and
+// makes a new one, so that the question is always answered truly. Source: Ci::RetryWaitingJobService.
+func (x *execution) confirm(ctx context.Context) (status string, err error) {
 	if x.trace.Has("running") {
-		return nil
+		return "", nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, confirmWithin)
-	defer cancel()
-	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+	begun := time.Now()
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 15*time.Second) {
 		res, err := x.api.Update(ctx, gitlab.Update{State: string(job.Running)})
 		switch {
 		case err == nil && stopsNow(res.Status):
-			return errGone
+			x.log.Info("Job was ended by the coordinator before it began", "status", res.Status)
+			return "", errGone
 		case err == nil:
-			return nil
+			return res.Status, nil
 		case errors.Is(err, gitlab.ErrJobGone), errors.Is(err, gitlab.ErrConflict):
-			return errGone
+			x.log.Info("Job was ended by the coordinator, or given to another runner, before it began", "error", err)
+			return "", errGone
 		}
-		if !sleep(ctx, wait) {
-			if errors.Is(context.Cause(ctx), ErrDetach) || errors.Is(context.Cause(ctx), ErrShutdown) {
-				return context.Cause(ctx)
-			}
-			x.log.Warn("Job could not be reported as running, so the coordinator gives it to another runner", "error", err)
-			return errGone
+		limit := confirmWithin
+		if gitlab.Retryable(err) {
+			limit = outage
+		}
+		if time.Since(begun) > limit && cause(ctx) == nil {
+			x.log.Warn("Job could not be reported as running, so it is not begun; the coordinator fails it or gives it to another runner", "error", err)
+			return "", errGone
+		}
+		if !sleep(ctx, max(wait, retryAfter(err))) {
+			return "", context.Cause(ctx)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -147,26 +148,69 @@ func TestFinishedJobIsDeliveredAfterRestart(t *testing.T) {
 	}
 }
 
-// Only a job that the coordinator has confirmed is run.
+// Only a job that the coordinator has confirmed is run; of others nothing is kept.
 func TestConfirmation(t *testing.T) {
 	t.Parallel()
-	for name, answer := range map[string]func() (gitlab.UpdateResult, error){
-		"gone":      func() (gitlab.UpdateResult, error) { return gitlab.UpdateResult{Status: gitlab.StatusCanceled}, nil },
-		"conflict":  func() (gitlab.UpdateResult, error) { return gitlab.UpdateResult{}, refusal(http.StatusConflict) },
-		"no answer": func() (gitlab.UpdateResult, error) { return gitlab.UpdateResult{}, refusal(http.StatusBadGateway) },
+	for name, c := range map[string]struct {
+		answer func() (gitlab.UpdateResult, error)
+		max    time.Duration
+	}{
+		"gone":        {func() (gitlab.UpdateResult, error) { return gitlab.UpdateResult{Status: gitlab.StatusCanceled}, nil }, 0},
+		"conflict":    {func() (gitlab.UpdateResult, error) { return gitlab.UpdateResult{}, refusal(http.StatusConflict) }, 0},
+		"bad request": {func() (gitlab.UpdateResult, error) { return gitlab.UpdateResult{}, refusal(http.StatusBadRequest) }, 3 * time.Minute},
+		"no answer":   {func() (gitlab.UpdateResult, error) { return gitlab.UpdateResult{}, refusal(http.StatusBadGateway) }, time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			made := false
 			bubble(t, func(*job.Job) fake.Script { made = true; return fake.Script{} }, func(b *bench) {
-				a, c := b.job(minimal())
-				c.update = func(gitlab.Update) (gitlab.UpdateResult, error) { return answer() }
+				a, co := b.job(minimal())
+				co.update = func(gitlab.Update) (gitlab.UpdateResult, error) { return c.answer() }
 				began := time.Now()
 				if err := b.engine.Run(b.t.Context(), a); err != nil {
 					t.Fatalf("Run: %v", err)
 				}
-				if took := time.Since(began); made || c.finals() > 0 || took > 3*time.Minute {
-					t.Errorf("made: %v, final updates: %d, after %v", made, c.finals(), took)
+				if took := time.Since(began); made || co.finals() > 0 || took > c.max {
+					t.Errorf("made: %v, final updates: %d, after %v", made, co.finals(), took)
+				}
+				if kept, err := b.journal.AllKept(); err != nil || len(kept) > 0 {
+					t.Errorf("kept %d, %v", len(kept), err)
+				}
+			})
+		})
+	}
+}
+
+// A coordinator that goes away just after it has handed a job out loses neither the job nor a cancellation.
+func TestConfirmationAfterAnOutage(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[string]gitlab.Update{
+		"running":              {State: "success"},
+		gitlab.StatusCanceling: {State: "failed", FailureReason: "job_canceled"},
+	} {
+		t.Run(status, func(t *testing.T) {
+			t.Parallel()
+			r := &recorder{}
+			bubble(t, one(r.script("", nil)), func(b *bench) {
+				a, c := b.job(minimal())
+				began := time.Now()
+				c.update = func(gitlab.Update) (gitlab.UpdateResult, error) {
+					if time.Since(began) < 40*time.Minute {
+						return gitlab.UpdateResult{}, refusal(http.StatusBadGateway)
+					}
+					return gitlab.UpdateResult{Accepted: true, Status: status}, nil
+				}
+				if err := b.engine.Run(b.t.Context(), a); err != nil {
+					t.Fatalf("Run: %v", err)
+				}
+				if took := time.Since(began); took > 41*time.Minute {
+					t.Errorf("it took %v", took)
+				}
+				if got := c.final(t); got.State != want.State || got.FailureReason != want.FailureReason {
+					t.Errorf("ended %+v", got)
+				}
+				if ran := slices.Contains(r.stages(), scriptID); ran != (want.State == "success") {
+					t.Errorf("stages: %v", r.stages())
 				}
 			})
 		})

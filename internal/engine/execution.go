@@ -71,6 +71,8 @@ func (x *execution) execute(ctx context.Context) error {
 		return x.deliver(ctx, send)
 	}
 	switch err := x.perform(ctx, send); {
+	case errors.Is(err, errGone) && !x.trace.Has("running"):
+		return x.forget(ctx, "") // nothing was done that could be kept
 	case errors.Is(err, errGone):
 		return x.forget(ctx, gone(err))
 	case err != nil:
@@ -124,7 +126,8 @@ func (e *Engine) prepareExecution(rec journal.Record, j *job.Job) (*execution, e
 // is errGone, ErrDetach, or that the result could not be journaled; what went wrong in the job is in the result.
 func (x *execution) perform(ctx, send context.Context) error {
 	x.adopted = x.trace.Has("running")
-	if err := x.confirm(ctx); err != nil {
+	status, err := x.confirm(ctx)
+	if err != nil {
 		return err
 	}
 	x.event(func(ev Events) {
@@ -139,11 +142,12 @@ func (x *execution) perform(ctx, send context.Context) error {
 	script, cancelScript := context.WithCancelCause(work)
 	defer cancelScript(nil)
 	x.cancelWork, x.cancelScript = cancelWork, cancelScript
+	x.observe(status)
 
 	x.startUpload(send)
 	beside := x.startBeside(ctx)
 	x.header()
-	err := x.work(work, script)
+	err = x.work(work, script)
 	if detached(ctx, err) {
 		beside.leave()
 		return ErrDetach

@@ -15,30 +15,34 @@ import (
 // and to notice cancellations.
 const touchRate = 40
 
+// maxTouch is the longest time between two updates of one job, unless the coordinator asks for more.
+const maxTouch = 30 * time.Second
+
 // touchEvery is the time between two updates of one job.
 func (e *Engine) touchEvery() time.Duration {
 	fair := time.Duration(e.running.value()) * time.Second / touchRate
-	return max(e.o.Touch, min(fair, 30*time.Second))
+	return max(e.o.Touch, min(fair, maxTouch))
 }
 
 // watch keeps the job alive at the coordinator, whether or not it writes anything, and acts on what
 // the coordinator says of it. It returns when ctx ends.
 func (x *execution) watch(ctx context.Context) {
-	wait := x.e.touchEvery()
+	wait, failures := x.e.touchEvery(), 0
 	for sleep(ctx, wait) {
 		once, cancel := context.WithTimeout(ctx, 30*time.Second)
 		res, err := x.api.Update(once, gitlab.Update{State: string(job.Running)})
 		cancel()
 		wait = x.e.touchEvery()
-		var failed *gitlab.Error
 		switch {
 		case err == nil:
+			failures = 0
 			x.observe(res.Status)
 		case errors.Is(err, gitlab.ErrJobGone):
 			x.gone(err)
 			return
-		case errors.As(err, &failed) && failed.RetryAfter > wait:
-			wait = failed.RetryAfter
+		default: // all jobs together must not keep a coordinator down that is in trouble
+			wait = max(min(wait<<min(failures, 4), maxTouch), retryAfter(err))
+			failures++
 		}
 	}
 }
