@@ -16,6 +16,8 @@ type Job struct {
 	ProjectName string
 	ProjectPath string // "group/project", derived from the path of Git.URL
 
+	Queue Queue // how it waited, for metrics
+
 	AllowGitFetch bool // the project allows a work tree to be used again
 	Git           Git
 	Timeout       time.Duration // whole job; 0 means that the coordinator set none
@@ -38,6 +40,13 @@ type Job struct {
 	// Unsupported says what the payload asks for that this runner cannot honour, in words for
 	// the job's author; non-empty makes the job fail at once with ReasonUnsupported.
 	Unsupported []string
+}
+
+// Queue is the coordinator's queue as it was when the job left it; what it does not tell is zero.
+type Queue struct {
+	Waited         time.Duration
+	ProjectRunning string // how many jobs of the project run on the instance's runners: "0", "5+", "+Inf"; foreign text
+	Size, Depth    int64  // jobs in the runner's queue, and how many of them were looked at
 }
 
 // Git says what to check out. Source: git_info of POST /jobs/request.

@@ -27,6 +27,7 @@ type metrics struct {
 	feeds, feedFailures, slotOperations, processing *prometheus.CounterVec
 	unhealthy, statuses, errors                     *prometheus.CounterVec
 	requestDuration                                 *prometheus.HistogramVec
+	queueSize, queueDepth                           *prometheus.GaugeVec
 	loaded, loadErrors, saved, saveErrors           prometheus.Counter
 }
 
@@ -55,6 +56,9 @@ func newMetrics(b *Board, opts Options) *metrics {
 		statuses:        counters("api_request_statuses_total", "Requests to the coordinator, by status.", "runner", "system_id", "endpoint", "status", "method"),
 		requestDuration: histograms("api_request_duration_seconds", "Time that requests to the coordinator took.", request, "runner", "system_id", "endpoint", "status_class", "method"),
 
+		queueSize:  gaugeVec("job_queue_size", "Jobs in the runner's queue when the last job left it.", runner...),
+		queueDepth: gaugeVec("job_queue_depth", "Jobs that the coordinator looked at for the last job.", runner...),
+
 		errors:     counters("errors_total", "Warnings and errors in the operator's log.", "level"),
 		loaded:     counter("configuration_loaded_total", "Times that the configuration file was read."),
 		loadErrors: counter("configuration_loading_error_total", "Times that the configuration file could not be used."),
@@ -69,7 +73,7 @@ func newMetrics(b *Board, opts Options) *metrics {
 	m.registry.MustRegister(newGauges(b), versionInfo(opts.Build),
 		m.jobs, m.failedJobs, m.modes, m.jobDuration, m.queueDuration, m.stageDuration,
 		m.feeds, m.feedFailures, m.slotOperations, m.processing, m.unhealthy,
-		m.statuses, m.requestDuration, m.errors, m.loaded, m.loadErrors, m.saved, m.saveErrors)
+		m.statuses, m.requestDuration, m.queueSize, m.queueDepth, m.errors, m.loaded, m.loadErrors, m.saved, m.saveErrors)
 	return m
 }
 
@@ -87,14 +91,17 @@ func (m *metrics) begin(runner []string) {
 func (m *metrics) jobStarted(runner []string, j Job) {
 	m.jobs.WithLabelValues(runner...).Inc()
 	m.modes.WithLabelValues(mode, strings.ToValidUTF8(j.Runner.Executor, "?")).Inc()
-	if plausible(j.ProjectRunning) {
-		m.queueDuration.WithLabelValues(append(runner, j.ProjectRunning)...).Observe(j.Queued.Seconds())
+	m.queueSize.WithLabelValues(runner...).Set(float64(j.Queue.Size))
+	m.queueDepth.WithLabelValues(runner...).Set(float64(j.Queue.Depth))
+	if plausible(j.Queue.ProjectRunning) {
+		m.queueDuration.WithLabelValues(append(runner, j.Queue.ProjectRunning)...).Observe(j.Queue.Waited.Seconds())
 	}
 }
 
-// plausible says whether a coordinator's count of running jobs may become a label: "0" to "999" or "+Inf".
+// plausible says whether a coordinator's count of running jobs may become a label: "0" to "999", "5+", "+Inf", or none.
 func plausible(running string) bool {
-	return running == "+Inf" || running != "" && len(running) <= 3 && strings.Trim(running, "0123456789") == ""
+	number := strings.TrimSuffix(running, "+")
+	return running == "" || running == "+Inf" || number != "" && len(number) <= 3 && strings.Trim(number, "0123456789") == ""
 }
 
 func (m *metrics) stageLeft(runner []string, stage job.StageName, took time.Duration) {
@@ -232,6 +239,10 @@ func counters(name, help string, labels ...string) *prometheus.CounterVec {
 
 func histograms(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
 	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: namespace + name, Help: help, Buckets: buckets}, labels)
+}
+
+func gaugeVec(name, help string, labels ...string) *prometheus.GaugeVec {
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: namespace + name, Help: help}, labels)
 }
 
 func versionInfo(b Build) prometheus.Collector {

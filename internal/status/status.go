@@ -39,10 +39,7 @@ type Job struct {
 	Adopted bool      `json:"adopted"` // an earlier process started it: it is listed and not counted again
 	Started time.Time `json:"started"`
 
-	// Queued is how long it waited and ProjectRunning how many jobs of its project ran ("0", "1", "+Inf"), both as
-	// the coordinator says (job_info of the payload); ProjectRunning is empty when it does not.
-	Queued         time.Duration `json:"queued,omitempty"`
-	ProjectRunning string        `json:"project_running,omitempty"`
+	Queue job.Queue `json:"-"` // as the coordinator says
 }
 
 // The states of a job. Source: BuildRuntimeState in common/build.go of GitLab Runner.

@@ -36,7 +36,7 @@ func events(b *status.Board) engine.Events {
 func boardJob(s engine.Start) status.Job {
 	j, r := s.Plan.Job, s.Plan.Runner
 	return status.Job{
-		Ref: s.Ref, ID: j.ID, Name: j.Name, Project: j.ProjectPath, Adopted: s.Adopted,
+		Ref: s.Ref, ID: j.ID, Name: j.Name, Project: j.ProjectPath, Adopted: s.Adopted, Queue: j.Queue,
 		URL: strings.TrimSuffix(r.URL, "/") + "/" + j.ProjectPath + "/-/jobs/" + strconv.FormatInt(j.ID, 10),
 		Runner: status.Runner{
 			Key: s.RunnerKey, Token: runnertoken.Short(r.Token), Name: r.Name, Executor: r.Executor,

@@ -75,6 +75,7 @@ func (t *translation) job(p *Payload) *job.Job {
 		ID: p.ID, Token: p.Token,
 		Name: p.JobInfo.Name, Stage: p.JobInfo.Stage,
 		ProjectID: p.JobInfo.ProjectID, ProjectName: p.JobInfo.ProjectName,
+		Queue:         queue(p.JobInfo),
 		AllowGitFetch: p.AllowGitFetch,
 		Timeout:       seconds(p.RunnerInfo.Timeout),
 		Variables:     t.variables("variables", p.Variables),
@@ -109,6 +110,17 @@ func (t *translation) job(p *Payload) *job.Job {
 	t.run(p.Run)
 	j.Unsupported = t.problems
 	return j
+}
+
+func queue(i JobInfo) job.Queue {
+	waited := min(i.TimeInQueueSeconds, math.MaxInt32)
+	if math.IsNaN(waited) || waited < 0 {
+		waited = 0
+	}
+	return job.Queue{
+		Waited: time.Duration(waited * float64(time.Second)), ProjectRunning: i.ProjectJobsRunning,
+		Size: i.QueueSize, Depth: i.QueueDepth,
+	}
 }
 
 func (t *translation) git(g GitInfo, vars job.Variables) job.Git {

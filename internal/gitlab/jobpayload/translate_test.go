@@ -282,3 +282,14 @@ func FuzzTranslate(f *testing.F) {
 		}
 	})
 }
+
+func TestTranslateQueue(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]time.Duration{
+		"1.5": 1500 * time.Millisecond, `"2"`: 2 * time.Second, `"NaN"`: 0, `"-Inf"`: 0, "-1": 0, "null": 0, "1e300": (1<<31 - 1) * time.Second,
+	} {
+		if got := translate(t, `"job_info": {"time_in_queue_seconds": `+given+`}`).Queue.Waited; got != want {
+			t.Errorf("%s: waited %v, want %v", given, got, want)
+		}
+	}
+}
