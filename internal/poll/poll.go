@@ -23,7 +23,8 @@
 // After a job the runner asks again at once, and after a job ended too. A held request is followed by
 // the next at once, and so is one whose answer shows a change, for some time; one that was answered
 // within a second although nothing had changed shows a coordinator without long polling, and the
-// next follows after CheckInterval. Errors back off from one
+// next follows after CheckInterval. A held request that a proxy has cut off, since it does not wait as long as
+// the coordinator holds requests, is no error: the next follows at once and is not held. Errors back off from one
 // second to one minute with jitter, and Retry-After is honoured up to an hour. After UnhealthyLimit
 // refusals (403) in a row a runner rests for UnhealthyInterval.
 //
@@ -50,6 +51,7 @@ const (
 	defaultUnhealthyInterval = time.Hour
 
 	heldAfter     = time.Second            // an answer after so long was held by the coordinator
+	patience      = 10 * time.Second       // of gateways: one that has ended a held request sooner had another reason
 	maxQuick      = 8                      // requests that may follow quick answers at once
 	freshAfter    = 5 * time.Minute        // so often a request goes without last_update in any case
 	cutAfter      = time.Second            // a runner waits so long before a held request is given up for it

@@ -106,9 +106,10 @@ func (p *Poller) finish(q *request, a Answer, err error) (*Slot, outcome) {
 	random := p.jitter()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r, o := q.runner, judge(q, a, err)
+	now := time.Now()
+	r, o := q.runner, judge(now, q, a, err)
 	delete(r.open, q)
-	r.settle(time.Now(), q, a, o, p.interval, random)
+	r.settle(now, q, a, o, p.interval, random)
 	if o != aJob {
 		p.used--
 		if r.leaving {
@@ -148,6 +149,8 @@ func (p *Poller) report(q *request, a Answer, err error, o outcome) {
 			attrs = append(attrs, "error", err)
 		}
 		log.Warn("asking for a job did not work", attrs...)
+	case cut:
+		log.Debug("a held request was cut off; asking again", "status", a.Status, "error", err)
 	case nothing, conflict:
 	}
 }

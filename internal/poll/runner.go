@@ -76,12 +76,13 @@ const (
 	conflict
 	refused
 	given // up by the poller
+	cut   // while it was held, by something between here and the coordinator
 	failed
 )
 
 // judge says what the answer to q was. A status counts more than an error beside it, which may be
 // the client's way to say the same.
-func judge(q *request, a Answer, err error) outcome {
+func judge(now time.Time, q *request, a Answer, err error) outcome {
 	switch {
 	case a.Status == http.StatusCreated && len(a.Payload) > 0:
 		return aJob
@@ -93,8 +94,19 @@ func judge(q *request, a Answer, err error) outcome {
 		return refused
 	case q.given && err != nil:
 		return given
+	case q.lastUpdate != "" && now.Sub(q.sent) >= patience && gateway(a.Status):
+		return cut
 	}
 	return failed
+}
+
+// gateway reports whether a status comes of something that would not wait any longer for the coordinator.
+func gateway(status int) bool {
+	switch status {
+	case 0, http.StatusRequestTimeout, http.StatusBadGateway, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
 }
 
 // settle decides when r asks again after q ended in o. random is 0 to 1.
@@ -113,6 +125,9 @@ func (r *runner) settle(now time.Time, q *request, a Answer, o outcome, interval
 	case given:
 		r.ask(now)
 		return
+	case cut: // the next is answered at once, and shows whether the coordinator is there
+		r.lastUpdate = ""
+		r.ask(now)
 	case nothing:
 		r.failures, r.conflicts, r.refusals = 0, 0, 0
 		r.settleNothing(now, q, a, interval)
