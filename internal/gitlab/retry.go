@@ -20,7 +20,7 @@ type Retry struct {
 	Min, Max time.Duration // of the pause; 0 means 100 ms and 60 s
 	Attempts int           // at most so many calls; 0 means 5, negative no limit but the context
 
-	Now    func() time.Time                           // nil means time.Now
+	Now    func() time.Time                           // nil means time.Now; for servers that do not tell their time
 	Sleep  func(context.Context, time.Duration) error // nil waits for real; returns ctx's error when that ends first
 	Jitter func() float64                             // in [0, 1); nil is random
 }
@@ -87,11 +87,14 @@ func (r Retry) Wait(ctx context.Context, d time.Duration) error {
 }
 
 // retryAfter reads when the server wants to be asked again: RateLimit-ResetTime, then Retry-After
-// (seconds or a date).
+// (seconds or a date). Dates are meant by the server's clock, which its Date tells.
 func (r Retry) retryAfter(header http.Header) time.Duration {
 	now := time.Now
 	if r.Now != nil {
 		now = r.Now
+	}
+	if at, err := http.ParseTime(header.Get("Date")); err == nil {
+		now = func() time.Time { return at }
 	}
 	if at, err := http.ParseTime(header.Get(HeaderRateLimitReset)); err == nil {
 		if d := at.Sub(now()); d > 0 {

@@ -70,8 +70,8 @@ func TestRetryAfterHeaders(t *testing.T) {
 		"overflow":               {[]string{"Retry-After: 99999999999999999999"}, 0},
 		"next year":              {[]string{"RateLimit-ResetTime: " + date(9000*time.Hour)}, time.Hour},
 	} {
-		s := serve(t, reply(429, "", tc.headers...))
-		c := s.client(t, func(o *gitlab.Options) { o.Retry.Now = func() time.Time { return now } })
+		s := serve(t, reply(429, "", append(tc.headers, "Date: "+date(0))...))
+		c := s.client(t, func(o *gitlab.Options) { o.Retry.Now = func() time.Time { return now.Add(-4 * time.Hour) } }) // a clock that is wrong
 		_, err := c.RequestJob(t.Context(), gitlab.JobRequest{})
 		var e *gitlab.Error
 		if !errors.As(err, &e) || e.RetryAfter != tc.want {
