@@ -52,6 +52,7 @@ type Daemon struct {
 	mu         sync.Mutex
 	config     *config.Config // in force
 	runners    map[string]*runner
+	former     map[string]*runner // no longer configured; a job may still arrive for one
 	identities identities
 }
 
@@ -83,7 +84,7 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 		return nil, errors.Join(err, j.Close())
 	}
 	d := &Daemon{
-		o: o, clock: realClock{}, journal: j, runners: map[string]*runner{}, identities: identities{}, board: newBoard(o),
+		o: o, clock: realClock{}, journal: j, runners: map[string]*runner{}, former: map[string]*runner{}, identities: identities{}, board: newBoard(o),
 		place: place{workDir: o.WorkDir, envDir: environments(o, j.Owner()), agent: agent, user: o.User, systemID: o.SystemID},
 	}
 	d.log = slog.New(d.board.CountLog(o.Log.Handler()))
@@ -138,9 +139,22 @@ func (d *Daemon) set(c *config.Config) {
 	if len(c.Active()) == 0 {
 		d.log.Warn("No runner can be used, so no job is asked for: add one with `register`; the configuration is read again when it changes", "config", c.Path)
 	}
+	d.retire(runners)
 	d.config, d.runners = c, runners
 	d.board.SetRunners(c.Concurrent, shown)
 	d.poller.Set(settings)
+}
+
+// retire keeps the runners that are not among next any more. The caller holds mu.
+func (d *Daemon) retire(next map[string]*runner) {
+	for key, r := range d.runners {
+		if next[key] == nil {
+			d.former[key] = r
+		}
+	}
+	for key := range next {
+		delete(d.former, key)
+	}
 }
 
 func (d *Daemon) newRunner(c *config.Config, rc *config.Runner, key string) (*runner, error) {
@@ -193,11 +207,10 @@ func (d *Daemon) handle(_ context.Context, key string, payload []byte, slot *pol
 	defer d.quota.ended(true)
 	d.mu.Lock()
 	r := d.runners[key]
-	d.mu.Unlock()
 	if r == nil {
-		d.log.Warn("A job arrived for a runner that has just been removed; the coordinator gives it to another", "runner", key)
-		return
+		r = d.former[key] // it was removed while it asked
 	}
+	d.mu.Unlock()
 	j, err := jobpayload.Translate(payload)
 	if err != nil {
 		d.log.Error("A job could not be understood; the coordinator gives it to another runner", "runner", r.config.Name, "error", err)
