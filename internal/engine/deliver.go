@@ -19,6 +19,8 @@ const (
 	// deliverFor is how long the final status is tried to be delivered: GitLab drops a job that it has
 	// heard nothing of for an hour, but says so only when it can be reached again.
 	deliverFor = 24 * time.Hour
+	// idleAfter is how long the delivery may take before others get the job's slot.
+	idleAfter = time.Minute
 	// deliverOnStop is how long a runner that stops tries; the next process goes on with it.
 	deliverOnStop = 25 * time.Second
 	// resendLimit is how often the log is sent again whole because the coordinator's copy differs.
@@ -30,6 +32,9 @@ const (
 // deliver waits until the log is with the coordinator and then sends the final status until it is
 // accepted, or the coordinator says that the job is not ours any more, and forgets the job.
 func (x *execution) deliver(ctx, send context.Context) error {
+	if x.idle != nil {
+		defer time.AfterFunc(idleAfter, x.idle).Stop()
+	}
 	for attempt, wait := 1, 100*time.Millisecond; ; attempt++ {
 		pause, err := x.attemptDelivery(send)
 		switch {

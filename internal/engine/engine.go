@@ -123,6 +123,10 @@ type Assignment struct {
 	RunnerKey  string // the poller's name of the runner
 	Slot       plan.Slot
 	ProjectKey string // under which Slot.Project was allocated
+
+	// Idle is called, at most once and perhaps from another goroutine, when all that is left to do is to deliver
+	// the result and the coordinator has not taken it for a while. Nil is not called.
+	Idle func()
 }
 
 // Run takes a job to its end: it returns when the coordinator has accepted the final status, when
@@ -157,6 +161,7 @@ func (e *Engine) Run(ctx context.Context, a Assignment) error {
 	if err != nil {
 		return errors.Join(e.refuse(ctx, a, err), e.o.Journal.Delete(context.WithoutCancel(ctx), rec.Ref))
 	}
+	x.idle = a.Idle
 	return x.execute(ctx)
 }
 
@@ -181,8 +186,8 @@ const refuseWithin = 30 * time.Second
 // Adoptable lists the jobs that an earlier runner process left. Call it once, before Run.
 func (e *Engine) Adoptable() ([]journal.Record, error) { return e.o.Journal.All() }
 
-// Resume goes on with a job that an earlier runner process left; it returns like Run.
-func (e *Engine) Resume(ctx context.Context, rec journal.Record) error {
+// Resume goes on with a job that an earlier runner process left; it returns like Run. idle is Assignment.Idle.
+func (e *Engine) Resume(ctx context.Context, rec journal.Record, idle func()) error {
 	j, err := jobpayload.Translate(rec.Payload)
 	if err != nil {
 		return err
@@ -190,6 +195,7 @@ func (e *Engine) Resume(ctx context.Context, rec journal.Record) error {
 	for {
 		x, err := e.prepareExecution(rec, j)
 		if err == nil {
+			x.idle = idle
 			return x.execute(ctx)
 		}
 		e.o.Logger.Error("An adopted job cannot be gone on with; it is tried again", "job", rec.JobID, "in", resumePause, "error", err)

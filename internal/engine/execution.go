@@ -38,8 +38,9 @@ type execution struct {
 	cancelScript context.CancelCauseFunc
 	begun        time.Time // when the first stage started, for metadata
 	uploaded     chan error
-	adopted      bool // an earlier process began it
-	resent       int  // how often the log was sent again whole
+	adopted      bool   // an earlier process began it
+	idle         func() // Assignment.Idle
+	resent       int    // how often the log was sent again whole
 }
 
 // execute runs or resumes the job to its end.

@@ -6,7 +6,8 @@
 // A slot is the right to run one job. A request holds one from the moment it is sent, so a job that
 // arrives always has a place; with no job the slot goes to the runner that has waited longest.
 // Concurrent bounds all slots of the process, Limit those of one runner, and jobs that were
-// adopted at the start hold slots like all others.
+// adopted at the start hold slots like all others. A job that only waits for its coordinator to take its
+// result can be parked, which gives its slot to others.
 //
 // # Long polling
 //
@@ -142,6 +143,7 @@ type Poller struct {
 	interval   time.Duration
 	runners    []*runner // in the order of their first Set, those that are leaving included
 	used       int       // slots held: open requests and jobs
+	parked     int       // jobs that have let their slot go
 	ticket     uint64
 	draining   bool
 }

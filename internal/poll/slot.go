@@ -12,6 +12,8 @@ type Slot struct {
 	key    string // of runner
 	id     int
 	once   sync.Once
+
+	over, parked bool // the Poller's mu guards them
 }
 
 // ID is CI_CONCURRENT_ID: the lowest number, from 0, that no other job of the runner had when this one came.
@@ -20,12 +22,33 @@ func (s *Slot) ID() int { return s.id }
 // Release gives the slot back: the job is over. Later calls do nothing.
 func (s *Slot) Release() { s.once.Do(s.release) }
 
+// Park lets others have the slot while the job is not over but does no work, since its coordinator does not
+// take its result: other coordinators' runners must not wait for that. The job still counts for its runner's Limit.
+// At most Concurrent jobs are parked at a time; beyond that, and after Release, it does nothing.
+func (s *Slot) Park() {
+	p := s.poller
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s.parked || s.over || p.parked >= p.concurrent {
+		return
+	}
+	s.parked = true
+	p.parked++
+	p.used--
+	p.poke()
+}
+
 func (s *Slot) release() {
 	p, r := s.poller, s.runner
 	p.numbers.Free(s.key, s.id)
 	p.mu.Lock()
+	s.over = true
 	r.jobs--
-	p.used--
+	if s.parked {
+		p.parked--
+	} else {
+		p.used--
+	}
 	if now := time.Now(); !r.backoff && r.next.After(now) && !r.StrictCheckInterval {
 		r.ask(now) // a job that ends may make others of its pipeline ready
 	}

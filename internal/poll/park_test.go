@@ -1,0 +1,63 @@
+package poll
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A job whose coordinator does not take its result leaves its slot to others; so do at most as many as there
+// are slots.
+func TestPark(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, other := newCoordinator(), newCoordinator()
+		parking := map[string]bool{"a1": true, "a2": true}
+		slots := make(chan *Slot, 3)
+		b := startBench(t, Options{}, Settings{})
+		b.Poller.handle = func(ctx context.Context, runner string, payload []byte, slot *Slot) {
+			if parking[string(payload)] {
+				slots <- slot
+			}
+			b.handle(ctx, runner, payload, slot)
+		}
+		b.Set(Settings{Concurrent: 1, Runners: []Runner{
+			{Key: "a", Request: a.request, Limit: 2}, {Key: "b", Request: other.request},
+		}})
+		a.add("a1")
+		time.Sleep(5 * sec)
+		other.add("b1")
+		time.Sleep(5 * sec)
+		if got := b.got(); len(got) != 1 {
+			t.Fatalf("two jobs on one slot: %v", got)
+		}
+		first := <-slots
+		first.Park()
+		first.Park()
+		time.Sleep(5 * sec)
+		if got := b.got(); len(got) != 2 || got[1].Job != "b1" {
+			t.Fatalf("nobody took the slot of a parked job: %v", got)
+		}
+		b.end("b1")
+		a.add("a2", "a3")
+		time.Sleep(5 * sec)
+		(<-slots).Park() // one is parked already
+		other.add("b2")
+		time.Sleep(5 * sec)
+		if got := b.got(); len(got) != 3 || got[2].Job != "a2" || got[2].ID != 1 {
+			t.Fatalf("more jobs are parked than there are slots, or a number was given twice: %v", got)
+		}
+		b.end("a1")
+		b.end("a2")
+		time.Sleep(10 * sec)
+		first.Park()
+		if got := b.got(); len(got) != 4 {
+			t.Fatalf("slots are lost: %v", got)
+		}
+		if s := b.Stats(); s.Jobs != 1 {
+			t.Errorf("%+v", s)
+		}
+		b.stop()
+	})
+}
