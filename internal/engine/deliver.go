@@ -41,7 +41,7 @@ func (x *execution) deliver(ctx, send context.Context) error {
 		case err == nil && pause == 0:
 			x.log.Info("Job finished", "state", x.rec.Result.State, "reason", x.rec.Result.Reason, "exit_code", x.rec.Result.ExitCode)
 			return x.forget(ctx, "")
-		case errors.Is(err, gitlab.ErrJobGone), errors.Is(err, gitlab.ErrConflict), errors.Is(err, trace.ErrGone):
+		case errors.Is(err, gitlab.ErrJobGone), errors.Is(err, gitlab.ErrConflict), errors.Is(err, trace.ErrGone), errors.Is(err, errGone):
 			return x.forget(ctx, gone(err))
 		case cause(send) != nil:
 			return fmt.Errorf("the final status of job %d is delivered by the next runner process: %w", x.plan.Job.ID, cause(send))
@@ -107,6 +107,8 @@ func (x *execution) attemptDelivery(ctx context.Context) (pause time.Duration, e
 		update.Output = gitlab.Output{} // there is no agreeing on the log: the status matters more
 	}
 	answer, err := x.api.Update(ctx, update)
+	again := x.tried || answer.Again
+	x.tried = true
 	switch {
 	case errors.Is(err, gitlab.ErrTraceMismatch):
 		x.log.Warn("The coordinator's log differs from ours; it is sent again from the start")
@@ -120,6 +122,8 @@ func (x *execution) attemptDelivery(ctx context.Context) (pause time.Duration, e
 		return 0, err
 	case !answer.Accepted:
 		return max(answer.Interval, time.Second), nil
+	case answer.Already && res.State == job.Failed && (!again || time.Since(x.rec.Ended) > outage):
+		return 0, errGone // GitLab has failed it: no update of ours can have done that, or none has for too long
 	default:
 		return 0, nil
 	}

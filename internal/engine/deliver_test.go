@@ -113,35 +113,6 @@ func TestFinalStatus(t *testing.T) {
 	}
 }
 
-// A job whose result is not taken says so, that its slot can be used; one whose result is taken soon does not.
-func TestIdle(t *testing.T) {
-	t.Parallel()
-	for down, want := range map[time.Duration]time.Duration{0: 0, 30 * time.Second: 0, 10 * time.Minute: idleAfter} {
-		t.Run(down.String(), func(t *testing.T) {
-			t.Parallel()
-			bubble(t, nil, func(b *bench) {
-				a, c := b.job(minimal())
-				began, idle := time.Now(), time.Duration(0)
-				a.Idle = func() { idle = time.Since(began) }
-				c.update = func(u gitlab.Update) (gitlab.UpdateResult, error) {
-					if u.State != "running" && time.Since(began) < down {
-						return gitlab.UpdateResult{}, refusal(http.StatusBadGateway)
-					}
-					return accepted()
-				}
-				if err := b.engine.Run(b.t.Context(), a); err != nil {
-					t.Fatal(err)
-				}
-				if idle.Round(time.Second) != want {
-					t.Errorf("idle after %v, want %v", idle, want)
-				}
-			})
-		})
-	}
-}
-
-const idleAfter = time.Minute
-
 // A result that could not be delivered before the runner was stopped is delivered by the next one, and
 // nothing is done again.
 func TestFinishedJobIsDeliveredAfterRestart(t *testing.T) {

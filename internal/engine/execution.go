@@ -41,6 +41,7 @@ type execution struct {
 	adopted      bool   // an earlier process began it
 	idle         func() // Assignment.Idle
 	resent       int    // how often the log was sent again whole
+	tried        bool   // a final update may have arrived
 }
 
 // execute runs or resumes the job to its end.
@@ -68,6 +69,7 @@ func (x *execution) execute(ctx context.Context) error {
 	if x.rec.State == journal.Finished {
 		x.log.Info("Job had ended before the runner was restarted; its result is still to be delivered")
 		x.abandonEnvironment(ctx)
+		x.tried = true
 		x.startUpload(send)
 		return x.deliver(ctx, send)
 	}

@@ -35,8 +35,10 @@ type UpdateResult struct {
 	// send the same update again after Interval.
 	Accepted bool
 	// Already comes with Accepted: the job had ended before this update in the very state that it
-	// reports, most likely by an earlier one whose answer was lost.
-	Already  bool
+	// reports: by an earlier one whose answer was lost, or, for failed, by the server itself.
+	Already bool
+	// Again says that this call was made more than once, and an earlier attempt may have arrived.
+	Again    bool
 	Status   string        // Job-Status: StatusCanceling asks to stop gracefully; often ""
 	Interval time.Duration // until the next update; 0 when the server did not say
 }
@@ -55,12 +57,13 @@ func (j *JobClient) Update(ctx context.Context, u Update) (UpdateResult, error) 
 		return UpdateResult{}, err
 	}
 	var out UpdateResult
+	again := false
 	err = j.client.opts.Retry.Do(ctx, func(ctx context.Context) error {
 		a, err := j.client.exchange(ctx, k)
-		if err != nil {
-			return err
+		if err == nil {
+			out, err = j.updated(k, u.State, a)
 		}
-		out, err = j.updated(k, u.State, a)
+		out.Again, again = again, true
 		return err
 	})
 	return out, err

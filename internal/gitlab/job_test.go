@@ -42,11 +42,7 @@ func TestUpdateSends(t *testing.T) {
 
 func TestUpdateAnswers(t *testing.T) {
 	t.Parallel()
-	type outcome struct {
-		Accepted, Already bool
-		Status            string
-		Interval          time.Duration
-	}
+	type outcome = gitlab.UpdateResult
 	for name, tc := range map[string]struct {
 		state  string
 		answer http.HandlerFunc
@@ -75,7 +71,7 @@ func TestUpdateAnswers(t *testing.T) {
 			t.Parallel()
 			s := serve(t, tc.answer)
 			got, err := s.client(t, nil).Job(1, "job-token").Update(t.Context(), gitlab.Update{State: tc.state})
-			if diff := cmp.Diff(tc.want, outcome(got)); diff != "" {
+			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Error(diff)
 			}
 			if !errors.Is(err, tc.is) || tc.isNot != nil && errors.Is(err, tc.isNot) {
@@ -95,7 +91,7 @@ func TestUpdateRetries(t *testing.T) {
 	t.Parallel()
 	s := serve(t, reply(500, ""), hangUp, reply(429, "", "Retry-After: 9"), reply(200, ""))
 	got, err := s.client(t, nil).Job(1, "job-token").Update(t.Context(), gitlab.Update{State: "running"})
-	if err != nil || !got.Accepted {
+	if err != nil || !got.Accepted || !got.Again {
 		t.Errorf("Update = %+v, %v", got, err)
 	}
 	if diff := cmp.Diff([]time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 9 * time.Second}, s.slept()); diff != "" {
