@@ -273,7 +273,10 @@ func (t *translation) run(raw json.RawMessage) {
 	}
 }
 
-// seconds converts s, taking what is negative as 0 and what overflows as the longest time.
+// longest is the longest time that a job is given: longer ones could not be added to a clock's time.
+const longest = 10 * 365 * 24 * time.Hour
+
+// seconds converts s, taking what is negative as 0 and what is beyond longest as that.
 func seconds(s int64) time.Duration {
-	return time.Duration(min(max(s, 0), math.MaxInt64/int64(time.Second))) * time.Second
+	return time.Duration(min(max(s, 0), int64(longest/time.Second))) * time.Second
 }

@@ -175,7 +175,11 @@ func (d *Decoder) number(raw json.RawMessage, target reflect.Value, path string)
 		target.SetInt(n)
 		return
 	}
-	d.note(path, "a number", raw)
+	want := "a number"
+	if KindOf(raw) == want {
+		want = "a smaller one"
+	}
+	d.note(path, want, raw)
 }
 
 // wholeNumber reads s, cutting off decimals: timeouts come as 3600.0 from some versions.
