@@ -145,6 +145,7 @@ type bench struct {
 	runner  plan.Runner
 	missing error         // what Options.Executor says
 	drain   time.Duration // Options.Drain
+	events  engine.Events
 }
 
 // operatorLog keeps what the operator reads.
@@ -204,6 +205,7 @@ func (b *bench) open() {
 		Version:  plan.Version{Name: "skerry", Version: "1.2.3", Revision: "abcdef", Platform: "linux", Arch: "amd64"},
 		Executor: func(plan.Runner) (executor.Executor, error) { return b.machine.Executor(), b.missing },
 		Drain:    b.drain,
+		Events:   b.events,
 		Coordinator: func(_ plan.Runner, id int64, _ string) (engine.Coordinator, error) {
 			b.mu.Lock()
 			defer b.mu.Unlock()

@@ -107,6 +107,22 @@ func TestAllStages(t *testing.T) {
 	})
 }
 
+// Whoever shows what a job does hears of every stage, also of those that are the runner's own.
+func TestEventsOfStages(t *testing.T) {
+	t.Parallel()
+	bubble(t, nil, func(b *bench) {
+		var entered []string
+		b.stop()
+		b.events.Stage = func(_ string, name job.StageName) { entered = append(entered, string(name)) }
+		b.open()
+		b.run(minimal())
+		want := []string{"prepare_executor", "prepare_script", "get_sources", "step_script", "cleanup_file_variables"}
+		if !slices.Equal(entered, want) {
+			t.Errorf("entered %v, want %v", entered, want)
+		}
+	})
+}
+
 // A stage that fails fails the job with GitLab Runner's reason, and caches and artifacts of failed jobs are kept.
 func TestFailuresOfStages(t *testing.T) {
 	t.Parallel()

@@ -52,11 +52,7 @@ func (x *execution) stageOpen(ctx context.Context, place executor.Place, st plan
 	if c := cause(reach); c != nil {
 		return stage.Result{}, c
 	}
-	x.event(func(ev Events) {
-		if ev.Stage != nil {
-			ev.Stage(x.rec.Ref, st.Name)
-		}
-	})
+	x.enter(st.Name)
 	agent, err := x.places.agent(reach, place)
 	if err != nil {
 		return stage.Result{}, x.placeError(reach, place, st.Name, err)
@@ -87,6 +83,15 @@ func (x *execution) stageOpen(ctx context.Context, place executor.Place, st plan
 	default:
 		return res, nil
 	}
+}
+
+// enter tells that the job is in the stage name.
+func (x *execution) enter(name job.StageName) {
+	x.event(func(ev Events) {
+		if ev.Stage != nil {
+			ev.Stage(x.rec.Ref, name)
+		}
+	})
 }
 
 // reach returns a context for coming to terms with what the outline's key says has been begun, perhaps by an

@@ -130,6 +130,7 @@ func (x *execution) userScripts(ctx, script context.Context) error {
 // prepare makes the environment, or finds it again, and hands the job over to its agents.
 func (x *execution) prepare(ctx context.Context) error {
 	section := plan.Step{Name: job.StagePrepareExecutor, Title: fmt.Sprintf("Preparing the %q executor", x.plan.Runner.Executor)}
+	x.enter(section.Name)
 	x.openSection(section, time.Now().UnixMicro())
 	for _, w := range x.plan.Settings.Warnings {
 		x.note("settings/"+w, yellow+"WARNING: "+w+reset)
@@ -150,6 +151,7 @@ func (x *execution) prepare(ctx context.Context) error {
 		}
 		return fmt.Errorf("prepare environment: %w", err)
 	}
+	x.enter(job.StagePrepareScript)
 	x.section(plan.Step{Name: job.StagePrepareScript, Title: "Preparing environment", Lines: []string{"Running on " + x.places.host(executor.Helper) + "..."}})
 	return nil
 }
