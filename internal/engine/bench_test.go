@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -43,6 +44,7 @@ type coordinator struct {
 	patch    func() (gitlab.PatchResult, error)
 	upload   func(a gitlab.ArtifactUpload, attempt int) error
 	download func(d job.Dependency) (string, error)
+	cuts     int // so many downloads break off after their first byte
 }
 
 func (c *coordinator) Update(ctx context.Context, u gitlab.Update) (gitlab.UpdateResult, error) {
@@ -110,6 +112,12 @@ func (c *coordinator) DownloadArtifact(_ context.Context, d job.Dependency, _ bo
 		return nil, 0, errors.New("there are no artifacts")
 	}
 	text, err := c.download(d)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cuts > 0 {
+		c.cuts--
+		return io.NopCloser(io.MultiReader(strings.NewReader(text[:1]), iotest.ErrReader(io.ErrUnexpectedEOF))), int64(len(text)), err
+	}
 	return io.NopCloser(strings.NewReader(text)), int64(len(text)), err
 }
 

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"net/http"
+	"strconv"
 	"testing"
 	"time"
 
@@ -81,3 +82,29 @@ func TestIdle(t *testing.T) {
 }
 
 const idleAfter = time.Minute
+
+// A download that breaks off is begun again, whatever ARTIFACT_DOWNLOAD_ATTEMPTS says of refusals; one that does so
+// each time ends.
+func TestDownloadThatBreaksOff(t *testing.T) {
+	t.Parallel()
+	for cuts, want := range map[int]string{0: "success", 1: "success", 9: "success", 1000: "failed"} {
+		t.Run(strconv.Itoa(cuts), func(t *testing.T) {
+			t.Parallel()
+			bubble(t, nil, func(b *bench) {
+				a, c := b.job(whole())
+				withDownload(c)
+				c.cuts = cuts
+				began := time.Now()
+				if err := b.engine.Run(b.t.Context(), a); err != nil {
+					t.Fatal(err)
+				}
+				if got := c.final(t); got.State != want {
+					t.Errorf("ended %+v; log:\n%s", got, c.text())
+				}
+				if took := time.Since(began); took > 5*time.Minute {
+					t.Errorf("it took %v", took)
+				}
+			})
+		})
+	}
+}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/agent/client"
@@ -79,7 +81,7 @@ func (x *execution) fetchAll(ctx context.Context, downloads []plan.Download) err
 // redirect it to its storage, which a runner may not reach.
 // Source: gitlab-runner commands/helpers/artifacts_downloader.go, directDownloadFlag.
 func (x *execution) fetch(ctx context.Context, agent *client.Client, d plan.Download) error {
-	direct := x.plan.Flag(plan.FlagDirectDownload)
+	direct, breaks := x.plan.Flag(plan.FlagDirectDownload), 0
 	err := x.retry(ctx, x.plan.Settings.DownloadAttempts, func() error {
 		body, size, err := x.api.DownloadArtifact(ctx, d.Job, direct)
 		direct = false
@@ -87,10 +89,42 @@ func (x *execution) fetch(ctx context.Context, agent *client.Client, d plan.Down
 			return err
 		}
 		defer body.Close()
-		return agent.PutArchive(ctx, d.Archive, body, size)
+		from := &source{Reader: body}
+		err = agent.PutArchive(ctx, d.Archive, from, size)
+		if cut := from.failure(); cut != nil {
+			if breaks++; breaks < maxBreaks {
+				return &gitlab.Error{Op: "receive the archive", Err: cut} // as if it had not been there at all
+			}
+			return fmt.Errorf("the transfer broke off %d times: %w", breaks, cut)
+		}
+		return err
 	})
 	if err != nil {
 		return refused(fmt.Errorf("download the artifacts of job %q (%d): %w", d.Job.Name, d.Job.ID, err))
+	}
+	return nil
+}
+
+// maxBreaks is how often the download of one archive may break off in the middle.
+const maxBreaks = 10
+
+// source is an archive on its way from the coordinator; it tells the coordinator's errors from the agent's.
+type source struct {
+	io.Reader
+	err atomic.Pointer[error] // the connection to the agent reads beside us
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.err.Store(&err)
+	}
+	return n, err
+}
+
+func (s *source) failure() error {
+	if err := s.err.Load(); err != nil {
+		return *err
 	}
 	return nil
 }
