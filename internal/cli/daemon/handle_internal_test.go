@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"os"
+	"syscall"
 	"testing"
 
 	"gitlab.com/skerry/skerry/internal/config"
@@ -30,6 +32,27 @@ func TestJobOfARunnerThatWasJustRemoved(t *testing.T) {
 	b.handle(t.Context(), asked.key, answer.Payload, b.poller.Adopt(asked.key, 0))
 	b.success(id)
 	b.engine.Wait(t.Context())
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A runner that drains takes no jobs, so /health/ready says so.
+func TestDrainingIsNotReady(t *testing.T) {
+	b := newBench(t, "")
+	b.board.SetReady(true)
+	signals, over := make(chan os.Signal), make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b.followSignals(t.Context(), signals, nil, over, stopping{})
+	}()
+	signals <- syscall.SIGQUIT
+	close(over)
+	<-done
+	if b.board.Snapshot().Ready {
+		t.Error("it is ready")
+	}
 	if err := b.Close(); err != nil {
 		t.Error(err)
 	}

@@ -70,6 +70,7 @@ func (d *Daemon) followSignals(ctx context.Context, signals <-chan os.Signal, re
 				poke(reload)
 			case syscall.SIGQUIT:
 				d.log.Info("Draining: no more jobs are taken; the runner ends when the present ones have")
+				d.board.SetReady(false)
 				d.poller.Drain()
 			default:
 				terms++
