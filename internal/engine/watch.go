@@ -94,6 +94,8 @@ func (p patcher) PatchTrace(ctx context.Context, body []byte, start int64) (trac
 		return patched, &trace.OffsetError{Offset: res.Offset}
 	case errors.Is(err, gitlab.ErrJobGone):
 		return patched, fmt.Errorf("%w: %w", trace.ErrGone, err)
+	case errors.Is(err, gitlab.ErrTooLarge):
+		return patched, fmt.Errorf("%w: %w", trace.ErrTooLarge, err)
 	case errors.As(err, &failed) && failed.RetryAfter > 0:
 		return patched, &later{error: err, after: failed.RetryAfter}
 	default:

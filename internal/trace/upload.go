@@ -16,8 +16,8 @@ import (
 // Patcher sends a piece of the log to the coordinator (PATCH /jobs/:id/trace).
 type Patcher interface {
 	// PatchTrace sends body as the bytes of the log from start on. Errors: an *OffsetError when the
-	// coordinator wants another start (416), ErrGone when the job is no longer ours (403, 404); any
-	// other is tried again, after the time that a RetryAfter method on it says if there is one.
+	// coordinator wants another start (416), ErrGone when the job is no longer ours (403, 404), ErrTooLarge when
+	// the piece is more than something on the way takes (413); any other is tried again, after the time that a RetryAfter method on it says if there is one.
 	// Patched.Status counts beside an error too.
 	PatchTrace(ctx context.Context, body []byte, start int64) (Patched, error)
 }
@@ -39,6 +39,9 @@ func (e *OffsetError) Error() string {
 // ErrGone is a job that the coordinator does not take anything for any more.
 var ErrGone = errors.New("the coordinator takes no more log for this job")
 
+// ErrTooLarge is a piece of the log that was refused for its size.
+var ErrTooLarge = errors.New("the piece of the log is too large")
+
 // UploadOptions are the ways in which Upload talks back.
 type UploadOptions struct {
 	OnStatus func(status string) // called with each job status that an answer carries; may be nil
@@ -46,6 +49,7 @@ type UploadOptions struct {
 
 const (
 	maxPatch      = 1 << 20 // GitLab Runner's largest piece
+	minPatch      = 4 << 10 // what is refused for its size beyond that is not refused for its size
 	firstInterval = time.Second
 	ownInterval   = 3 * time.Second // GitLab Runner's
 	maxInterval   = time.Minute
@@ -58,7 +62,7 @@ const (
 // It returns nil when all of a complete log has been accepted, ErrGone when the job is gone, and the
 // cause of ctx's end. A later Upload, also in another process, goes on where the last one ended.
 func (t *Trace) Upload(ctx context.Context, p Patcher, o UploadOptions) error {
-	u := &upload{t: t, p: p, o: o, interval: ownInterval, sent: t.loadSent()}
+	u := &upload{t: t, p: p, o: o, interval: ownInterval, sent: t.loadSent(), piece: maxPatch}
 	u.next = t.clock.Now().Add(firstInterval)
 	for {
 		n, err := u.await(ctx)
@@ -80,6 +84,7 @@ type upload struct {
 	p        Patcher
 	o        UploadOptions
 	sent     int64
+	piece    int64         // the largest that is sent
 	interval time.Duration // our own
 	next     time.Time     // not before, unless there is reason
 	failures int
@@ -90,7 +95,7 @@ func (u *upload) await(ctx context.Context) (int64, error) {
 	for {
 		changed := u.t.Changed()
 		size, _, complete := u.t.Size()
-		n := min(size-u.sent, maxPatch)
+		n := min(size-u.sent, u.piece)
 		left := u.next.Sub(u.t.clock.Now())
 		var due <-chan time.Time
 		switch {
@@ -98,7 +103,7 @@ func (u *upload) await(ctx context.Context) (int64, error) {
 			return 0, context.Cause(ctx)
 		case complete && n <= 0:
 			return 0, nil
-		case n > 0 && u.failures == 0 && (complete || n == maxPatch), n > 0 && left <= 0:
+		case n > 0 && u.failures == 0 && (complete || n == u.piece), n > 0 && left <= 0:
 			return n, nil
 		case n > 0:
 			due = u.t.clock.After(left)
@@ -143,6 +148,10 @@ func (u *upload) send(ctx context.Context, n int64) error {
 		u.t.log.Info("the coordinator asks for another part of the log", "sent", u.sent, "wanted", other.Offset)
 		u.accepted(other.Offset)
 		u.failures, u.next = 1, now // a second disagreement waits
+	case errors.Is(err, ErrTooLarge) && n > minPatch:
+		u.piece = max(min(n, u.piece)/2, minPatch)
+		u.next = now
+		u.t.log.Info("a piece of the log was too large for the coordinator; smaller ones are sent", "size", n, "next", u.piece)
 	default:
 		if errors.As(err, &other) && other.Offset >= 0 {
 			u.accepted(other.Offset)

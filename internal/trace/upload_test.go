@@ -146,3 +146,33 @@ func TestUploadEndsWithItsContext(t *testing.T) {
 		t.Fatalf("error = %v", err)
 	}
 }
+
+// A proxy that takes no more than so much of a body gets the log in smaller pieces.
+func TestUploadInSmallerPieces(t *testing.T) {
+	t.Parallel()
+	for name, limit := range map[string]int{"half": 512 << 10, "odd": 100_000, "next to nothing": 5 << 10} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			text := string(bytes.Repeat([]byte("0123456789abcde\n"), 100<<10))
+			c := &coordinator{}
+			small := patchFunc(func(ctx context.Context, body []byte, start int64) (Patched, error) {
+				if len(body) > limit {
+					return Patched{}, ErrTooLarge
+				}
+				return c.PatchTrace(ctx, body, start)
+			})
+			if err := logged(t, text).Upload(t.Context(), small, UploadOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			if string(c.log) != text || len(c.broken) > 0 {
+				t.Errorf("the coordinator has %d bytes, want %d; %q", len(c.log), len(text), c.broken)
+			}
+		})
+	}
+}
+
+type patchFunc func(context.Context, []byte, int64) (Patched, error)
+
+func (f patchFunc) PatchTrace(ctx context.Context, body []byte, start int64) (Patched, error) {
+	return f(ctx, body, start)
+}
