@@ -3,6 +3,7 @@ package engine_test
 import (
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,8 +63,8 @@ func TestIdle(t *testing.T) {
 			t.Parallel()
 			bubble(t, nil, func(b *bench) {
 				a, c := b.job(minimal())
-				began, idle := time.Now(), time.Duration(0)
-				a.Idle = func() { idle = time.Since(began) }
+				began, idle := time.Now(), atomic.Int64{}
+				a.Idle = func() { idle.Store(int64(time.Since(began).Round(time.Second))) }
 				c.update = func(u gitlab.Update) (gitlab.UpdateResult, error) {
 					if u.State != "running" && time.Since(began) < down {
 						return gitlab.UpdateResult{}, refusal(http.StatusBadGateway)
@@ -73,8 +74,8 @@ func TestIdle(t *testing.T) {
 				if err := b.engine.Run(b.t.Context(), a); err != nil {
 					t.Fatal(err)
 				}
-				if idle.Round(time.Second) != want {
-					t.Errorf("idle after %v, want %v", idle, want)
+				if got := time.Duration(idle.Load()); got != want {
+					t.Errorf("idle after %v, want %v", got, want)
 				}
 			})
 		})
