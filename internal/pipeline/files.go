@@ -21,9 +21,9 @@ func (b *builder) artifacts(n *yaml.Node, key string) {
 		sub := join(key, e.key)
 		switch e.key {
 		case "paths":
-			a.Paths = b.texts(e.node, sub)
+			a.Paths = b.strings(e.node, sub)
 		case "exclude":
-			a.Exclude = b.texts(e.node, sub)
+			a.Exclude = b.strings(e.node, sub)
 		case "untracked":
 			a.Untracked = b.boolean(e.node, sub)
 		case "name":
@@ -34,6 +34,10 @@ func (b *builder) artifacts(n *yaml.Node, key string) {
 			a.ExpireIn = b.expire(e.node, sub)
 		case "expose_as":
 			b.text(e.node, sub) // shows in merge requests; nothing to do for whoever runs the job
+		case "public":
+			b.boolean(e.node, sub) // who may download them is GitLab's matter
+		case "access":
+			b.oneOf(e.node, sub, "all", "developer", "maintainer", "none") // likewise
 		case "reports":
 			reports = b.reports(e.node, sub)
 		default:
@@ -145,7 +149,9 @@ func (b *builder) cache(n *yaml.Node, key string) {
 		case "key":
 			b.cacheKey(&c, e.node, sub)
 		case "paths":
-			c.Paths = b.texts(e.node, sub)
+			c.Paths = b.strings(e.node, sub)
+		case "unprotect":
+			c.Unprotect = b.boolean(e.node, sub)
 		case "untracked":
 			c.Untracked = b.boolean(e.node, sub)
 		case "policy":
@@ -156,7 +162,7 @@ func (b *builder) cache(n *yaml.Node, key string) {
 		case "when":
 			c.When = b.when(e.node, sub)
 		case "fallback_keys":
-			c.FallbackKeys = b.texts(e.node, sub)
+			c.FallbackKeys = b.strings(e.node, sub)
 		default:
 			b.unknown(e, key)
 		}
@@ -178,7 +184,7 @@ func (b *builder) cacheKey(c *Cache, n *yaml.Node, key string) {
 		switch e.key {
 		case "files":
 			const most = 2
-			if c.Files = b.texts(e.node, sub); len(c.Files) == 0 || len(c.Files) > most {
+			if c.Files = b.strings(e.node, sub); len(c.Files) == 0 || len(c.Files) > most {
 				b.errorf(e.line, sub, "has %d files, but should have one or two", len(c.Files))
 			}
 		case "prefix":

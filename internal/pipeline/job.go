@@ -32,7 +32,7 @@ func (f *source) job(name string) []*Job {
 	if !b.scripted {
 		f.errorf(e.line, name, "has no script; every job needs one")
 	}
-	if !slices.Contains(f.stages, j.Stage) {
+	if j.Stage != "" && !slices.Contains(f.stages, j.Stage) {
 		f.errorf(e.line, join(name, "stage"), "there is no stage %q; the stages are %s", j.Stage, strings.Join(f.stages, ", "))
 	}
 	j.Script = append(b.before, j.Script...)
@@ -61,8 +61,9 @@ func (b *builder) keyword(e entry) {
 	case "stage":
 		j.Stage = b.text(e.node, key)
 	case "script":
+		before := len(b.errs)
 		j.Script, b.scripted = b.texts(e.node, key), true
-		if len(j.Script) == 0 {
+		if len(j.Script) == 0 && len(b.errs) == before {
 			b.errorf(e.line, key, "is empty; write at least one line")
 		}
 	case "before_script":
@@ -72,14 +73,14 @@ func (b *builder) keyword(e entry) {
 	case "variables":
 		j.Variables = b.readVariables(e.node, key, false)
 	case "tags":
-		j.Tags = b.texts(e.node, key)
+		j.Tags = b.strings(e.node, key)
 	case "image":
 		image := b.image(e.node, key, false)
 		j.Image = &image
 	case "services":
 		b.services(e.node, key)
 	case "when":
-		j.When = When(b.oneOf(e.node, key, string(OnSuccess), string(OnFailure), string(Always), string(Manual), string(never)))
+		j.When = b.readWhen(e.node, key)
 	case "timeout":
 		j.Timeout = b.duration(e.node, key)
 	default:
@@ -94,7 +95,7 @@ func (b *builder) keyword2(e entry, key string) {
 	case "needs":
 		b.readNeeds(e.node, key)
 	case "dependencies":
-		j.Dependencies = b.texts(e.node, key)
+		j.Dependencies = b.strings(e.node, key)
 	case "artifacts":
 		b.artifacts(e.node, key)
 	case "cache":
@@ -114,8 +115,19 @@ func (b *builder) duration(n *yaml.Node, key string) time.Duration {
 	d, err := ParseDuration(b.scalar(n, key))
 	if err != nil {
 		b.errorf(b.deref(n).Line, key, "%v", err)
+	} else if d <= 0 {
+		b.errorf(b.deref(n).Line, key, "is no time at all; write for example 1h 30m")
 	}
 	return d
+}
+
+// readWhen reads a job's when. GitLab knows never too, but only in rules.
+func (b *builder) readWhen(n *yaml.Node, key string) When {
+	if n := b.deref(n); n.Kind == yaml.ScalarNode && n.Value == "never" {
+		b.errorf(n.Line, key, "is \"never\", which stands only in rules; remove the job, or begin its name with a dot")
+		return OnSuccess
+	}
+	return When(b.oneOf(n, key, string(OnSuccess), string(OnFailure), string(Always), string(Manual)))
 }
 
 func (b *builder) image(n *yaml.Node, key string, service bool) job.Image {
@@ -130,6 +142,8 @@ func (b *builder) image(n *yaml.Node, key string, service bool) job.Image {
 			i.Name = b.text(e.node, sub)
 		case e.key == "entrypoint":
 			i.Entrypoint = b.texts(e.node, sub)
+		case e.key == "docker":
+			b.dockerOptions(&i, e.node, sub)
 		case e.key == "pull_policy":
 			for _, p := range b.texts(e.node, sub) {
 				if !slices.Contains([]string{"always", "if-not-present", "never"}, p) {
@@ -151,6 +165,20 @@ func (b *builder) image(n *yaml.Node, key string, service bool) job.Image {
 		b.errorf(b.deref(n).Line, key, "has no name")
 	}
 	return i
+}
+
+// dockerOptions reads image:docker.
+func (b *builder) dockerOptions(i *job.Image, n *yaml.Node, key string) {
+	for _, e := range b.mapping(n, key) {
+		switch e.key {
+		case "platform":
+			i.Platform = b.text(e.node, join(key, e.key))
+		case "user":
+			i.User = b.text(e.node, join(key, e.key))
+		default:
+			b.unknown(e, key)
+		}
+	}
 }
 
 func (b *builder) services(n *yaml.Node, key string) {

@@ -54,9 +54,6 @@ func (f *source) link(jobs []*Job) {
 		}
 	}
 	for _, j := range jobs {
-		if j.When == never {
-			continue
-		}
 		if list, ok := f.needs[j]; ok {
 			j.Needs = []Need{}
 			for _, n := range list {
@@ -72,9 +69,6 @@ func (f *source) linkNeed(j *Job, n need, named map[string][]*Job) {
 	key := join(j.Group, "needs")
 	found := false
 	for _, other := range named[n.job] {
-		if other.When == never {
-			continue
-		}
 		found = true
 		if f.stageOf(other) > f.stageOf(j) {
 			f.errorf(n.line, key, "%q is in the later stage %s", n.job, other.Stage)
@@ -100,8 +94,6 @@ func (f *source) linkDependencies(j *Job, named map[string][]*Job) {
 		}
 		for _, other := range named[d] {
 			switch {
-			case other.When == never:
-				continue
 			case j.Needs == nil && f.stageOf(other) >= f.stageOf(j):
 				f.errorf(j.Line, key, "%q is not in an earlier stage", d)
 			case j.Needs != nil && !slices.ContainsFunc(j.Needs, func(n Need) bool { return n.Job == other.Name }):

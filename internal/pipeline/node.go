@@ -70,6 +70,9 @@ func kind(n *yaml.Node) string {
 	}
 	switch n.ShortTag() {
 	case "!!str":
+		if isBoolean(n) {
+			return "a boolean"
+		}
 		return "a string"
 	case "!!int", "!!float":
 		return "a number"
@@ -161,6 +164,7 @@ func (r *reader) text(n *yaml.Node, key string) string {
 		r.wrong(n, key, "a string")
 		return ""
 	}
+	r.printable(n, key)
 	return n.Value
 }
 
@@ -173,6 +177,8 @@ func (r *reader) wrong(n *yaml.Node, key, want string) {
 		return
 	case n.Kind == yaml.MappingNode && want == "a string or a list of strings":
 		hint = "; quote the line when it holds a colon and a space"
+	case want == "a list" || want == "a list of strings":
+		hint = "; write each in a line of its own, after a hyphen"
 	case n.Kind == yaml.ScalarNode && want != "a boolean":
 		hint = "; quote it"
 	}
@@ -192,7 +198,8 @@ func (r *reader) scalar(n *yaml.Node, key string) string {
 	if isNull(n) {
 		return ""
 	}
-	return n.Value
+	r.printable(n, key)
+	return number(n)
 }
 
 // texts returns a string or a list of strings, lists in it flattened.
@@ -209,6 +216,7 @@ func (r *reader) flatten(n *yaml.Node, key string, depth int, list *[]string) {
 	}
 	switch {
 	case n.Kind == yaml.ScalarNode && n.ShortTag() == "!!str":
+		r.printable(n, key)
 		*list = append(*list, n.Value)
 	case n.Kind == yaml.SequenceNode && n.Tag != "!reference" && depth < maxNesting:
 		for _, one := range n.Content {
@@ -233,7 +241,7 @@ func (r *reader) list(n *yaml.Node, key string) []*yaml.Node {
 
 func (r *reader) boolean(n *yaml.Node, key string) bool {
 	n = r.deref(n)
-	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!bool" {
+	if isBoolean(n) {
 		return strings.EqualFold(n.Value, "true") || strings.EqualFold(n.Value, "yes") || strings.EqualFold(n.Value, "on")
 	}
 	r.wrong(n, key, "a boolean")

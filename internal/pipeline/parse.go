@@ -3,6 +3,7 @@ package pipeline
 import (
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
 
@@ -13,12 +14,9 @@ import (
 // that is wrong, in the order of the file.
 func Parse(file string, data []byte) (*Pipeline, error) {
 	r := &reader{file: file, budget: maxNodes}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(data, &doc); err != nil {
-		return nil, &Error{File: file, Message: "not YAML: " + strings.TrimPrefix(err.Error(), "yaml: ")}
-	}
-	if doc.Kind != yaml.DocumentNode || len(doc.Content) == 0 {
-		return nil, &Error{File: file, Message: "is empty; write at least one job"}
+	doc, err := document(file, data)
+	if err != nil {
+		return nil, err
 	}
 	f := &source{reader: r, defaults: map[string]entry{}, jobs: map[string]entry{}}
 	f.top(r.mapping(doc.Content[0], ""))
@@ -36,13 +34,7 @@ func Parse(file string, data []byte) (*Pipeline, error) {
 	if err := r.err(); err != nil {
 		return nil, err
 	}
-	p := &Pipeline{Stages: f.stages}
-	for _, j := range jobs {
-		if j.When != never {
-			p.Jobs = append(p.Jobs, j)
-		}
-	}
-	return p, nil
+	return &Pipeline{Stages: f.stages, Jobs: jobs}, nil
 }
 
 // source is a file on its way.
@@ -72,18 +64,39 @@ func (f *source) top(entries []entry) {
 					f.unknown(d, e.key)
 					continue
 				}
-				f.defaults[d.key] = d
+				f.setDefault(d)
 			}
 		case "image", "services", "cache", "before_script", "after_script":
-			if _, ok := f.defaults[e.key]; !ok {
-				f.defaults[e.key] = e // GitLab's older way to write default
-			}
+			f.setDefault(e) // GitLab's older way to write default
 		case "include", "workflow", "spec":
 			f.errorf(e.line, e.key, "is not supported by this runner's tools; write the jobs into this file")
 		default:
+			f.checkName(e)
 			f.jobs[e.key] = e
 			f.order = append(f.order, e.key)
 		}
+	}
+}
+
+// setDefault notes a default, which may be written once: below default or at the top level.
+func (f *source) setDefault(e entry) {
+	if old, twice := f.defaults[e.key]; twice {
+		f.errorf(e.line, e.key, "has a default in line %d already; remove one", old.line)
+		return
+	}
+	f.defaults[e.key] = e
+}
+
+// checkName reports names that no job can have. Source: Gitlab::Ci::Config::Entry::Jobs and ::Job.
+func (f *source) checkName(e entry) {
+	const longest = 255
+	switch {
+	case strings.TrimSpace(e.key) == "":
+		f.errorf(e.line, e.key, "a job has no name; give it one")
+	case e.key == "true" || e.key == "false" || e.key == "nil":
+		f.errorf(e.line, e.key, "is no name for a job; GitLab reserves it")
+	case utf8.RuneCountInString(e.key) > longest:
+		f.errorf(e.line, e.key[:20]+"…", "is too long a name for a job; use at most %d characters", longest)
 	}
 }
 
@@ -94,7 +107,7 @@ func defaultKeys() []string {
 
 func (f *source) readStages(e entry) {
 	f.stages = nil
-	for _, s := range f.texts(e.node, e.key) {
+	for _, s := range f.strings(e.node, e.key) {
 		switch {
 		case s == ".pre" || s == ".post":
 		case slices.Contains(f.stages, s):
@@ -118,14 +131,14 @@ func (f *source) readVariables(n *yaml.Node, key string, top bool) job.Variables
 			f.errorf(e.line, name, "is no name for a variable; use letters, digits and underscores")
 		}
 		if f.deref(e.node).Kind != yaml.MappingNode {
-			v.Value = f.scalar(e.node, name)
+			v.Value = f.value(e.node, name)
 			vars = append(vars, v)
 			continue
 		}
 		for _, x := range f.mapping(e.node, name) {
 			switch {
 			case x.key == "value":
-				v.Value = f.scalar(x.node, join(name, x.key))
+				v.Value = f.value(x.node, join(name, x.key))
 			case x.key == "expand":
 				v.Raw = !f.boolean(x.node, join(name, x.key))
 			case top && x.key == "description":

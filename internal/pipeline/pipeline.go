@@ -23,7 +23,7 @@ const DefaultFile = ".gitlab-ci.yml"
 // Pipeline is what a file makes. It is immutable; its jobs' slices may share memory.
 type Pipeline struct {
 	Stages []string // in order, with .pre and .post
-	Jobs   []*Job   // in the file's order, parallel ones one by one, those that are when: never left out
+	Jobs   []*Job   // in the file's order, parallel ones one by one
 }
 
 // Job is one job that may run.
@@ -61,13 +61,12 @@ type Job struct {
 // When says when a job runs.
 type When string
 
-// The values of a job's when; "never" leaves no job.
+// The values of a job's when.
 const (
 	OnSuccess When = "on_success"
 	OnFailure When = "on_failure"
 	Always    When = "always"
 	Manual    When = "manual"
-	never     When = "never"
 )
 
 // Need is one of needs.
@@ -81,6 +80,7 @@ type Cache struct {
 	job.Cache          // Key is empty when Files are given
 	Files     []string // cache:key:files
 	Prefix    string   // cache:key:prefix
+	Unprotect bool     // protected refs share it with the others
 }
 
 // Retry says how often and after which failures a job is tried again.

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -50,7 +51,35 @@ func TestParseErrors(t *testing.T) {
 	t.Parallel()
 	cases := []struct{ name, yaml, want string }{
 		{"empty", "", "f.yml: is empty; write at least one job"},
-		{"not yaml", "a: [", "f.yml: not YAML"},
+		{"not yaml", "a: [", "f.yml:2: not YAML"},
+		{"tab", "a:\n\tscript: x\n", "f.yml:2: not YAML: found character that cannot start any token; indent with spaces, not with tabs"},
+		{"not UTF-8", "a:\n  script: \xff\n", "f.yml:2: is not UTF-8"},
+		{"deep", strings.Repeat("[", 100_000), "f.yml:1: not YAML: exceeded max depth"},
+		{"no such anchor", "a:\n  script: x\nb: *nope\n", "f.yml:3: not YAML: unknown anchor"},
+		{"two documents", "a:\n  script: x\n---\nb:\n  script: y\n", "f.yml:3: a second YAML document begins"},
+		{"broken second document", "a:\n  script: x\n---\nb: [", "f.yml:5: not YAML"},
+		{"null", "~\n", "f.yml: is empty"},
+		{"comment only", "# nothing\n", "f.yml: is empty"},
+		{"name without letters", "'':\n  script: x\n", "f.yml:1: a job has no name"},
+		{"reserved name", "true:\n  script: x\n", "f.yml:1: true: is no name for a job"},
+		{"long name", strings.Repeat("n", 256) + ":\n  script: x\n", "f.yml:1: nnnnnnnnnnnnnnnnnnnn…: is too long a name"},
+		{"keyword as a job", "image:\n  script: x\na:\n  script: y\n", "f.yml:2: a:image:script: is not supported here"},
+		{"stages as a string", "stages: build\na:\n  script: x\n", "f.yml:1: stages: is a string, but should be a list of strings"},
+		{"tags as a string", "a:\n  script: x\n  tags: b\n", "f.yml:3: a:tags: is a string, but should be a list of strings"},
+		{"paths as a string", "a:\n  script: x\n  artifacts:\n    paths: b\n", "f.yml:4: a:artifacts:paths: is a string, but should be a list of strings"},
+		{"needs as a string", "a:\n  script: x\n  needs: b\n", "f.yml:3: a:needs: is a string, but should be a list; write each in a line"},
+		{"never", "a:\n  script: x\n  when: never\n", "f.yml:3: a:when: is \"never\", which stands only in rules"},
+		{"no time", "a:\n  script: x\n  timeout: 0s\n", "f.yml:3: a:timeout: is no time at all"},
+		{"boolean variable", "variables:\n  A: true\na:\n  script: x\n", "f.yml:2: variables:A: is a boolean, but should be a string or a number; quote it"},
+		{"word for a boolean as a variable", "variables:\n  A: yes\na:\n  script: x\n", "f.yml:2: variables:A: is a boolean"},
+		{"null variable", "a:\n  script: x\n  variables:\n    A:\n", "f.yml:4: a:variables:A: is nothing"},
+		{"NUL", "a:\n  script: \"x\\0\"\n", "f.yml:2: a:script: holds a NUL byte"},
+		{"two defaults", "default:\n  image: x\nimage: y\na:\n  script: x\n", "f.yml:3: image: has a default in line 2 already"},
+		{"only", "a:\n  script: x\n  only: [main]\n", "f.yml:3: a:only: is not supported here"},
+		{"trigger", "a:\n  trigger: x\n", "f.yml:2: a:trigger: is not supported here"},
+		{"workflow", "workflow:\n  rules: []\na:\n  script: x\n", "f.yml:1: workflow: is not supported"},
+		{"itself", "a:\n  script: x\n  needs: [a]\n", "a:needs: goes in a circle: a → a"},
+		{"hidden need", ".b:\n  script: x\na:\n  script: x\n  needs: [.b]\n", `f.yml:5: a:needs: there is no job ".b"`},
 		{"no job", "stages: [a]\n", "f.yml: has no job that runs"},
 		{"no script", "a:\n  stage: test\n", "f.yml:1: a: has no script"},
 		{"unknown keyword", "a:\n  script: x\n  rules: []\n", "f.yml:3: a:rules: is not supported here"},
@@ -60,7 +89,7 @@ func TestParseErrors(t *testing.T) {
 		{"mapping in a script", "a:\n  script:\n    - echo: hi\n", "f.yml:3: a:script: is a mapping, but should be a string or a list of strings; quote the line"},
 		{"reference", "a:\n  script: !reference [b, script]\n", "f.yml:2: a:script: !reference is not supported"},
 		{"twice", "a:\n  script: x\n  script: y\n", "f.yml:3: a:script: stands here twice"},
-		{"bad when", "a:\n  script: x\n  when: delayed\n", `f.yml:3: a:when: is "delayed", but should be one of`},
+		{"bad when", "a:\n  script: x\n  when: later\n", `f.yml:3: a:when: is "later", but should be one of`},
 		{"bad timeout", "a:\n  script: x\n  timeout: soon\n", `f.yml:3: a:timeout: duration "soon" cannot be read`},
 		{"no such need", "a:\n  script: x\n  needs: [b]\n", `f.yml:3: a:needs: there is no job "b"`},
 		{"later need", "a:\n  stage: build\n  script: x\n  needs: [b]\nb:\n  script: x\n", `f.yml:4: a:needs: "b" is in the later stage test`},
@@ -87,6 +116,33 @@ func TestParseErrors(t *testing.T) {
 				t.Errorf("error is %q, wanted %q in it", err, tc.want)
 			}
 		})
+	}
+}
+
+// GitLab reads YAML 1.1 and passes numbers on as Ruby writes them.
+func TestParseScalars(t *testing.T) {
+	t.Parallel()
+	const text = `
+variables: {OCTAL: 010, HEX: 0x1F, SHORTER: 1.10, WHOLE: 1e3, THOUSANDS: 1_000, STRING: "010", VERSION: 1.2.3}
+123:
+  script: [&line echo, *line, "yes"]
+  allow_failure: yes
+`
+	p, err := pipeline.Parse("f.yml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := p.Jobs[0]
+	got := map[string]string{"name": j.Name, "script": strings.Join(j.Script, "; "), "allow_failure": strconv.FormatBool(j.AllowFailure)}
+	for _, v := range j.Variables {
+		got[v.Key] = v.Value
+	}
+	want := map[string]string{
+		"name": "123", "script": "echo; echo; yes", "allow_failure": "true", "OCTAL": "8", "HEX": "31", "SHORTER": "1.1",
+		"WHOLE": "1000.0", "THOUSANDS": "1000", "STRING": "010", "VERSION": "1.2.3",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("scalars (-want +got):\n%s", diff)
 	}
 }
 

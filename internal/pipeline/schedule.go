@@ -11,8 +11,9 @@ const (
 	Held                   // manual, not started
 	Going                  // queued or running
 	Passed
-	Broken // failed or canceled
+	Broken // failed
 	Skipped
+	Stopped // canceled
 )
 
 // Step is what to do with a job that waits.
@@ -54,29 +55,39 @@ func (p *Pipeline) Sources(i int) []int {
 }
 
 // Next says what to do with p.Jobs[i], which waits. Outcomes are those of p.Jobs, in their order.
-// Source: GitLab's Ci::ProcessBuildService and AtomicProcessingService.
+// Source: GitLab's Ci::ProcessBuildService and Gitlab::Ci::Status::Composite.
 func (p *Pipeline) Next(i int, outcomes []Outcome) Step {
-	j, good := p.Jobs[i], true
-	for _, k := range p.Before(i) {
-		switch outcomes[k] {
-		case Waiting, Going:
-			return Wait
-		case Held:
-			if !p.Jobs[k].AllowFailure || j.Needs != nil {
-				return Wait
-			}
-			// nobody waits for an optional manual job
-		case Broken:
-			good = false
-		case Skipped:
-			good = good && j.Needs == nil
-		}
-	}
+	j, before := p.Jobs[i], p.composite(i, outcomes)
 	switch {
-	case j.When == Always, j.When == OnSuccess && good, j.When == OnFailure && !good:
+	case before == Waiting:
+		return Wait
+	case j.When == Always && before != Stopped, j.When == OnFailure && before == Broken, j.When == OnSuccess && before == Passed:
 		return Start
-	case j.When == Manual && good:
+	case j.When == Manual && before == Passed:
 		return Hold
 	}
 	return Skip
+}
+
+// composite is the one outcome of all jobs before p.Jobs[i]. With needs, one that does not run decides at once.
+func (p *Pipeline) composite(i int, outcomes []Outcome) Outcome {
+	var is [Stopped + 1]bool
+	for _, k := range p.Before(i) {
+		o := outcomes[k]
+		if o == Held && p.Jobs[k].AllowFailure {
+			o = Skipped // nobody waits for an optional manual job
+		}
+		is[o] = true
+	}
+	switch {
+	case is[Skipped] && p.Jobs[i].Needs != nil:
+		return Skipped
+	case is[Waiting] || is[Going] || is[Held]:
+		return Waiting
+	case is[Broken]:
+		return Broken
+	case is[Stopped]:
+		return Stopped
+	}
+	return Passed
 }

@@ -19,13 +19,15 @@ f: {stage: two, script: x, when: on_failure}
 n: {stage: two, script: x, needs: [a]}
 w: {stage: two, script: x, needs: [m]}
 e: {stage: two, script: x, needs: []}
+l: {stage: two, script: x, when: always}
+k: {stage: two, script: x, when: always, needs: [a]}
 `
 	p, err := pipeline.Parse("f.yml", []byte(yaml))
 	if err != nil {
 		t.Fatal(err)
 	}
 	const (
-		a, m, b, f, n, w, e = 0, 1, 2, 3, 4, 5, 6
+		a, m, b, f, n, w, e, l, k = 0, 1, 2, 3, 4, 5, 6, 7, 8
 	)
 	cases := []struct {
 		name string
@@ -33,9 +35,10 @@ e: {stage: two, script: x, needs: []}
 		want map[int]pipeline.Step
 	}{
 		{"nothing yet", pipeline.Waiting, pipeline.Waiting, map[int]pipeline.Step{a: pipeline.Start, m: pipeline.Hold, b: pipeline.Wait, n: pipeline.Wait, e: pipeline.Start}},
-		{"passed", pipeline.Passed, pipeline.Held, map[int]pipeline.Step{b: pipeline.Start, f: pipeline.Skip, n: pipeline.Start, w: pipeline.Wait}},
-		{"broken", pipeline.Broken, pipeline.Held, map[int]pipeline.Step{b: pipeline.Skip, f: pipeline.Start, n: pipeline.Skip}},
-		{"skipped", pipeline.Skipped, pipeline.Held, map[int]pipeline.Step{b: pipeline.Start, n: pipeline.Skip}},
+		{"passed", pipeline.Passed, pipeline.Held, map[int]pipeline.Step{b: pipeline.Start, f: pipeline.Skip, n: pipeline.Start, w: pipeline.Skip, l: pipeline.Start}},
+		{"broken", pipeline.Broken, pipeline.Held, map[int]pipeline.Step{b: pipeline.Skip, f: pipeline.Start, n: pipeline.Skip, l: pipeline.Start, k: pipeline.Start}},
+		{"skipped", pipeline.Skipped, pipeline.Held, map[int]pipeline.Step{b: pipeline.Start, n: pipeline.Skip, l: pipeline.Start, k: pipeline.Start}},
+		{"stopped", pipeline.Stopped, pipeline.Held, map[int]pipeline.Step{b: pipeline.Skip, f: pipeline.Skip, n: pipeline.Skip, l: pipeline.Skip, k: pipeline.Skip}},
 		{"played", pipeline.Passed, pipeline.Going, map[int]pipeline.Step{b: pipeline.Wait, n: pipeline.Start, w: pipeline.Wait}},
 	}
 	for _, tc := range cases {

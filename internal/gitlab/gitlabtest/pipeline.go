@@ -125,7 +125,7 @@ func (c *Coordinator) WaitPipelineFor(ctx context.Context, id int64, cond func(P
 	}
 }
 
-// Play starts a manual job.
+// Play starts a manual job. What was skipped for want of it waits again.
 func (c *Coordinator) Play(id int64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -134,8 +134,21 @@ func (c *Coordinator) Play(id int64) error {
 		return fmt.Errorf("job %d does not wait to be started by hand", id)
 	}
 	j.manual = true
+	if pl := j.pipeline; j.plan != nil {
+		pl.revive(slices.Index(pl.jobs, j))
+	}
 	c.start(j)
 	return nil
+}
+
+// revive makes the skipped jobs behind pl.jobs[i] wait again. Source: Ci::AfterRequeueJobService.
+func (pl *run) revive(i int) {
+	for k, j := range pl.jobs {
+		if j.status == StatusSkipped && slices.Contains(pl.plan.Before(k), i) {
+			j.status, j.finished = StatusCreated, time.Time{}
+			pl.revive(k)
+		}
+	}
 }
 
 // advance goes on after the job j has reached its final state. The caller holds mu.
@@ -196,8 +209,10 @@ func (j *record) outcome() pipeline.Outcome {
 		return pipeline.Held
 	case j.status == StatusSkipped:
 		return pipeline.Skipped
-	case j.status == StatusSuccess || (j.status == StatusFailed && j.mayFail()):
+	case j.status == StatusSuccess || ((j.status == StatusFailed || j.status == StatusCanceled) && j.mayFail()):
 		return pipeline.Passed
+	case j.status == StatusCanceled:
+		return pipeline.Stopped
 	case finished(j.status):
 		return pipeline.Broken
 	}
@@ -231,7 +246,8 @@ func (pl *run) status() string {
 			failed = failed || !j.mayFail()
 			ran = true
 		case StatusCanceled:
-			canceled = true
+			canceled = canceled || !j.mayFail()
+			ran = true
 		case StatusSuccess:
 			ran = true
 		}

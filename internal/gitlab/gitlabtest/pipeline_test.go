@@ -146,6 +146,28 @@ func TestPlay(t *testing.T) {
 	}
 }
 
+// What needs an optional manual job is skipped while nobody starts it, and runs once somebody did.
+func TestPlayRevivesWhatWasSkipped(t *testing.T) {
+	t.Parallel()
+	c, d, id := start(t, "m: {script: x, when: manual}\nb: {stage: deploy, script: x, needs: [m]}\nc: {stage: .post, script: x, needs: [b]}\n")
+	p, err := c.WaitPipeline(soon(t), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := states(t, c, id); got != "skipped: m=manual b=skipped c=skipped" {
+		t.Errorf("states are %s", got)
+	}
+	if err := c.Play(p.Jobs[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		d.run(nil)
+	}
+	if got := states(t, c, id); got != "success: m=success b=success c=success" {
+		t.Errorf("states are %s", got)
+	}
+}
+
 func value(p *jobpayload.Payload, key string) string {
 	found := ""
 	for _, v := range p.Variables {

@@ -90,7 +90,7 @@ func cacheOf(ctx context.Context, pl *Pipeline, x pipeline.Cache, protected bool
 		}
 	}
 	suffix := "-non_protected"
-	if protected {
+	if protected && !x.Unprotect {
 		suffix = "-protected"
 	}
 	out.Key += suffix
