@@ -148,6 +148,10 @@ func (c *Coordinator) download(k *call.Call) {
 		c.breach(breach.JobToken, k.Job, "GET %s: not a token that may read it", k.Request.URL.Path)
 		k.Fail(http.StatusForbidden, "403 Forbidden")
 		return
+	case asks.reported != "":
+		c.breach(breach.AfterEnd, asks.id, "asks for artifacts of job %d after the accepted final state %s", j.id, asks.reported)
+		k.Fail(http.StatusForbidden, "403 Forbidden")
+		return
 	case asks != j && !slices.Contains(asks.spec.Dependencies, j.id):
 		c.breach(breach.Download, asks.id, "asks for the artifacts of job %d, which it does not depend on", j.id)
 		k.Fail(http.StatusForbidden, "403 Forbidden")

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/breach"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/call"
 )
 
@@ -26,6 +27,9 @@ func (c *Coordinator) request(k *call.Call) {
 	r := c.authenticate(k, req.Token, req.SystemID, &req.Info)
 	if r == nil {
 		return
+	}
+	if req.LastUpdate != "" && !r.versions[req.LastUpdate] {
+		c.breach(breach.LastUpdate, 0, "POST %s: last_update %q was never given to this runner", k.Request.URL.Path, req.LastUpdate)
 	}
 	if req.LastUpdate != "" && req.LastUpdate == r.version && c.opts.LongPoll > 0 {
 		c.longPoll(k, r)
@@ -113,6 +117,7 @@ func (c *Coordinator) pick(r *runner, req *gitlab.JobRequest) *record {
 // handOut gives the job to the runner. The caller holds mu.
 func (c *Coordinator) handOut(k *call.Call, j *record, r *runner, req *gitlab.JobRequest) {
 	now := c.opts.Clock.Now()
+	k.Job = j.id
 	j.token = "glcbt-" + random(16)
 	c.byToken[j.token] = j
 	j.runner, j.systemID, j.features = r.ID, req.SystemID, req.Info.Features

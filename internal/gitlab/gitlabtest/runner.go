@@ -35,8 +35,9 @@ type Runner struct {
 
 type runner struct {
 	Runner
-	version string        // queue value: changes when a job comes that this runner could take
-	bumped  chan struct{} // closed when version changes
+	version  string          // queue value: changes when a job comes that this runner could take
+	versions map[string]bool // all that there have been
+	bumped   chan struct{}   // closed when version changes
 }
 
 // AddRunner creates a runner on the server, as GitLab's UI does.
@@ -50,7 +51,8 @@ func (c *Coordinator) addRunner(spec RunnerSpec, prefix string) *runner {
 	if spec.Token == "" {
 		spec.Token = prefix + random(10)
 	}
-	r := &runner{Runner: Runner{ID: c.id(), RunnerSpec: spec}, version: random(16), bumped: make(chan struct{})}
+	r := &runner{Runner: Runner{ID: c.id(), RunnerSpec: spec}, versions: map[string]bool{}, bumped: make(chan struct{})}
+	r.bump()
 	c.runners[spec.Token] = r
 	return r
 }
@@ -85,6 +87,7 @@ func (c *Coordinator) removeRunner(token string) {
 
 func (r *runner) bump() {
 	r.version = random(16)
+	r.versions[r.version] = true
 	close(r.bumped)
 	r.bumped = make(chan struct{})
 }

@@ -65,6 +65,11 @@ func (c *Coordinator) patch(k *call.Call) {
 	if ct := k.Request.Header.Get("Content-Type"); !strings.HasPrefix(ct, "text/plain") {
 		c.breach(breach.ContentType, j.id, "trace patch: Content-Type is %q, not text/plain", ct)
 	}
+	switch debug := k.Request.URL.Query().Get("debug_trace"); debug {
+	case "true", "false", "": // GitLab does not insist on it
+	default:
+		c.breach(breach.DebugTrace, j.id, "trace patch: debug_trace is %q, not true or false", debug)
+	}
 	start, ok := c.patchStart(k, j)
 	if !ok {
 		return

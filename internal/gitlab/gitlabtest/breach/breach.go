@@ -34,8 +34,18 @@ const (
 	TooSoon        Kind = "too-soon"         // a request before Retry-After was over
 	Artifact       Kind = "artifact"         // an upload that the job did not ask for, or not of its format
 	Download       Kind = "download"         // an artifact of a job that this one does not depend on
+	LastUpdate     Kind = "last-update"      // a last_update that this runner was never given
+	DebugTrace     Kind = "debug-trace"      // a debug_trace of a patch that is neither true nor false
 	UnknownRoute   Kind = "route"            // a call that the API does not have
 )
+
+// Kinds are all the rules.
+func Kinds() []Kind {
+	return []Kind{
+		RequestID, RunnerToken, JobTokenHeader, JobToken, UnknownJob, Body, ContentType, Range, PatchSize, Gap, Overlap, Checksum, Size,
+		AfterEnd, SecondFinal, State, Reason, NotRunning, TooSoon, Artifact, Download, LastUpdate, DebugTrace, UnknownRoute,
+	}
+}
 
 // Breach is one breach of the contract.
 type Breach struct {

@@ -98,6 +98,9 @@ func (s *Server) Route(endpoint string, h func(*Call)) http.HandlerFunc {
 		if f := k.Fault; f != nil && f.Then != nil {
 			defer f.Then()
 		}
+		if f := k.Fault; f != nil && f.Do != nil {
+			defer func() { f.Do(k.Job) }()
+		}
 		if !s.Before(k) {
 			Cut(w)
 			return

@@ -50,6 +50,8 @@ type Fault struct {
 	Partial int64
 	// Then is called after the fault took effect, without any lock held.
 	Then func()
+	// Do is called like Then, with the job that the request was about, or that it was answered with; 0 for none.
+	Do func(job int64)
 }
 
 // Final is a State that stands for both final ones, success and failed.
