@@ -23,6 +23,9 @@ func messages() []message {
 	return []message{
 		m("", "", `Running with .*`),
 		m("", "", `on parity .*`),
+		m(theirs, "", `feature flags: .*`),
+		m("", "prepare_executor", `Using Shell (\(bash\) )?executor\.\.\.`),
+		m(theirs, "get_sources", `Gitaly correlation ID: .*`),
 		m("", "prepare_script", `Running on .*\.\.\.`),
 		m("", "get_sources", `(Initialized empty|Reinitialized existing) Git repository in .*`),
 		m("", "get_sources", `Checking out [0-9a-f]{8} as .*\.\.\.`),
@@ -36,6 +39,7 @@ func messages() []message {
 		m("", "restore_cache", `Checking cache for .*|No URL provided.*|Successfully extracted cache|Failed to extract cache|WARNING: .*file does not exist.*|FATAL: .*|WARNING: Cache file does not exist.*`),
 		m("", "upload_artifacts_on_success|upload_artifacts_on_failure", `.*: found \d+ matching .*|WARNING: .*: no matching files.*|Uploading artifacts as .*|ERROR: No files to upload.*|WARNING: .*outside.*`),
 		m("", "download_artifacts", `Downloading artifacts .*`),
+		m(theirs, "download_artifacts", `Direct download from .*`),
 		m(theirs, "download_artifacts|restore_cache", `WARNING: .*: chmod .*`),
 		m("", "cleanup_file_variables", `.*`),
 		m("", "", `WARNING: after_script failed, but job will continue unaffected: .*`),

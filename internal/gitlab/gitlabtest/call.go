@@ -31,6 +31,14 @@ const (
 	EndpointUnknown    = "unknown"
 )
 
+// Endpoints are all of them.
+func Endpoints() []string {
+	return []string{
+		EndpointRegister, EndpointUnregister, EndpointVerify, EndpointReset, EndpointDiscovery, EndpointRequest, EndpointUpdate,
+		EndpointTrace, EndpointUpload, EndpointDownload, EndpointStorage, EndpointGit, EndpointUnknown,
+	}
+}
+
 // hooks is the coordinator as its server sees it.
 type hooks struct{ *Coordinator }
 

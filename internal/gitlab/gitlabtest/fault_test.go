@@ -130,6 +130,27 @@ func marshalFinal(t *testing.T, p *jobpayload.Payload, log string) []byte {
 	return marshal(t, u)
 }
 
+// A fault can act on the job that its request is about, or that was handed out.
+func TestFaultActsOnTheJob(t *testing.T) {
+	t.Parallel()
+	c := gitlabtest.Start(t, gitlabtest.Options{})
+	d := newDriver(t, c)
+	id := add(t, c, gitlabtest.JobSpec{})
+	c.Fault(fault.Fault{Endpoint: gitlabtest.EndpointRequest, Handle: true, Do: c.Cancel})
+	c.Fault(fault.Fault{Endpoint: gitlabtest.EndpointTrace, Handle: true, Do: func(job int64) { c.Drop(job, "stuck_or_timeout_failure") }})
+	p := d.ask(http.StatusCreated)
+	if j, err := c.WaitFor(soon(t), id, func(j gitlabtest.Job) bool { return j.Status == gitlabtest.StatusCanceling }); err != nil {
+		t.Fatalf("job is %s: %v", j.Status, err)
+	}
+	d.patch(p, 0, "x", 202)
+	if j, err := c.Wait(soon(t), id); err != nil || j.Reason != "stuck_or_timeout_failure" {
+		t.Errorf("job is %s %s, %v", j.Status, j.Reason, err)
+	}
+	if s := d.put(p, final("success", "x"), 403).Header.Get(gitlab.HeaderJobStatus); s != "failed" {
+		t.Errorf("Job-Status is %q", s)
+	}
+}
+
 func TestTooSoonAfterRetryAfter(t *testing.T) {
 	t.Parallel()
 	clock := clock.NewManual(time.Now())

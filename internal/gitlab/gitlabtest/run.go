@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/call"
@@ -28,6 +29,9 @@ func (c *Coordinator) AddProject(ctx context.Context, path, dir string) (*projec
 	c.mu.Lock()
 	known, id := c.projects[path], c.id()
 	c.mu.Unlock()
+	if !regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+$`).MatchString(path) {
+		return nil, fmt.Errorf("project path %q: should be GROUP/NAME, of letters, digits, underscores, dots and hyphens", path)
+	}
 	if known != nil {
 		return nil, fmt.Errorf("project %q exists already", path)
 	}

@@ -48,6 +48,9 @@ func Mirror(ctx context.Context, src, root, path string, id int64) (*Project, er
 	if err := os.MkdirAll(filepath.Dir(p.Dir), 0o755); err != nil {
 		return nil, fmt.Errorf("directory for repository %q: %w", path, err)
 	}
+	if _, err := git(ctx, "", "ls-remote", "--quiet", "--", abs); err != nil {
+		return nil, errors.New("is no git repository; name one, or make one there with git init")
+	}
 	if _, err := git(ctx, "", "clone", "--quiet", "--mirror", "--", abs, p.Dir); err != nil {
 		return nil, err
 	}
@@ -67,6 +70,12 @@ func Mirror(ctx context.Context, src, root, path string, id int64) (*Project, er
 		p.DefaultBranch = "main"
 	}
 	return p, nil
+}
+
+// Uncommitted says whether the work tree at dir, if there is one, differs from what is committed.
+func Uncommitted(ctx context.Context, dir string) bool {
+	out, err := git(ctx, dir, "status", "--porcelain", "--untracked-files=no")
+	return err == nil && out != ""
 }
 
 // Name returns the last part of the project's path.
@@ -95,6 +104,9 @@ func (p *Project) Resolve(ctx context.Context, ref string) (Commit, error) {
 	full := "refs/heads/" + ref
 	if _, err := p.git(ctx, "show-ref", "--verify", "--quiet", full); err != nil {
 		full, c.Tag = "refs/tags/"+ref, true
+	}
+	if refs, err := p.git(ctx, "for-each-ref", "--count=1", "refs/heads/", "refs/tags/"); err == nil && refs == "" {
+		return Commit{}, fmt.Errorf("there is no commit in %s yet; make one", p.Path)
 	}
 	out, err := p.git(ctx, "log", "-1", "--format=%H%x00%P%x00%an <%ae>%x00%cI%x00%s%x00%B", full, "--")
 	if err != nil {

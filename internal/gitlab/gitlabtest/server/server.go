@@ -4,14 +4,15 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -20,6 +21,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/breach"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/fault"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/store"
 )
 
@@ -36,10 +38,13 @@ type Options struct {
 	RunnerToken       string
 	Tags              []string
 	Tolerate          []string
+	Faults            []string
+	Scale             float64
 	LongPoll          time.Duration
 	TraceInterval     int
 	OnePhase          bool
 	Once              bool
+	Watch             bool
 	Logs              bool
 	Debug             bool
 }
@@ -91,11 +96,14 @@ breaks the contract between GitLab and its runners is reported, and makes --once
 	f.StringVar(&o.RegistrationToken, "registration-token", "", "token that registers runners (default a random one)")
 	f.StringVar(&o.RunnerToken, "runner-token", "", "authentication token of the runner that is there from the start (default a random one)")
 	f.StringSliceVar(&o.Tags, "tags", nil, "tags of that runner")
-	f.StringSliceVar(&o.Tolerate, "tolerate", nil, "breaches not to report, for older runners: request-id, runner-token, …")
+	f.StringSliceVar(&o.Tolerate, "tolerate", nil, "breaches not to report, for older runners: "+strings.Join(kinds(), ", "))
+	f.StringArrayVar(&o.Faults, "fault", nil, "a failure to inject, repeatable: "+fault.Syntax)
+	f.Float64Var(&o.Scale, "scale", 1, "how many times as fast GitLab's clocks and the waits of faults run; 3600 makes an hour a second")
 	f.DurationVar(&o.LongPoll, "long-poll", 0, "how long a job request is held open; 0 is 50s, negative never")
 	f.IntVar(&o.TraceInterval, "trace-interval", 1, "seconds between patches of a log that runners are asked for")
 	f.BoolVar(&o.OnePhase, "one-phase", false, "hand jobs out as running to every runner")
 	f.BoolVar(&o.Once, "once", false, "exit when the pipeline is over: 0 when it succeeded and nothing was breached")
+	f.BoolVar(&o.Watch, "watch", false, "run the pipeline again whenever the branch gets a new commit")
 	f.BoolVar(&o.Logs, "logs", false, "print every job's log when it is over")
 	f.BoolVar(&o.Debug, "debug", false, "log what the coordinator does to standard error")
 	return cmd
@@ -105,6 +113,13 @@ func run(ctx context.Context, o *Options, out, errOut io.Writer) error {
 	if o.Once && o.Repo == "" {
 		return errors.New("--once needs --repo: without a repository there is no pipeline to wait for")
 	}
+	if o.Once && o.Watch {
+		return errors.New("--once and --watch exclude each other: the one ends with the pipeline, the other goes on")
+	}
+	opts, err := o.coordinator(errOut)
+	if err != nil {
+		return err
+	}
 	if o.Dir == "" {
 		dir, err := os.MkdirTemp("", "skerry-coordinator-")
 		if err != nil {
@@ -113,25 +128,17 @@ func run(ctx context.Context, o *Options, out, errOut io.Writer) error {
 		defer os.RemoveAll(dir)
 		o.Dir = dir
 	}
-	dir, err := filepath.Abs(o.Dir) // git's server is started in another directory
-	if err != nil {
+	if opts.Dir, err = filepath.Abs(o.Dir); err != nil { // git's server is started in another directory
 		return err
-	}
-	opts := gitlabtest.Options{
-		Listen: o.Listen, Dir: dir, RegistrationToken: o.RegistrationToken, LongPoll: o.LongPoll, TraceInterval: o.TraceInterval,
-		OnePhase: o.OnePhase, Traces: store.InFile,
-	}
-	for _, kind := range o.Tolerate {
-		opts.Tolerate = append(opts.Tolerate, breach.Kind(kind))
-	}
-	if o.Debug {
-		opts.Logger = slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	c, err := gitlabtest.New(opts)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	if err := inject(c, o.Faults); err != nil {
+		return err
+	}
 	s := &session{c: c, o: o, out: out, shown: map[int64]string{}}
 	if err := s.announce(); err != nil {
 		return err
@@ -139,139 +146,51 @@ func run(ctx context.Context, o *Options, out, errOut io.Writer) error {
 	return s.serve(ctx)
 }
 
-// session is one run of the command.
-type session struct {
-	c     *gitlabtest.Coordinator
-	o     *Options
-	out   io.Writer
-	shown map[int64]string // the state that was printed last, by job
+// coordinator returns what the flags say of the coordinator, but for its directory.
+func (o *Options) coordinator(errOut io.Writer) (gitlabtest.Options, error) {
+	opts := gitlabtest.Options{
+		Listen: o.Listen, RegistrationToken: o.RegistrationToken, LongPoll: o.LongPoll, TraceInterval: o.TraceInterval,
+		OnePhase: o.OnePhase, Traces: store.InFile, Scale: o.Scale,
+	}
+	if o.Scale <= 0 {
+		return opts, fmt.Errorf("--scale %v: should be above 0; 1 is GitLab's own pace", o.Scale)
+	}
+	for _, kind := range o.Tolerate {
+		if !slices.Contains(kinds(), kind) {
+			return opts, fmt.Errorf("--tolerate %s: there is no such breach; the breaches are %s", kind, strings.Join(kinds(), ", "))
+		}
+		opts.Tolerate = append(opts.Tolerate, breach.Kind(kind))
+	}
+	if o.Debug {
+		opts.Logger = slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	return opts, nil
 }
 
-// info is what --info writes.
-type info struct {
-	URL               string `json:"url"`
-	RunnerToken       string `json:"runner_token"`
-	RegistrationToken string `json:"registration_token"`
+func kinds() []string {
+	var names []string
+	for _, k := range breach.Kinds() {
+		names = append(names, string(k))
+	}
+	return names
 }
 
-func (s *session) announce() error {
-	r := s.c.AddRunner(gitlabtest.RunnerSpec{Token: s.o.RunnerToken, Description: "development", Tags: s.o.Tags})
-	i := info{URL: s.c.URL(), RunnerToken: r.Token, RegistrationToken: s.c.RegistrationToken()}
-	fmt.Fprintf(s.out, "url                 %s\nrunner token        %s\nregistration token  %s\n", i.URL, i.RunnerToken, i.RegistrationToken)
-	if s.o.Info == "" {
-		return nil
-	}
-	b, err := json.Marshal(i)
-	if err != nil {
-		return fmt.Errorf("write %q: %w", s.o.Info, err)
-	}
-	tmp := s.o.Info + ".new"
-	if err := os.WriteFile(tmp, append(b, '\n'), 0o600); err != nil {
-		return fmt.Errorf("write %q: %w", s.o.Info, err)
-	}
-	if err := os.Rename(tmp, s.o.Info); err != nil {
-		return fmt.Errorf("write %q: %w", s.o.Info, err)
-	}
-	return nil
-}
-
-func (s *session) serve(ctx context.Context) error {
-	if s.o.Repo == "" {
-		<-ctx.Done()
-		return s.verdict("")
-	}
-	status, err := s.pipeline(ctx)
-	if err != nil {
-		return err
-	}
-	if !s.o.Once {
-		<-ctx.Done()
-	}
-	return s.verdict(status)
-}
-
-// pipeline runs the pipeline to its end and returns its state; empty when ctx ended first.
-func (s *session) pipeline(ctx context.Context) (string, error) {
-	path := s.o.Path
-	if path == "" {
-		abs, err := filepath.Abs(s.o.Repo)
+// inject adds the faults that the flags name.
+func inject(c *gitlabtest.Coordinator, faults []string) error {
+	for _, text := range faults {
+		actions := map[string]func(int64){
+			"cancel": c.Cancel, "force-cancel": c.ForceCancel, "kill-token": c.KillToken,
+			"drop": func(job int64) { c.Drop(job, "stuck_or_timeout_failure") },
+		}
+		f, action, err := fault.Parse(text, gitlabtest.Endpoints(), slices.Sorted(maps.Keys(actions)))
 		if err != nil {
-			return "", fmt.Errorf("--repo %q: %w", s.o.Repo, err)
+			return err
 		}
-		path = "demo/" + strings.TrimSuffix(filepath.Base(abs), ".git")
-	}
-	if _, err := s.c.AddProject(ctx, path, s.o.Repo); err != nil {
-		return "", err
-	}
-	id, err := s.c.RunPipeline(ctx, gitlabtest.PipelineSpec{Project: path, Ref: s.o.Ref, File: s.o.File})
-	if err != nil {
-		return "", err
-	}
-	fmt.Fprintf(s.out, "pipeline %d of %s\n", id, path)
-	p, err := s.c.WaitPipelineFor(ctx, id, func(p gitlabtest.Pipeline) bool {
-		s.show(p)
-		return p.Over()
-	})
-	if err != nil {
-		return "", unlessStopped(ctx, err)
-	}
-	if s.o.Logs {
-		s.logs(p)
-	}
-	fmt.Fprintf(s.out, "pipeline %d %s\n", id, p.Status)
-	return p.Status, nil
-}
-
-// unlessStopped returns err, but nothing when the command was told to stop.
-func unlessStopped(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil //nolint:nilerr // being told to stop is how this command ends well
-	}
-	return err
-}
-
-// show prints what has changed.
-func (s *session) show(p gitlabtest.Pipeline) {
-	for _, j := range p.Jobs {
-		if s.shown[j.ID] == j.Status || j.Status == gitlabtest.StatusCreated {
-			continue
+		f.Do = actions[action]
+		if f.Do != nil && f.Status == 0 && !f.Cut {
+			f.Handle = true
 		}
-		s.shown[j.ID] = j.Status
-		line := fmt.Sprintf("job %d  %-24s %s", j.ID, j.Name, j.Status)
-		if j.Retries > 0 {
-			line += fmt.Sprintf(", retry %d", j.Retries)
-		}
-		if j.Reason != "" {
-			line += fmt.Sprintf(" (%s, exit code %d)", j.Reason, j.ExitCode)
-		}
-		if j.Over() && !j.Started.IsZero() {
-			line += fmt.Sprintf(" after %v", j.Finished.Sub(j.HandedOut).Round(time.Millisecond))
-		}
-		fmt.Fprintln(s.out, line)
-	}
-}
-
-func (s *session) logs(p gitlabtest.Pipeline) {
-	for _, j := range p.Jobs {
-		if j.Started.IsZero() {
-			continue
-		}
-		trace, err := s.c.Trace(j.ID)
-		if err != nil {
-			trace = []byte(err.Error())
-		}
-		fmt.Fprintf(s.out, "\n──── %s (%s) ────\n%s\n", j.Name, j.Status, trace)
-	}
-}
-
-// verdict prints the breaches and says whether all went well.
-func (s *session) verdict(status string) error {
-	breaches := s.c.Breaches()
-	for _, b := range breaches {
-		fmt.Fprintf(s.out, "breach: %v\n", b)
-	}
-	if s.o.Once && (status != gitlabtest.StatusSuccess || len(breaches) > 0) {
-		return errFailed
+		c.Fault(f)
 	}
 	return nil
 }

@@ -148,7 +148,12 @@ func TestBadUse(t *testing.T) {
 		want string
 	}{
 		{"once without a repository", []string{"--once"}, "--once needs --repo"},
-		{"no repository there", []string{"--once", "--repo", "/nonexistent"}, "does not exist"},
+		{"no repository there", []string{"--once", "--repo", "/nonexistent"}, "is no git repository"},
+		{"once and watch", []string{"--once", "--watch", "--repo", "."}, "exclude each other"},
+		{"no such breach", []string{"--tolerate", "nonsense"}, "there is no such breach; the breaches are request-id, "},
+		{"no such fault", []string{"--fault", "trace:explode"}, `"explode" is not known; write ENDPOINT`},
+		{"no time", []string{"--scale", "0"}, "should be above 0"},
+		{"outside", []string{"--repo", ".", "--path", "../../x"}, "should be GROUP/NAME"},
 		{"no such flag", []string{"--nonsense"}, "unknown flag"},
 	}
 	for _, tc := range cases {
@@ -160,6 +165,16 @@ func TestBadUse(t *testing.T) {
 			}
 		})
 	}
+	t.Run("nothing committed", func(t *testing.T) {
+		t.Parallel()
+		dir, errs := t.TempDir(), bytes.Buffer{}
+		if out, err := exec.CommandContext(t.Context(), "git", "init", "--quiet", dir).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if code := server.Main([]string{"--repo", dir}, io.Discard, &errs); code != 1 || !strings.Contains(errs.String(), "there is no commit in demo/") {
+			t.Errorf("exit code %d, message %q", code, errs.String())
+		}
+	})
 	t.Run("bad pipeline", func(t *testing.T) {
 		t.Parallel()
 		var errs bytes.Buffer
