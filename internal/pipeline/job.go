@@ -35,6 +35,9 @@ func (f *source) job(name string) []*Job {
 	if j.Stage != "" && !slices.Contains(f.stages, j.Stage) {
 		f.errorf(e.line, join(name, "stage"), "there is no stage %q; the stages are %s", j.Stage, strings.Join(f.stages, ", "))
 	}
+	if (j.When == Delayed) != (j.StartIn > 0) {
+		f.errorf(e.line, name, "when: delayed and start_in belong together; write both or neither")
+	}
 	j.Script = append(b.before, j.Script...)
 	j.Variables = slices.Concat(f.variables, j.Variables)
 	if j.When == Manual && !b.allowSaid {
@@ -83,6 +86,8 @@ func (b *builder) keyword(e entry) {
 		j.When = b.readWhen(e.node, key)
 	case "timeout":
 		j.Timeout = b.duration(e.node, key)
+	case "start_in":
+		j.StartIn = b.startIn(e.node, key)
 	default:
 		b.keyword2(e, key)
 	}
@@ -121,13 +126,22 @@ func (b *builder) duration(n *yaml.Node, key string) time.Duration {
 	return d
 }
 
+// startIn reads how long a delayed job is held back.
+func (b *builder) startIn(n *yaml.Node, key string) time.Duration {
+	d := b.duration(n, key)
+	if d > week {
+		b.errorf(b.deref(n).Line, key, "should be a week at most")
+	}
+	return max(d, time.Nanosecond) // what is wrong with it has been said
+}
+
 // readWhen reads a job's when. GitLab knows never too, but only in rules.
 func (b *builder) readWhen(n *yaml.Node, key string) When {
 	if n := b.deref(n); n.Kind == yaml.ScalarNode && n.Value == "never" {
 		b.errorf(n.Line, key, "is \"never\", which stands only in rules; remove the job, or begin its name with a dot")
 		return OnSuccess
 	}
-	return When(b.oneOf(n, key, string(OnSuccess), string(OnFailure), string(Always), string(Manual)))
+	return When(b.oneOf(n, key, string(OnSuccess), string(OnFailure), string(Always), string(Manual), string(Delayed)))
 }
 
 func (b *builder) image(n *yaml.Node, key string, service bool) job.Image {

@@ -3,7 +3,7 @@
 //
 // It reads a subset of GitLab's language: stages, default, variables, and in jobs script,
 // before_script, after_script, image, services, tags, variables, needs, dependencies, artifacts,
-// cache, when, allow_failure, retry, timeout, parallel (a number or a matrix), stage and extends,
+// cache, when (with start_in), allow_failure, retry, timeout, parallel (a number or a matrix), stage and extends,
 // besides YAML's anchors and merge keys and hidden jobs. Everything else is an error that names
 // file, line and key: a pipeline that would run differently elsewhere does not run here at all.
 //
@@ -44,6 +44,7 @@ type Job struct {
 	Timeout     time.Duration // 0: the project's
 
 	When           When
+	StartIn        time.Duration // of a delayed job
 	AllowFailure   bool
 	AllowExitCodes []int // allow_failure: exit_codes; AllowFailure is false then
 	Retry          Retry
@@ -67,6 +68,7 @@ const (
 	OnFailure When = "on_failure"
 	Always    When = "always"
 	Manual    When = "manual"
+	Delayed   When = "delayed" // StartIn says by how much
 )
 
 // Need is one of needs.

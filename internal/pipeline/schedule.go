@@ -23,7 +23,8 @@ type Step int
 const (
 	Wait Step = iota
 	Start
-	Hold // it is manual
+	Hold  // it is manual
+	Delay // start it after its StartIn
 	Skip
 )
 
@@ -65,6 +66,8 @@ func (p *Pipeline) Next(i int, outcomes []Outcome) Step {
 		return Start
 	case j.When == Manual && before == Passed:
 		return Hold
+	case j.When == Delayed && before == Passed:
+		return Delay
 	}
 	return Skip
 }

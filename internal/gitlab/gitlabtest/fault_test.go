@@ -336,6 +336,32 @@ func TestTraceModes(t *testing.T) {
 	}
 }
 
+// With a scale, the clocks run by themselves in real time.
+func TestScaledClocks(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		limits gitlabtest.Limits
+		ack    bool
+		over   func(gitlabtest.Job) bool
+	}{
+		"stuck":   {gitlabtest.Limits{}, true, func(j gitlabtest.Job) bool { return j.Reason == "stuck_or_timeout_failure" }},
+		"overdue": {gitlabtest.Limits{Stuck: 1000 * time.Hour}, true, func(j gitlabtest.Job) bool { return j.Reason == "job_execution_timeout" }},
+		"pending": {gitlabtest.Limits{}, false, func(j gitlabtest.Job) bool { return j.Events[len(j.Events)-1].Kind == gitlabtest.EventQueued }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := gitlabtest.Start(t, gitlabtest.Options{Scale: 36_000, Limits: tc.limits})
+			d := newDriver(t, c)
+			d.twoPh = !tc.ack
+			id := add(t, c, gitlabtest.JobSpec{})
+			d.ask(http.StatusCreated)
+			if j, err := c.WaitFor(soon(t), id, tc.over); err != nil {
+				t.Errorf("job is %+v: %v", j, err)
+			}
+		})
+	}
+}
+
 func TestLongPolling(t *testing.T) {
 	t.Parallel()
 	c := gitlabtest.Start(t, gitlabtest.Options{LongPoll: time.Minute})

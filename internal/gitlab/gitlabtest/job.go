@@ -18,6 +18,7 @@ import (
 const (
 	StatusCreated   = "created"   // waits for others
 	StatusManual    = "manual"    // waits for Play
+	StatusScheduled = "scheduled" // waits for its time, or for Play
 	StatusSkipped   = "skipped"   // will not run
 	StatusPending   = "pending"   // waits for a runner, or for a runner's acknowledgement
 	StatusRunning   = "running"   // a runner has it
@@ -36,6 +37,7 @@ type EventKind string
 // The events.
 const (
 	EventManual    EventKind = "manual"
+	EventScheduled EventKind = "scheduled"
 	EventQueued    EventKind = "queued"
 	EventHandedOut EventKind = "handed-out"
 	EventRequeued  EventKind = "requeued"
@@ -119,7 +121,7 @@ type record struct {
 	// What a fault or a killed runner has made legitimate, once.
 	mayRepeatPatch, mayRepeatFinal, mayResume bool
 
-	created, queued, handed, acked, started, touched, finished time.Time
+	created, due, queued, handed, acked, started, touched, finished time.Time
 }
 
 func (j *record) processing() bool {

@@ -125,12 +125,12 @@ func (c *Coordinator) WaitPipelineFor(ctx context.Context, id int64, cond func(P
 	}
 }
 
-// Play starts a manual job. What was skipped for want of it waits again.
+// Play starts a manual job, or a delayed one before its time. What was skipped for want of it waits again.
 func (c *Coordinator) Play(id int64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	j := c.jobs[id]
-	if j == nil || j.status != StatusManual {
+	if j == nil || (j.status != StatusManual && j.status != StatusScheduled) {
 		return fmt.Errorf("job %d does not wait to be started by hand", id)
 	}
 	j.manual = true
@@ -194,6 +194,10 @@ func (c *Coordinator) move(pl *run, i int) bool {
 	case pipeline.Hold:
 		j.status = StatusManual
 		c.event(j, EventManual, 0, "")
+	case pipeline.Delay:
+		j.status, j.due = StatusScheduled, c.opts.Clock.Now().Add(c.opts.scaled(j.plan.StartIn))
+		c.active[j.id] = j
+		c.event(j, EventScheduled, 0, "")
 	case pipeline.Skip:
 		j.status, j.finished = StatusSkipped, c.opts.Clock.Now()
 		c.event(j, EventFinished, 0, StatusSkipped)
@@ -228,6 +232,7 @@ func (c *Coordinator) start(j *record) {
 			j.spec.Dependencies = append(j.spec.Dependencies, d.id)
 		}
 	}
+	delete(c.active, j.id)
 	c.enqueue(j)
 }
 
@@ -236,7 +241,7 @@ func (pl *run) status() string {
 	var failed, canceled, blocked, waiting, ran bool
 	for _, j := range pl.jobs {
 		switch j.status {
-		case StatusPending, StatusRunning, StatusCanceling:
+		case StatusScheduled, StatusPending, StatusRunning, StatusCanceling:
 			return StatusRunning
 		case StatusCreated:
 			waiting = true

@@ -8,12 +8,14 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/breach"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/clock"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/fault"
 	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 )
@@ -142,6 +144,41 @@ func TestPlay(t *testing.T) {
 	}
 	d.run(nil)
 	if got := states(t, c, id); got != "success: a=success b=success" {
+		t.Errorf("states are %s", got)
+	}
+}
+
+func TestDelayed(t *testing.T) {
+	t.Parallel()
+	clock := clock.NewManual(time.Now())
+	c := gitlabtest.Start(t, gitlabtest.Options{Clock: clock})
+	d := newDriver(t, c)
+	dir := repository(t, map[string]string{".gitlab-ci.yml": "a: {script: x, when: delayed, start_in: 10 minutes}\nb: {stage: deploy, script: x}\nc: {script: x, when: delayed, start_in: 1 week}\n"})
+	if _, err := c.AddProject(t.Context(), "group/name", dir); err != nil {
+		t.Fatal(err)
+	}
+	id, err := c.RunPipeline(t.Context(), gitlabtest.PipelineSpec{Project: "group/name"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	clock.Advance(9 * time.Minute)
+	c.Sweep()
+	if got := states(t, c, id); got != "running: a=scheduled b=created c=scheduled" {
+		t.Errorf("states are %s", got)
+	}
+	clock.Advance(time.Minute)
+	c.Sweep()
+	d.run(nil)
+	if got := states(t, c, id); got != "running: a=success b=created c=scheduled" {
+		t.Errorf("states are %s", got)
+	}
+	p, _ := c.Pipeline(id)
+	if err := c.Play(p.Jobs[2].ID); err != nil {
+		t.Fatal(err)
+	}
+	d.run(nil)
+	d.run(nil)
+	if got := states(t, c, id); got != "success: a=success b=success c=success" {
 		t.Errorf("states are %s", got)
 	}
 }

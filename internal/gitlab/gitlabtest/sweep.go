@@ -4,7 +4,7 @@ import (
 	"time"
 )
 
-// Sweep drops every job that GitLab's clocks have ended. It runs by itself too, at least twenty
+// Sweep drops every job that GitLab's clocks have ended, and starts delayed ones whose time has come. It runs by itself too, at least twenty
 // times within the shortest of the limits.
 func (c *Coordinator) Sweep() {
 	c.mu.Lock()
@@ -22,6 +22,10 @@ func (c *Coordinator) sweepJob(j *record, now time.Time) {
 		if now.Sub(j.acked) >= c.opts.scaled(l.Pending) {
 			c.event(j, EventRequeued, 0, "not acknowledged in time")
 			c.requeue(j)
+		}
+	case j.status == StatusScheduled:
+		if !now.Before(j.due) {
+			c.start(j)
 		}
 	case !j.processing():
 	case now.Sub(j.touched) >= c.opts.scaled(l.Stuck):
@@ -49,7 +53,8 @@ func (c *Coordinator) touch(j *record, now time.Time) {
 func (c *Coordinator) sweepLoop() {
 	defer c.wg.Done()
 	l := c.opts.Limits
-	step := c.opts.scaled(min(l.Stuck, l.Overdue, l.Token, l.Pending)) / 20
+	const coarsest = time.Second // for delayed jobs
+	step := min(c.opts.scaled(min(l.Stuck, l.Overdue, l.Token, l.Pending))/20, coarsest)
 	for {
 		tick, stop := c.opts.Clock.After(max(step, time.Millisecond))
 		select {
