@@ -44,7 +44,7 @@ func TestDifferencesAreFound(t *testing.T) {
 		got = append(got, text)
 	}
 	want := []string{
-		"accepted: r caches: - gitlab-runner, + skerry:\n           - \"group/project/compile-protected/cache.zip\"",
+		"r caches: - gitlab-runner, + skerry:\n           - \"group/project/compile-protected/cache.zip\"",
 		"r 1/a log: - gitlab-runner, + skerry:\n           - \"| y\"\n           + \"| x\"",
 		"r 1/b: gitlab-runner: failed script_failure exit 1, skerry: failed script_failure exit 2",
 		"r 1/b artifacts: - gitlab-runner, + skerry:\n           - \"g\"\n           + \"f\"",
