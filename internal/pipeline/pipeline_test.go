@@ -242,3 +242,17 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// The pipelines of this repository must stay within the subset.
+func TestParseOwnPipelines(t *testing.T) {
+	t.Parallel()
+	for _, dir := range []string{"examples/demo", "test/parity/testdata/nasty", "internal/gitlab/gitlabtest/testdata/pipeline"} {
+		data, err := os.ReadFile(filepath.Join("..", "..", dir, pipeline.DefaultFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := pipeline.Parse(dir, data); err != nil {
+			t.Error(err)
+		}
+	}
+}

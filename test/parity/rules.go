@@ -80,7 +80,7 @@ func accepted() []exception {
 		e(`\d/killed`, "a shell that is killed by a signal ended with 128 and the signal, as shells say it, and not with -1"),
 		only(`\d/killed log`, failed+`(exit status 137|signal: killed)`, "see above"),
 		only(`\d/file variables log`, script+`(644|600)`, "file variables are for the job's user alone"),
-		only(`\d/set -x log`, script+`\+\+ (echo|printf|set) [^\n]*`, "commands are shown with printf, which does not interpret them, and not with echo; xtrace goes to standard error, see above"),
+		only(`\d/set -x log`, script+`(\+\+ (echo|printf|set) |\\x1b\[32;1m\$ )[^\n]*`, "commands are shown with printf, which does not interpret them, and not with echo; xtrace goes to standard error, see above"),
 		only(`\d/stdin log`, script+`\[e[sc]\]`, "the script is an argument of the shell and not its standard input, so $- holds c and not s"),
 		only(`\d/no submodules log`, script+`\d`, "what an earlier job with submodules checked out is removed"),
 		only(`\d/(script |after_script )?timeout log`, `(step|after)_script\| Terminated|`+failed+`script timeout: [^\n]*`, "bash says what became of its command, or is ended before it can"),
