@@ -19,28 +19,28 @@ const Syntax = `ENDPOINT[:WHAT,…], for example trace:status=429,retry-after=2,
 // what happens to them. then=ACTION is returned as it is; the actions are the caller's.
 func Parse(text string, endpoints, actions []string) (f Fault, action string, err error) {
 	name, rest, _ := strings.Cut(text, ":")
-	fail := func(format string, args ...any) (Fault, string, error) {
-		return Fault{}, "", fmt.Errorf("fault %q: %s; write %s", text, fmt.Sprintf(format, args...), Syntax)
+	fail := func(format string, args ...any) error {
+		return fmt.Errorf("fault %q: %s; write %s", text, fmt.Sprintf(format, args...), Syntax)
 	}
 	if f.Endpoint = name; name == "any" {
 		f.Endpoint = ""
 	} else if !slices.Contains(endpoints, name) {
-		return fail("there is no endpoint %q, but any, %s", name, strings.Join(endpoints, ", "))
+		return Fault{}, "", fail("there is no endpoint %q, but any, %s", name, strings.Join(endpoints, ", "))
 	}
 	if rest == "" {
-		return fail("it says nothing of what is to happen")
+		return Fault{}, "", fail("it says nothing of what is to happen")
 	}
 	for word := range strings.SplitSeq(rest, ",") {
 		key, value, _ := strings.Cut(word, "=")
 		if key == "then" {
 			if !slices.Contains(actions, value) {
-				return fail("then=%s is none of %s", value, strings.Join(actions, ", "))
+				return Fault{}, "", fail("then=%s is none of %s", value, strings.Join(actions, ", "))
 			}
 			action = value
 			continue
 		}
 		if err := f.set(key, value); err != nil {
-			return fail("%v", err)
+			return Fault{}, "", fail("%v", err)
 		}
 	}
 	return f, action, nil
