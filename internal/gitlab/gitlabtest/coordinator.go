@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/gitlab"
@@ -124,8 +125,19 @@ func (c *Coordinator) Down() {
 	c.server = nil
 }
 
-// Up listens again, on the same port, after Down.
-func (c *Coordinator) Up() error { return c.listen(c.addr) }
+// Up listens again, on the same port, after Down. Where somebody else's connection has got the port meanwhile, it
+// waits for a while until that is over.
+func (c *Coordinator) Up() error {
+	const patience, pace = 20 * time.Second, 50 * time.Millisecond
+	deadline := time.Now().Add(patience)
+	for {
+		err := c.listen(c.addr)
+		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(pace)
+	}
+}
 
 func (c *Coordinator) listen(addr string) error {
 	c.srvMu.Lock()
