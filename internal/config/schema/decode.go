@@ -87,15 +87,7 @@ func (d *Decoder) scalar(path string, in any, out reflect.Value) bool {
 	case time.Duration:
 		return d.duration(path, in, out)
 	case time.Time:
-		switch v := in.(type) {
-		case time.Time:
-			out.Set(reflect.ValueOf(v))
-			return true
-		case toml.LocalDateTime:
-			out.Set(reflect.ValueOf(v.AsTime(time.Local)))
-			return true
-		}
-		d.Fail(path, "must be a date with time such as 2026-01-02T15:04:05Z, is %s", describe(in))
+		d.date(path, in, out)
 		return true
 	}
 	switch v := in.(type) {
@@ -129,6 +121,25 @@ func (d *Decoder) scalar(path string, in any, out reflect.Value) bool {
 		}
 	}
 	return false
+}
+
+// date reads a date with time, also one written as a string: programs that take a file through JSON leave
+// strings (NixOS's services.gitlab-runner does), and GitLab Runner reads them.
+func (d *Decoder) date(path string, in any, out reflect.Value) {
+	switch v := in.(type) {
+	case time.Time:
+		out.Set(reflect.ValueOf(v))
+		return
+	case toml.LocalDateTime:
+		out.Set(reflect.ValueOf(v.AsTime(time.Local)))
+		return
+	case string:
+		if at, err := time.Parse(time.RFC3339, v); err == nil {
+			out.Set(reflect.ValueOf(at))
+			return
+		}
+	}
+	d.Fail(path, "must be a date with time such as 2026-01-02T15:04:05Z, is %s", describe(in))
 }
 
 // duration reads "15m" or a number of nanoseconds, as GitLab Runner does.
