@@ -17,7 +17,7 @@ import (
 
 // Edit changes the file at path while no other Edit does: it reads the file (a missing one counts as
 // empty), lets change work on it and puts the result in its place at once, with the owner and mode of
-// the old file, 0600 for a new one. Symbolic links are followed. When change fails or changes
+// the old file, 0600 for a new one and for one that every user could read. Symbolic links are followed. When change fails or changes
 // nothing, nothing is written. That the place can be written is certain before change is called.
 func Edit(ctx context.Context, path string, opts Options, change func(*Draft) error) error {
 	target, err := resolveLinks(path)
@@ -110,7 +110,15 @@ func (d *Draft) Append(r *Runner) error {
 		b.WriteByte('\n')
 	}
 	b.WriteString(schema.Render("runners", r))
-	return d.update(b.Bytes(), len(d.config.Runners)+1)
+	return d.update(withLineEnds(b.Bytes(), text), len(d.config.Runners)+1)
+}
+
+// withLineEnds gives what text has beyond old the line ends of old's first line.
+func withLineEnds(text, old []byte) []byte {
+	if first, _, _ := bytes.Cut(old, []byte("\n")); !bytes.HasSuffix(first, []byte("\r")) {
+		return text
+	}
+	return slices.Concat(old, bytes.ReplaceAll(text[len(old):], []byte("\n"), []byte("\r\n")))
 }
 
 // Remove takes the [[runners]] entries with these indexes out, with the comments that stand

@@ -96,6 +96,45 @@ func TestSetTokenChangesNothingElse(t *testing.T) {
 	}
 }
 
+// TestEditsKeepLineEnds edits a file that was written with CRLF.
+func TestEditsKeepLineEnds(t *testing.T) {
+	t.Parallel()
+	d := draft(t, strings.ReplaceAll(handwritten, "\n", "\r\n"))
+	if err := d.Append(&config.Runner{Name: "three", URL: "https://y/", Token: "glrt-three", Executor: "shell"}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		if err := d.SetToken(i, fmt.Sprintf("glrt-new%d", i), time.Unix(1e9, 0), time.Unix(2e9, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := string(d.Text())
+	if strings.Count(text, "\n") != strings.Count(text, "\r\n") {
+		t.Errorf("line ends are mixed: %q", text)
+	}
+}
+
+// TestDatesAsStrings is what a file holds that a program took through JSON.
+func TestDatesAsStrings(t *testing.T) {
+	t.Parallel()
+	d := draft(t, `[[runners]]
+token = "glrt-one"
+token_obtained_at = "2026-11-25T23:44:00+00:00"
+token_expires_at = "0001-01-01T00:00:00Z"
+`)
+	r := d.Config().Runners[0]
+	if want := time.Date(2026, 11, 25, 23, 44, 0, 0, time.UTC); !r.TokenObtainedAt.Equal(want) || !r.TokenExpiresAt.IsZero() {
+		t.Errorf("read as %v and %v", r.TokenObtainedAt, r.TokenExpiresAt)
+	}
+	if err := d.SetToken(0, "glrt-two", time.Unix(0, 0), time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	const want = "[[runners]]\ntoken = \"glrt-two\"\ntoken_obtained_at = 1970-01-01T00:00:00Z\ntoken_expires_at = 1970-01-01T00:00:01Z\n"
+	if diff := cmp.Diff(want, string(d.Text())); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestSetTokenRefusesForeignTokens(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{`token = "$T"`, `token_file = "/x"`, ``} {
@@ -174,6 +213,11 @@ func TestEditModes(t *testing.T) {
 	}
 	old := filepath.Join(dir, "old.toml")
 	write(t, old, "concurrent = 2\n", 0o640)
+	open := filepath.Join(dir, "open.toml")
+	write(t, open, "concurrent = 2\n", 0o644)
+	if err := appendOne(t.Context(), open, "d"); err != nil {
+		t.Fatal(err)
+	}
 	if os.Getuid() == 0 {
 		if err := os.Chown(old, 1234, 2345); err != nil {
 			t.Fatal(err)
@@ -196,7 +240,7 @@ func TestEditModes(t *testing.T) {
 	if err := appendOne(t.Context(), dangling, "c"); err != nil {
 		t.Fatal(err)
 	}
-	for path, mode := range map[string]os.FileMode{fresh: 0o600, old: 0o640, filepath.Join(dir, "later.toml"): 0o600} {
+	for path, mode := range map[string]os.FileMode{fresh: 0o600, old: 0o640, open: 0o600, filepath.Join(dir, "later.toml"): 0o600} {
 		info, err := os.Stat(path)
 		if err != nil {
 			t.Fatal(err)
@@ -211,7 +255,7 @@ func TestEditModes(t *testing.T) {
 		}
 	}
 	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 5 {
+	if err != nil || len(entries) != 6 {
 		t.Errorf("leftovers: %v, %v", entries, err)
 	}
 }

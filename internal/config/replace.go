@@ -23,14 +23,16 @@ type replacement struct {
 	temp   *os.File
 }
 
-// newReplacement makes an empty file beside target with target's owner and mode (0600 when there
-// is no target).
+// newReplacement makes an empty file beside target with target's owner and mode. The mode is 0600 when
+// there is no target, and when every user could read it: what is going to be written may be a secret.
 func newReplacement(target string) (_ *replacement, err error) {
 	mode, owner, group := fs.FileMode(newFileMode), -1, -1
 	info, err := os.Stat(target)
 	switch {
 	case err == nil:
-		mode = info.Mode().Perm()
+		if others := info.Mode().Perm() & 0o007; others == 0 {
+			mode = info.Mode().Perm()
+		}
 		if sys, ok := info.Sys().(*syscall.Stat_t); ok {
 			owner, group = int(sys.Uid), int(sys.Gid)
 		}

@@ -26,10 +26,14 @@ func (d *Document) WithValue(table, key, value, beside string) []byte {
 	if !slices.ContainsFunc(d.items, func(it item) bool { return it.path == token }) { // inside an inline table
 		return slices.Concat(text[:end], []byte(", "+key+" = "+value), text[end:])
 	}
-	line := slices.Concat(indent, []byte(key+" = "+value+"\n"))
 	after := d.lineEnd(end)
+	newline := []byte("\n")
+	if bytes.HasSuffix(text[:after], []byte("\r\n")) {
+		newline = []byte("\r\n")
+	}
+	line := slices.Concat(indent, []byte(key+" = "+value), newline)
 	if after > 0 && text[after-1] != '\n' {
-		line = slices.Concat([]byte("\n"), line)
+		line = slices.Concat(newline, line)
 	}
 	return slices.Concat(text[:after], line, text[after:])
 }
