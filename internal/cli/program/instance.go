@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/config"
@@ -57,8 +58,12 @@ func (p *Program) Unregister(ctx context.Context, r *config.Runner, systemID str
 	return client.UnregisterManager(ctx, r.Token, systemID)
 }
 
-// Gone reports whether GitLab said that a token is not valid, as opposed to not being reachable.
-func Gone(err error) bool { return errors.Is(err, gitlab.ErrForbidden) }
+// Gone reports whether GitLab said that a token is not valid (403), as opposed to not being reachable. A 401
+// is not GitLab's word on a runner's token but that of something in front of it.
+func Gone(err error) bool {
+	var e *gitlab.Error
+	return errors.As(err, &e) && e.StatusCode == http.StatusForbidden
+}
 
 // Selector picks runners of a configuration by what a user knows of them.
 type Selector struct {
