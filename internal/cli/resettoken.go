@@ -10,6 +10,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/cli/program"
 	"gitlab.com/skerry/skerry/internal/config"
+	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/runnertoken"
 )
 
@@ -17,6 +18,7 @@ type resetOptions struct {
 	path  string
 	which program.Selector
 	id    int64
+	pat   string // of a user, in the runner's place; empty: the runner asks for itself
 }
 
 func newResetToken(p *program.Program) *cobra.Command {
@@ -31,6 +33,7 @@ func newResetToken(p *program.Program) *cobra.Command {
 	cmd.Flags().StringVarP(&o.which.Name, "name", "n", "", "the runner with this name")
 	cmd.Flags().StringVarP(&o.which.URL, "url", "u", "", "the runner of this GitLab; needs --id")
 	cmd.Flags().Int64VarP(&o.id, "id", "i", 0, "the runner with this id in GitLab; needs --url")
+	cmd.Flags().StringVar(&o.pat, "pat", "", "personal access token to use instead of the runners' own, which may have expired")
 	cmd.Flags().BoolVar(&o.which.All, "all-runners", false, "all runners of the configuration")
 	return cmd
 }
@@ -50,7 +53,7 @@ func runResetToken(ctx context.Context, p *program.Program, o resetOptions) erro
 			continue
 		}
 		found = true
-		if err := resetToken(ctx, p, o.path, r); err != nil {
+		if err := resetToken(ctx, p, o, r); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("reset the token of runner %q: %w", r.Name, err))
 		}
 	}
@@ -62,12 +65,19 @@ func runResetToken(ctx context.Context, p *program.Program, o resetOptions) erro
 
 // resetToken gives r a new token. Each runner is an edit of its own, so that its token is in the file
 // before the next one's old token dies.
-func resetToken(ctx context.Context, p *program.Program, path string, r *config.Runner) error {
+func resetToken(ctx context.Context, p *program.Program, o resetOptions, r *config.Runner) error {
 	client, err := p.Client(r)
 	if err != nil {
 		return err
 	}
-	token, err := program.ResetToken(ctx, path, p.ConfigOptions(), client, r, time.Now)
+	reset := func(ctx context.Context) (gitlab.Registered, error) { return client.ResetToken(ctx, r.Token) }
+	if o.pat != "" {
+		if r.ID == 0 {
+			return errors.New("--pat needs to know the runner's id in GitLab: add the key id to its entry")
+		}
+		reset = func(ctx context.Context) (gitlab.Registered, error) { return client.ResetTokenAs(ctx, r.ID, o.pat) }
+	}
+	token, err := program.ResetToken(ctx, o.path, p.ConfigOptions(), reset, r, time.Now)
 	var lost *program.LostTokenError
 	if errors.As(err, &lost) {
 		return fmt.Errorf("%w; write it into the file, it is %s", err, lost.Token) // the only copy there is

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts drives the real commands against a coordinator of their own. Beside the usual
-// variables a script has SERVER, REGISTRATION (its registration token) and GLRT, GLRT2 (the tokens
+// variables a script has SERVER, REGISTRATION (its registration token), USERTOKEN (a user's) and GLRT, GLRT2 (the tokens
 // of two runners made there), and the commands
 //
 //	runners FILE          writes what the coordinator knows of its runners
@@ -105,6 +105,7 @@ func setUpScript(env *testscript.Env, environ []string) error {
 	env.Vars = append(env.Vars, environ...)
 	env.Setenv("SERVER", c.URL())
 	env.Setenv("REGISTRATION", c.RegistrationToken())
+	env.Setenv("USERTOKEN", c.UserToken())
 	env.Setenv("GLRT", c.AddRunner(gitlabtest.RunnerSpec{Description: "one", TokenExpires: time.Now().Add(time.Hour)}).Token)
 	env.Setenv("GLRT2", c.AddRunner(gitlabtest.RunnerSpec{Description: "two"}).Token)
 	env.Setenv("CONFIG_FILE", filepath.Join(env.WorkDir, "config.toml"))

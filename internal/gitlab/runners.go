@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 
@@ -70,6 +71,21 @@ func (c *Client) ResetToken(ctx context.Context, token string) (Registered, erro
 	return out, err
 }
 
+// ResetTokenAs is ResetToken for the runner with this id, asked by a user whose personal access token
+// userToken is: the runner's own token may be lost or expired.
+func (c *Client) ResetTokenAs(ctx context.Context, id int64, userToken string) (Registered, error) {
+	k := call{
+		op: "reset the runner's token", endpoint: EndpointResetToken, method: http.MethodPost,
+		path: "runners/" + strconv.FormatInt(id, 10) + "/reset_authentication_token", token: userToken,
+		header: http.Header{HeaderPrivateToken: {userToken}},
+	}
+	out, err := c.answered(ctx, k, http.StatusCreated)
+	if err == nil && out.Token == "" {
+		err = errors.New("reset the runner's token: the server's answer holds no token")
+	}
+	return out, err
+}
+
 func (c *Client) expect(ctx context.Context, k call, body any, status int) error {
 	k, err := jsonCall(k, HeaderRunnerToken, body)
 	if err != nil {
@@ -90,6 +106,11 @@ func (c *Client) registration(ctx context.Context, k call, body any, status int)
 	if err != nil {
 		return Registered{}, err
 	}
+	return c.answered(ctx, k, status)
+}
+
+// answered makes a call whose answer is about a runner.
+func (c *Client) answered(ctx context.Context, k call, status int) (Registered, error) {
 	a, err := c.exchange(ctx, k)
 	if err != nil {
 		return Registered{}, err

@@ -154,3 +154,23 @@ func TestResetToken(t *testing.T) {
 		t.Errorf("an unanswered reset was repeated (%d requests) or is no error: %v", len(s.requests()), err)
 	}
 }
+
+func TestResetTokenAsUser(t *testing.T) {
+	t.Parallel()
+	s := serve(t, reply(201, `{"token": "new"}`), reply(404, `{"message": "404 glpat-user not found"}`))
+	c := s.client(t, nil)
+	got, err := c.ResetTokenAs(t.Context(), 12, "glpat-user")
+	if err != nil || got.Token != "new" {
+		t.Errorf("ResetTokenAs = %+v, %v", got, err)
+	}
+	sent := s.requests()[0]
+	if sent.Method != http.MethodPost || sent.URI != "/api/v4/runners/12/reset_authentication_token" || sent.Body != "" {
+		t.Errorf("sent %+v", sent)
+	}
+	if sent.Header.Get("Private-Token") != "glpat-user" || sent.Header.Get("Runner-Token") != "" {
+		t.Errorf("sent the headers %v", sent.Header)
+	}
+	if _, err := c.ResetTokenAs(t.Context(), 12, "glpat-user"); err == nil || strings.Contains(err.Error(), "glpat-user") {
+		t.Errorf("error %v", err)
+	}
+}

@@ -14,6 +14,7 @@ const APIPath = "/api/v4/"
 const (
 	HeaderJobToken       = "JOB-TOKEN"                      // on every call about a job
 	HeaderRunnerToken    = "RUNNER-TOKEN"                   // on every call about a runner
+	HeaderPrivateToken   = "PRIVATE-TOKEN"                  // a user's token in a runner's place
 	HeaderRequestID      = "X-Request-Id"                   // 32 hex digits, for support on the server's side
 	HeaderLastUpdate     = "X-GitLab-Last-Update"           // queue version, sent back as JobRequest.LastUpdate
 	HeaderJobStatus      = "Job-Status"                     // the job's state as the server sees it

@@ -10,6 +10,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/cli/program"
 	"gitlab.com/skerry/skerry/internal/config"
+	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/runnertoken"
 )
 
@@ -134,7 +135,8 @@ func (o *rotation) rotate(ctx context.Context, r *runner) {
 		t.next = o.d.clock.Now().AddDate(100, 0, 0)
 		return
 	}
-	token, err := program.ResetToken(ctx, o.path, o.options, r.client, r.config, o.d.clock.Now)
+	reset := func(ctx context.Context) (gitlab.Registered, error) { return r.client.ResetToken(ctx, r.config.Token) }
+	token, err := program.ResetToken(ctx, o.path, o.options, reset, r.config, o.d.clock.Now)
 	o.d.board.ConfigurationSaved(err)
 	var lost *program.LostTokenError
 	var unable config.Problem

@@ -26,11 +26,14 @@ func (e *LostTokenError) Error() string {
 // Unwrap returns the cause.
 func (e *LostTokenError) Unwrap() error { return e.Err }
 
+// Reset asks a coordinator for another token of a runner: gitlab.Client has ways to.
+type Reset func(ctx context.Context) (gitlab.Registered, error)
+
 // ResetToken gives the runner with this address and token another token, in GitLab and in the
 // configuration at path, and returns it. That the file can keep a new token is certain before GitLab is
 // asked; should the writing go wrong nevertheless, the error is a *LostTokenError. now is the date that the
 // file gets.
-func ResetToken(ctx context.Context, path string, opts config.Options, client *gitlab.Client, r *config.Runner, now func() time.Time) (string, error) {
+func ResetToken(ctx context.Context, path string, opts config.Options, reset Reset, r *config.Runner, now func() time.Time) (string, error) {
 	var fresh gitlab.Registered
 	var expires time.Time
 	err := config.Edit(ctx, path, opts, func(d *config.Draft) error {
@@ -48,7 +51,7 @@ func ResetToken(ctx context.Context, path string, opts config.Options, client *g
 			return errors.New("it is not in the file any more")
 		}
 		var err error
-		if fresh, err = client.ResetToken(ctx, r.Token); err != nil {
+		if fresh, err = reset(ctx); err != nil {
 			return err
 		}
 		if fresh.TokenExpiresAt != nil {

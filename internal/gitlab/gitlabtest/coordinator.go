@@ -90,6 +90,9 @@ func (c *Coordinator) URL() string { return "http://" + c.addr }
 // RegistrationToken returns the token that registers runners.
 func (c *Coordinator) RegistrationToken() string { return c.opts.RegistrationToken }
 
+// UserToken returns the personal access token of whom the runners belong to.
+func (c *Coordinator) UserToken() string { return c.opts.UserToken }
+
 // Close ends the server: requests that are held open are answered, those in hand are finished. It
 // may be called again.
 func (c *Coordinator) Close() {
@@ -198,17 +201,18 @@ func (c *Coordinator) routes() error {
 	}
 	c.mux = http.NewServeMux()
 	for pattern, h := range map[string]http.HandlerFunc{
-		"POST runners":                            c.calls.Route(EndpointRegister, c.register),
-		"DELETE runners":                          c.calls.Route(EndpointUnregister, c.unregister),
-		"POST runners/verify":                     c.calls.Route(EndpointVerify, c.verify),
-		"DELETE runners/managers":                 c.calls.Route(EndpointUnregister, c.unregisterManager),
-		"POST runners/reset_authentication_token": c.calls.Route(EndpointReset, c.resetToken),
-		"GET runners/router/discovery":            c.calls.Route(EndpointDiscovery, c.discovery),
-		"POST jobs/request":                       c.calls.Route(EndpointRequest, c.request),
-		"PUT jobs/{id}":                           c.calls.Route(EndpointUpdate, c.update),
-		"PATCH jobs/{id}/trace":                   c.calls.Route(EndpointTrace, c.patch),
-		"POST jobs/{id}/artifacts":                c.calls.Route(EndpointUpload, c.upload),
-		"GET jobs/{id}/artifacts":                 c.calls.Route(EndpointDownload, c.download),
+		"POST runners":                                 c.calls.Route(EndpointRegister, c.register),
+		"DELETE runners":                               c.calls.Route(EndpointUnregister, c.unregister),
+		"POST runners/verify":                          c.calls.Route(EndpointVerify, c.verify),
+		"DELETE runners/managers":                      c.calls.Route(EndpointUnregister, c.unregisterManager),
+		"POST runners/reset_authentication_token":      c.calls.Route(EndpointReset, c.resetToken),
+		"POST runners/{id}/reset_authentication_token": c.calls.Route(EndpointReset, c.resetTokenAs),
+		"GET runners/router/discovery":                 c.calls.Route(EndpointDiscovery, c.discovery),
+		"POST jobs/request":                            c.calls.Route(EndpointRequest, c.request),
+		"PUT jobs/{id}":                                c.calls.Route(EndpointUpdate, c.update),
+		"PATCH jobs/{id}/trace":                        c.calls.Route(EndpointTrace, c.patch),
+		"POST jobs/{id}/artifacts":                     c.calls.Route(EndpointUpload, c.upload),
+		"GET jobs/{id}/artifacts":                      c.calls.Route(EndpointDownload, c.download),
 	} {
 		method, path, _ := strings.Cut(pattern, " ")
 		c.mux.HandleFunc(method+" "+gitlab.APIPath+path, h)

@@ -20,6 +20,8 @@ type Options struct {
 	Logger *slog.Logger
 	// RegistrationToken registers runners (POST /runners); empty means a random one.
 	RegistrationToken string
+	// UserToken is the personal access token of whom the runners belong to; empty means a random one.
+	UserToken string
 	// LongPoll is how long a job request is held open while there is nothing new: 0 means 50 s,
 	// Workhorse's default; negative answers at once, as GitLab without Workhorse does.
 	LongPoll time.Duration
@@ -73,6 +75,9 @@ func (o *Options) fill() {
 	}
 	if o.RegistrationToken == "" {
 		o.RegistrationToken = "GR1348941" + random(10)
+	}
+	if o.UserToken == "" {
+		o.UserToken = "glpat-" + random(10)
 	}
 	orDuration(&o.LongPoll, defaultLongPoll)
 	if o.Scale == 0 {

@@ -3,6 +3,7 @@ package gitlabtest
 import (
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -252,6 +253,28 @@ func (c *Coordinator) resetToken(k *call.Call) {
 	if r == nil {
 		return
 	}
+	c.renew(k, r)
+}
+
+// resetTokenAs is resetToken for a user. Source: lib/api/ci/runners.rb.
+func (c *Coordinator) resetTokenAs(k *call.Call) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k.Request.Header.Get(gitlab.HeaderPrivateToken) != c.opts.UserToken {
+		k.Fail(http.StatusUnauthorized, "401 Unauthorized")
+		return
+	}
+	for _, r := range c.runners {
+		if strconv.FormatInt(r.ID, 10) == k.Request.PathValue("id") {
+			c.renew(k, r)
+			return
+		}
+	}
+	k.Fail(http.StatusNotFound, "404 Runner Not Found")
+}
+
+// renew gives r another token. The caller holds mu.
+func (c *Coordinator) renew(k *call.Call, r *runner) {
 	delete(c.runners, r.Token)
 	prefix := ""
 	if strings.HasPrefix(r.Token, "glrt-") {
