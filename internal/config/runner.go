@@ -26,9 +26,9 @@ type Runner struct {
 	UnhealthyRequestsLimit         int            `toml:"unhealthy_requests_limit" flag:"unhealthy-requests-limit" env:"RUNNER_UNHEALTHY_REQUESTS_LIMIT"`                                  // default 3
 	UnhealthyInterval              *time.Duration `toml:"unhealthy_interval" flag:"unhealthy-interval"`                                                                                    // default 60m
 	JobStatusFinalUpdateRetryLimit int            `toml:"job_status_final_update_retry_limit" flag:"job-status-final-update-retry-limit" env:"RUNNER_job_status_final_update_retry_limit"` // 0: until GitLab has dropped the job
-	StrictCheckInterval            *bool          `toml:"strict_check_interval" flag:"strict-check-interval" env:"RUNNER_STRICT_CHECK_INTERVAL" state:"todo"`
-	PrepareTimeout                 *time.Duration `toml:"prepare_timeout" flag:"prepare-timeout" env:"RUNNER_PREPARE_TIMEOUT"`             // nil: none
-	GetSourcesTimeout              *time.Duration `toml:"get_sources_timeout" flag:"get-sources-timeout" env:"RUNNER_GET_SOURCES_TIMEOUT"` // nil: none
+	StrictCheckInterval            *bool          `toml:"strict_check_interval" flag:"strict-check-interval" env:"RUNNER_STRICT_CHECK_INTERVAL"`                                           // nil: false
+	PrepareTimeout                 *time.Duration `toml:"prepare_timeout" flag:"prepare-timeout" env:"RUNNER_PREPARE_TIMEOUT"`                                                             // nil: none
+	GetSourcesTimeout              *time.Duration `toml:"get_sources_timeout" flag:"get-sources-timeout" env:"RUNNER_GET_SOURCES_TIMEOUT"`                                                 // nil: none
 
 	Executor              string          `toml:"executor" flag:"executor" env:"RUNNER_EXECUTOR" help:"shell, docker or kubernetes"`
 	Shell                 string          `toml:"shell" flag:"shell" env:"RUNNER_SHELL" help:"bash, sh or pwsh"`

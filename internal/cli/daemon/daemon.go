@@ -132,7 +132,8 @@ func (d *Daemon) set(c *config.Config) {
 		shown = append(shown, boardRunner(r.key, rc))
 		settings.Runners = append(settings.Runners, poll.Runner{
 			Key: r.key, Name: rc.Name, Limit: rc.Limit, RequestConcurrency: rc.RequestConcurrency,
-			UnhealthyLimit: rc.UnhealthyRequestsLimit, UnhealthyInterval: duration(rc.UnhealthyInterval),
+			StrictCheckInterval: rc.StrictCheckInterval != nil && *rc.StrictCheckInterval,
+			UnhealthyLimit:      rc.UnhealthyRequestsLimit, UnhealthyInterval: duration(rc.UnhealthyInterval),
 			Request: func(ctx context.Context, last string) (poll.Answer, error) { return d.request(ctx, r, last) },
 		})
 	}
