@@ -65,7 +65,7 @@ func run(ctx context.Context, p *program.Program, o runOptions) error {
 	}
 	daemon.ShowProblems(p.Logger, c)
 	d, err := daemon.New(ctx, daemon.Options{
-		StateDir: o.dirs.state, WorkDir: o.dirs.work, User: o.user, SystemID: c.SystemID, Version: p.Version(), Log: p.Logger,
+		StateDir: o.dirs.state, WorkDir: o.dirs.work, User: o.user, SystemID: c.SystemID, Version: p.Version(), Certificates: p.Certificates(), Log: p.Logger,
 	})
 	if err != nil {
 		return err

@@ -142,7 +142,7 @@ const maxSingles = 100
 // each other. The first one that nobody holds is taken, so what an interrupted process left is adopted.
 func (o *singleOptions) daemon(ctx context.Context, p *program.Program, c *config.Config, given bool) (*daemon.Daemon, error) {
 	options := daemon.Options{
-		StateDir: o.dirs.state, WorkDir: o.dirs.work, SystemID: c.SystemID, Version: p.Version(), Log: p.Logger,
+		StateDir: o.dirs.state, WorkDir: o.dirs.work, SystemID: c.SystemID, Version: p.Version(), Certificates: p.Certificates(), Log: p.Logger,
 		Quota: daemon.Quota{Jobs: o.maxBuilds, Wait: time.Duration(o.wait) * time.Second},
 	}
 	for n := 1; ; n++ {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/agent/embedded"
+	"gitlab.com/skerry/skerry/internal/cli/program"
 	"gitlab.com/skerry/skerry/internal/config"
 	"gitlab.com/skerry/skerry/internal/engine"
 	"gitlab.com/skerry/skerry/internal/executor"
@@ -28,8 +29,10 @@ type Options struct {
 	User     string // --user: whom the shell executor's jobs run as; empty: this process's user
 	SystemID string // of this machine, told to coordinators
 	Version  plan.Version
-	Quota    Quota // after what it ends by itself
-	Log      *slog.Logger
+	// Certificates are those of instances whose entries name none.
+	Certificates program.Certificates
+	Quota        Quota // after what it ends by itself
+	Log          *slog.Logger
 }
 
 // Daemon is a runner at work. Make it with New, use it with Serve, once, and Close it.
@@ -161,7 +164,7 @@ func (d *Daemon) retire(next map[string]*runner) {
 func (d *Daemon) newRunner(c *config.Config, rc *config.Runner, key string) (*runner, error) {
 	client, err := gitlab.New(gitlab.Options{
 		URL:              rc.URL,
-		TLS:              gitlab.TLS{CAFile: rc.TLSCAFile, CertFile: rc.TLSCertFile, KeyFile: rc.TLSKeyFile},
+		TLS:              d.o.Certificates.TLS(rc),
 		Info:             d.info(rc),
 		Logger:           d.log,
 		ConnectionMaxAge: duration(c.ConnectionMaxAge),

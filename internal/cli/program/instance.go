@@ -20,7 +20,7 @@ func (p *Program) Client(r *config.Runner) (*gitlab.Client, error) {
 	features := gitlab.Supported(gitlab.ExecutorFeatures{Containers: r.Executor != "shell", Shared: r.Executor == "shell"})
 	return gitlab.New(gitlab.Options{
 		URL:    r.URL,
-		TLS:    gitlab.TLS{CAFile: r.TLSCAFile, CertFile: r.TLSCertFile, KeyFile: r.TLSKeyFile},
+		TLS:    p.Certificates().TLS(r),
 		Info:   p.Info(r.Executor, r.Shell, features),
 		Logger: p.Logger,
 		Retry:  gitlab.Retry{Attempts: 3, Max: 5 * time.Second},
