@@ -67,8 +67,9 @@ const (
 
 // Runner is one entry to ask for, as Set gets it.
 type Runner struct {
-	Key  string // identity over reloads (of URL and token); unique; not secret, it is logged
-	Name string // for people
+	Key   string // identity over reloads (of URL and token); unique
+	Short string // what of the token may be shown: "runner" in the log, as everywhere
+	Name  string // for people
 
 	Limit               int           // jobs at once; 0 means that only Concurrent bounds them
 	RequestConcurrency  int           // requests at once; less than 1 means 1; more than one only while jobs keep coming

@@ -125,7 +125,7 @@ func (p *Poller) finish(q *request, a Answer, err error) (*Slot, outcome) {
 func (p *Poller) report(q *request, a Answer, err error, o outcome) {
 	p.mu.Lock()
 	r := q.runner
-	log := p.log.With("runner", q.key, "name", r.Name)
+	log := p.log.With("runner", r.Short, "name", r.Name)
 	resting, failures, wait := r.resting, r.failures, time.Until(r.next).Round(time.Millisecond)
 	p.mu.Unlock()
 	switch o {

@@ -128,13 +128,13 @@ func (d *Daemon) set(c *config.Config) {
 	for i, rc := range c.Active() {
 		r, err := d.newRunner(c, rc, keys[i])
 		if err != nil {
-			d.log.Error("Runner cannot be used", "runner", rc.Name, "error", err)
+			d.log.Error("Runner cannot be used", "runner", rc.ShortToken(), "name", rc.Name, "error", err)
 			continue
 		}
 		runners[r.key] = r
 		shown = append(shown, boardRunner(r.key, rc))
 		settings.Runners = append(settings.Runners, poll.Runner{
-			Key: r.key, Name: rc.Name, Limit: rc.Limit, RequestConcurrency: rc.RequestConcurrency,
+			Key: r.key, Short: rc.ShortToken(), Name: rc.Name, Limit: rc.Limit, RequestConcurrency: rc.RequestConcurrency,
 			StrictCheckInterval: rc.StrictCheckInterval != nil && *rc.StrictCheckInterval,
 			UnhealthyLimit:      rc.UnhealthyRequestsLimit, UnhealthyInterval: duration(rc.UnhealthyInterval),
 			Request: func(ctx context.Context, last string) (poll.Answer, error) { return d.request(ctx, r, last) },
@@ -217,7 +217,7 @@ func (d *Daemon) handle(_ context.Context, key string, payload []byte, slot *pol
 	d.mu.Unlock()
 	j, err := jobpayload.Translate(payload)
 	if err != nil {
-		d.log.Error("A job could not be understood; the coordinator gives it to another runner", "runner", r.config.Name, "error", err)
+		d.log.Error("A job could not be understood; the coordinator gives it to another runner", "runner", r.config.ShortToken(), "name", r.config.Name, "error", err)
 		return
 	}
 	r.mu.Lock()

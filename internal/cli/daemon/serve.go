@@ -128,7 +128,7 @@ func ShowProblems(log *slog.Logger, c *config.Config) {
 	}
 	for _, r := range c.Runners {
 		if r.Refused != nil {
-			log.Error("This runner is not used, the others are: "+r.Refused.Error(), "runner", r.Name)
+			log.Error("This runner is not used, the others are: "+r.Refused.Error(), "runner", r.ShortToken(), "name", r.Name)
 		}
 	}
 }
