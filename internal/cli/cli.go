@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gitlab.com/skerry/skerry/internal/cli/daemon"
 	"gitlab.com/skerry/skerry/internal/cli/logfmt"
 	"gitlab.com/skerry/skerry/internal/cli/program"
 	"gitlab.com/skerry/skerry/internal/cli/register"
@@ -64,7 +65,7 @@ func commands(p *Program) []*cobra.Command {
 	return append([]*cobra.Command{
 		newRun(p),
 		newRunSingle(p),
-		interruptible(register.New(p)),
+		interruptible(register.New(p, daemon.Executors())),
 		newList(p),
 		interruptible(newVerify(p)),
 		interruptible(newUnregister(p)),

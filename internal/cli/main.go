@@ -35,11 +35,27 @@ func interruptible(c *cobra.Command) *cobra.Command {
 	return c
 }
 
+// unknownCommand makes a usage error of what cobra says, on several lines, of a word that is no command.
+func unknownCommand(root *cobra.Command, err error) error {
+	var usage *program.UsageError
+	if err == nil || errors.As(err, &usage) {
+		return err
+	}
+	text, near, found := strings.Cut(err.Error(), "\n\nDid you mean this?\n")
+	if found {
+		text += "; did you mean " + strings.Join(strings.Fields(near), " or ") + "?"
+	}
+	return &program.UsageError{Command: root.Name(), Err: errors.New(text)}
+}
+
 // Execute runs one command line and returns the exit code. Errors are logged.
 func Execute(ctx context.Context, p *Program, args []string) int {
 	root := New(p)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
+	if cmd == root {
+		err = unknownCommand(root, err)
+	}
 	code, show := program.ExitCode(err)
 	if !show {
 		return code

@@ -26,6 +26,7 @@ type serverOptions struct {
 
 // registerOptions is a command line of register.
 type registerOptions struct {
+	executors         []string // that this program can run jobs with
 	path              string
 	template          string
 	nonInteractive    bool
@@ -91,7 +92,7 @@ func (o *registerOptions) newRunner(p *program.Program) (*config.Runner, error) 
 		}
 	}
 	if err := o.runner.Apply(r, p.Env); err != nil {
-		return nil, err
+		return nil, &program.UsageError{Command: p.Name + " register", Err: err}
 	}
 	if r.Name == "" {
 		r.Name, _ = os.Hostname()

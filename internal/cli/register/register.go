@@ -17,9 +17,9 @@ import (
 	"gitlab.com/skerry/skerry/internal/gitlab/runnertoken"
 )
 
-// New returns the command.
-func New(p *program.Program) *cobra.Command {
-	var o registerOptions
+// New returns the command. executors are those that this program can run jobs with.
+func New(p *program.Program, executors []string) *cobra.Command {
+	o := registerOptions{executors: executors}
 	cmd := &cobra.Command{
 		Use:   "register",
 		Short: "Add a runner to the configuration",
@@ -176,8 +176,12 @@ func (g *registration) undo(ctx context.Context, systemID string, known bool, er
 	return fmt.Errorf("the runner could not be written down and was taken back in GitLab: %w", err)
 }
 
-// remark warns of limits that have no effect.
+// remark warns of an executor that is not there yet and of limits that have no effect.
 func (g *registration) remark(c *config.Config) {
+	if e := g.runner.Executor; !slices.Contains(g.options.executors, e) {
+		g.program.Logger.Warn("the "+e+" executor is not part of this version of Skerry: the runner is written down, but run does not use it",
+			"executors", strings.Join(g.options.executors, " "))
+	}
 	for _, n := range []struct {
 		key   string
 		value int
