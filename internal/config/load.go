@@ -103,11 +103,11 @@ func decode(path string, text []byte) (*Config, *schema.Decoder, error) {
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	var raw map[string]any
 	if err := toml.Unmarshal(text, &raw); err != nil {
-		return nil, nil, syntaxProblem(path, err)
+		return nil, nil, syntaxProblem(path, text, err)
 	}
 	doc, err := schema.Parse(text)
 	if err != nil {
-		return nil, nil, syntaxProblem(path, err)
+		return nil, nil, syntaxProblem(path, text, err)
 	}
 	d := &schema.Decoder{File: path, Doc: doc}
 	c := &Config{Path: path, Concurrent: 1}
@@ -122,13 +122,28 @@ func decode(path string, text []byte) (*Config, *schema.Decoder, error) {
 	return c, d, nil
 }
 
-func syntaxProblem(path string, err error) error {
+func syntaxProblem(path string, text []byte, err error) error {
 	p := Problem{File: path, Message: strings.TrimPrefix(err.Error(), "toml: ")}
 	if e, ok := errors.AsType[*toml.DecodeError](err); ok {
 		p.Line, _ = e.Position()
-		p.Key = strings.Join(e.Key(), ".")
+		if p.Key = strings.Join(e.Key(), "."); p.Key == "" {
+			p.Key = keyOn(text, p.Line)
+		}
 	}
 	return Problems{p}
+}
+
+// keyOn is the key that a line of a broken file begins with; empty when it does not begin with one.
+func keyOn(text []byte, line int) string {
+	for n := 1; n < line; n++ {
+		_, text, _ = bytes.Cut(text, []byte("\n"))
+	}
+	text, _, _ = bytes.Cut(text, []byte("\n"))
+	key, _, found := bytes.Cut(text, []byte("="))
+	if key = bytes.TrimSpace(key); !found || len(key) == 0 || bytes.ContainsAny(key, " \t[]{}#,'\"") {
+		return ""
+	}
+	return string(key)
 }
 
 // resolve expands $VAR and reads token files.
