@@ -39,6 +39,9 @@ func newReplacement(target string) (_ *replacement, err error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
+	if err := replaceable(target); err != nil {
+		return nil, err
+	}
 	temp, err := os.CreateTemp(filepath.Dir(target), "."+filepath.Base(target)+".*.new")
 	if err != nil {
 		return nil, err
@@ -59,6 +62,17 @@ func newReplacement(target string) (_ *replacement, err error) {
 		}
 	}
 	return r, temp.Chmod(mode)
+}
+
+// replaceable says why target cannot be replaced by a rename although its directory can be written: it is
+// a mount of its own, as when a container gets this one file. Kernels before 5.8 do not tell.
+func replaceable(target string) error {
+	var s unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, target, unix.AT_SYMLINK_NOFOLLOW, 0, &s)
+	if err == nil && s.Attributes_mask&s.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0 {
+		return fmt.Errorf("%s is mounted by itself, so that it cannot be replaced: mount the directory that it is in instead", target)
+	}
+	return nil
 }
 
 // commit puts text in the place of the target so that power loss leaves either version whole.

@@ -21,7 +21,7 @@ const systemIDLength = 12
 // SystemID returns this machine's identity towards GitLab and keeps it in dir. It is what
 // GitLab Runner gives itself: "s_" and 12 hex digits made from the machine's id, or "r_" and 12
 // random characters where there is none. An identity that is there already stays. When only the
-// writing went wrong, the identity is returned together with the error.
+// writing went wrong, or the reading of what is likely to be the same, the identity is returned together with the error.
 func SystemID(dir string) (string, error) {
 	return systemID(filepath.Join(dir, SystemIDFile), "/var/lib/dbus/machine-id", "/etc/machine-id")
 }
@@ -29,7 +29,7 @@ func SystemID(dir string) (string, error) {
 func systemID(file string, machineIDs ...string) (string, error) {
 	text, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("read the system id: %w", err)
+		return unreadSystemID(err, machineIDs)
 	}
 	if id := strings.TrimSpace(string(text)); validSystemID(id) {
 		return id, nil
@@ -42,6 +42,17 @@ func systemID(file string, machineIDs ...string) (string, error) {
 		return id, keepSystemID(file, id, err)
 	}
 	return id, nil
+}
+
+// unreadSystemID is for a file that is there and could not be read. One that root made for another user's
+// runner holds what is made of the machine's id, where there is one; anything else would be a new identity.
+func unreadSystemID(err error, machineIDs []string) (string, error) {
+	id := newSystemID(machineIDs)
+	if errors.Is(err, fs.ErrPermission) && strings.HasPrefix(id, "s_") {
+		return id, fmt.Errorf("read the system id: %w: %s, made of the machine's id, is used; "+
+			"give the file to the user with uid %d if it holds another", err, id, os.Geteuid())
+	}
+	return "", fmt.Errorf("read the system id: %w: give the file to the user with uid %d, or remove it to have another made", err, os.Geteuid())
 }
 
 func keepSystemID(file, id string, err error) error {

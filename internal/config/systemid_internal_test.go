@@ -1,9 +1,12 @@
 package config
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -43,6 +46,24 @@ func TestSystemID(t *testing.T) {
 		if id, err := systemID(file); err != nil || id != strings.TrimSpace(good) {
 			t.Errorf("%q became %q, %v", good, id, err)
 		}
+	}
+}
+
+func TestSystemIDThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	machine := filepath.Join(t.TempDir(), "machine-id")
+	if err := os.WriteFile(machine, []byte("0123456789abcdef0123456789abcdef\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	denied := &fs.PathError{Op: "open", Path: "x", Err: syscall.EACCES}
+	if id, err := unreadSystemID(denied, []string{machine}); id != "s_ee3af03959fe" || !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("%q, %v", id, err)
+	}
+	if id, err := unreadSystemID(denied, nil); id != "" || err == nil {
+		t.Errorf("without a machine's id: %q, %v", id, err)
+	}
+	if id, err := unreadSystemID(&fs.PathError{Op: "read", Path: "x", Err: syscall.EISDIR}, []string{machine}); id != "" || err == nil {
+		t.Errorf("of a directory: %q, %v", id, err)
 	}
 }
 
