@@ -49,18 +49,43 @@ func runUnregister(ctx context.Context, p *program.Program, o unregisterOptions)
 	if err != nil {
 		return err
 	}
-	picked, err := o.which.Pick(c)
-	if err != nil {
+	if picked, err := o.pick(c); err != nil || len(picked) == 0 {
 		return err
 	}
-	if len(picked) > 1 && !o.which.All {
-		return fmt.Errorf("%s has %d entries for %s: add --token, or use --all-runners", o.path, len(picked), o.which)
-	}
-	var done []*config.Runner
 	var failed error
-	for _, r := range picked {
+	err = config.Edit(ctx, o.path, p.ConfigOptions(), func(d *config.Draft) error {
+		picked, err := o.pick(d.Config()) // what they are now that nobody else changes the file
+		if err != nil {
+			return err
+		}
+		if err := d.CanRemove(indexes(picked)...); err != nil {
+			return err
+		}
+		var done []*config.Runner
+		done, failed = unregister(ctx, p, picked, c.SystemID)
+		if err := d.Remove(indexes(done)...); err != nil || len(done) == 0 {
+			return err
+		}
+		p.Logger.Info("the configuration was updated", "ConfigFile", o.path, "removed", len(done))
+		return nil
+	})
+	return errors.Join(failed, err)
+}
+
+// pick returns the runners that are meant: one, unless all are.
+func (o unregisterOptions) pick(c *config.Config) ([]*config.Runner, error) {
+	picked, err := o.which.Pick(c)
+	if err == nil && len(picked) > 1 && !o.which.All {
+		return nil, fmt.Errorf("%s has %d entries for %s: add --token, or use --all-runners", o.path, len(picked), o.which)
+	}
+	return picked, err
+}
+
+// unregister deletes runners in GitLab and returns those that are gone there. The others' errors are joined.
+func unregister(ctx context.Context, p *program.Program, runners []*config.Runner, systemID string) (done []*config.Runner, failed error) {
+	for _, r := range runners {
 		log := p.Logger.With("runner", r.ShortToken(), "name", r.Name)
-		switch err := p.Unregister(ctx, r, c.SystemID); {
+		switch err := p.Unregister(ctx, r, systemID); {
 		case err == nil:
 			log.Info("the runner was unregistered")
 			done = append(done, r)
@@ -71,11 +96,14 @@ func runUnregister(ctx context.Context, p *program.Program, o unregisterOptions)
 			failed = errors.Join(failed, fmt.Errorf("runner %q stays in the configuration: %w", r.Name, err))
 		}
 	}
-	if len(done) > 0 {
-		// What is gone in GitLab must go from the file, also when somebody interrupts now.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), program.CleanupTime)
-		defer cancel()
-		failed = errors.Join(failed, drop(ctx, p, o.path, done))
+	return done, failed
+}
+
+// indexes are the runners' places in their file.
+func indexes(runners []*config.Runner) []int {
+	var out []int
+	for _, r := range runners {
+		out = append(out, r.Index)
 	}
-	return failed
+	return out
 }

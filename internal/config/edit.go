@@ -48,10 +48,10 @@ func Edit(ctx context.Context, path string, opts Options, change func(*Draft) er
 	if err := change(d); err != nil {
 		return err
 	}
-	if bytes.Equal(d.text, text) {
+	if bytes.Equal(d.Text(), text) {
 		return nil
 	}
-	if err := r.commit(d.text); err != nil {
+	if err := r.commit(d.Text()); err != nil {
 		return fmt.Errorf("write configuration: %w", err)
 	}
 	return nil
@@ -62,6 +62,7 @@ func Edit(ctx context.Context, path string, opts Options, change func(*Draft) er
 type Draft struct {
 	path   string
 	opts   Options
+	mark   []byte // the byte order mark before text, if any
 	text   []byte
 	config *Config
 }
@@ -72,14 +73,15 @@ func NewDraft(path string, text []byte, opts Options) (*Draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Draft{path: path, opts: opts, text: text, config: c}, nil
+	rest := bytes.TrimPrefix(text, []byte(byteOrderMark))
+	return &Draft{path: path, opts: opts, mark: text[:len(text)-len(rest)], text: rest, config: c}, nil
 }
 
 // Config is the file as it stands, with defaults. It is replaced, not changed, by an operation.
 func (d *Draft) Config() *Config { return d.config }
 
 // Text is the file as it stands.
-func (d *Draft) Text() []byte { return slices.Clone(d.text) }
+func (d *Draft) Text() []byte { return slices.Concat(d.mark, d.text) }
 
 // update takes text as the new state when it is valid and holds so many runners.
 func (d *Draft) update(text []byte, runners int) error {
@@ -136,6 +138,12 @@ func (d *Draft) Remove(indexes ...int) error {
 		return err
 	}
 	return d.update(doc.Without("runners", indexes...), len(d.config.Runners)-len(indexes))
+}
+
+// CanRemove says why Remove could not take these entries out; nil when it can.
+func (d *Draft) CanRemove(indexes ...int) error {
+	trial := *d // operations replace what a draft holds, they do not change it
+	return trial.Remove(indexes...)
 }
 
 // CanSetToken says why SetToken could not keep a new token of this runner; nil when it can.

@@ -114,6 +114,27 @@ func TestEditsKeepLineEnds(t *testing.T) {
 	}
 }
 
+// TestEditsKeepTheByteOrderMark edits what an editor on Windows wrote.
+func TestEditsKeepTheByteOrderMark(t *testing.T) {
+	t.Parallel()
+	d := draft(t, "\ufeff# head\n[[runners]]\ntoken = \"glrt-one\"\n")
+	if err := d.SetToken(0, "glrt-two", time.Unix(0, 0), time.Unix(0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Append(&config.Runner{Name: "b"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.CanRemove(0, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Remove(0); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff("\ufeff# head\n\n[[runners]]\n  name = \"b\"\n", string(d.Text())); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestDatesAsStrings is what a file holds that a program took through JSON.
 func TestDatesAsStrings(t *testing.T) {
 	t.Parallel()

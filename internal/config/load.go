@@ -18,6 +18,9 @@ import (
 // MaxSize is how large a config.toml may be, in bytes.
 const MaxSize = 1 << 20
 
+// byteOrderMark begins files that some editors write.
+const byteOrderMark = "\ufeff"
+
 // Options says how to read a file.
 type Options struct {
 	// Env looks up environment variables for $VAR in url and token; nil means the process's own.
@@ -100,7 +103,7 @@ func parse(path string, text []byte, opts Options) (*Config, error) {
 
 // decode reads text into a Config without defaults, $VAR and checks of meaning.
 func decode(path string, text []byte) (*Config, *schema.Decoder, error) {
-	text = bytes.TrimPrefix(text, []byte("\ufeff"))
+	text = bytes.TrimPrefix(text, []byte(byteOrderMark))
 	var raw map[string]any
 	if err := toml.Unmarshal(text, &raw); err != nil {
 		return nil, nil, syntaxProblem(path, text, err)
