@@ -193,7 +193,7 @@ func (d *Draft) SetToken(index int, token string, obtained, expires time.Time) e
 
 // withHeaders returns the text with its runners as [[runners]] entries. They are that already
 // unless somebody wrote runners = [...], as programs that rewrite TOML do; then that one value is
-// replaced by entries at the end, because nothing can be appended to it.
+// replaced by entries at the end, because nothing can be appended to it. Comments in it go with them.
 func (d *Draft) withHeaders() ([]byte, error) {
 	doc, err := schema.Parse(d.text)
 	if err != nil {
@@ -209,11 +209,20 @@ func (d *Draft) withHeaders() ([]byte, error) {
 	}
 	var b strings.Builder
 	b.Write(rest)
-	for _, r := range raw.Runners {
+	for i := range len(raw.Runners) + 1 {
 		if s := b.String(); s != "" && !strings.HasSuffix(s, "\n") {
 			b.WriteByte('\n')
 		}
-		b.WriteString("\n" + schema.Render("runners", r))
+		comments := doc.Comments("runners", i)
+		if i < len(raw.Runners) || len(comments) > 0 {
+			b.WriteByte('\n')
+		}
+		for _, c := range comments {
+			b.WriteString(c + "\n")
+		}
+		if i < len(raw.Runners) {
+			b.WriteString(schema.Render("runners", raw.Runners[i]))
+		}
 	}
 	return []byte(b.String()), nil
 }

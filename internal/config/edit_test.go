@@ -186,6 +186,28 @@ func TestInlineRunners(t *testing.T) {
 	}
 }
 
+func TestInlineRunnersKeepComments(t *testing.T) {
+	t.Parallel()
+	d := draft(t, `# top
+runners = [ # the list
+  # about a
+  # and more
+  { name = "a", token = "glrt-a", url = "https://x" }, # behind a
+  # about b
+  { name = "b", token = "glrt-b", url = "https://x" } # behind b
+  # last
+] # end
+concurrent = 2 # two
+`)
+	if err := d.Append(&config.Runner{Name: "c"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Remove(1); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/inline-comments.golden", string(d.Text()))
+}
+
 func TestAppendToHandwritten(t *testing.T) {
 	t.Parallel()
 	yes := true

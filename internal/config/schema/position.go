@@ -16,6 +16,12 @@ type item struct {
 	path   string // of the table or key
 }
 
+// remark is a comment about an element of a list.
+type remark struct {
+	element int
+	text    string
+}
+
 // span is a range of bytes of a document.
 type span struct{ from, to int }
 
@@ -27,6 +33,7 @@ type Document struct {
 	at     map[string]int  // offset of the first mention of each path
 	values map[string]span // of the values that are strings
 	counts map[string]int  // elements of each array of tables
+	inside map[string][]remark
 	items  []item
 }
 
@@ -47,7 +54,7 @@ func Element(path string, i int) string { return path + "[" + strconv.Itoa(i) + 
 // Parse finds every key of text. It does not check what a TOML decoder checks better
 // (keys given twice, tables opened again).
 func Parse(text []byte) (*Document, error) {
-	d := &Document{text: text, at: map[string]int{}, values: map[string]span{}, counts: map[string]int{}}
+	d := &Document{text: text, at: map[string]int{}, values: map[string]span{}, counts: map[string]int{}, inside: map[string][]remark{}}
 	d.starts = append(d.starts, 0)
 	for i, c := range text {
 		if c == '\n' {
@@ -69,6 +76,9 @@ func Parse(text []byte) (*Document, error) {
 		case unstable.KeyValue:
 			path, offset := d.keyValue(table, e)
 			d.items = append(d.items, item{kind: e.Kind, offset: offset, path: path})
+			if after := e.Next(); after != nil && after.Kind == unstable.Comment {
+				d.remark(path, 0, after)
+			}
 		}
 	}
 	if err := p.Error(); err != nil {
@@ -146,6 +156,7 @@ func (d *Document) value(path string, n *unstable.Node, offset int) {
 		for children.Next() {
 			c := children.Node()
 			if c.Kind == unstable.Comment {
+				d.remarks(path, i, c)
 				continue
 			}
 			if c.Raw.Length > 0 {
@@ -157,6 +168,35 @@ func (d *Document) value(path string, n *unstable.Node, offset int) {
 		}
 	default:
 	}
+}
+
+// remarks notes comments that stand in a list before element i. Those behind an element belong to it.
+func (d *Document) remarks(list string, i int, c *unstable.Node) {
+	of := i
+	if before, ok := d.at[Element(list, i-1)]; ok && d.lineOf(before) == d.lineOf(int(c.Raw.Offset)) {
+		of = i - 1
+	}
+	d.remark(list, of, c)
+	more := c.Children() // the parser hangs those that follow on the first
+	for more.Next() {
+		d.remark(list, i, more.Node())
+	}
+}
+
+func (d *Document) remark(list string, element int, c *unstable.Node) {
+	d.inside[list] = append(d.inside[list], remark{element, string(bytes.TrimRight(c.Data, "\r"))})
+}
+
+// Comments returns the comments about element i of a list that is the value of a key, those behind the
+// list's end with those of the first; the last i is that of the elements' number, for what follows them.
+func (d *Document) Comments(list string, i int) []string {
+	var out []string
+	for _, r := range d.inside[list] {
+		if r.element == i {
+			out = append(out, r.text)
+		}
+	}
+	return out
 }
 
 func (d *Document) note(path string, offset int) {
