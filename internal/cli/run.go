@@ -70,7 +70,7 @@ func run(ctx context.Context, p *program.Program, o runOptions) error {
 	if err != nil {
 		return err
 	}
-	err = d.Serve(ctx, daemon.Service{Config: c, Listen: o.listen, Follow: true})
+	err = d.Serve(ctx, daemon.Service{Config: c, Listen: o.listen, Follow: true, Loaded: p.FollowConfig})
 	return errors.Join(err, d.Close())
 }
 

@@ -19,10 +19,12 @@ import (
 type Service struct {
 	Config *config.Config
 	Listen string        // address of the metrics server, before the configuration's
-	Stop   time.Duration // within which cancelled jobs must have ended; 0: the configuration's
+	Stop   time.Duration // within which cancelled jobs must have ended; 0: the configuration's in force
 	// Follow reads the configuration again when its file changes and on HUP, and replaces its tokens before
 	// they expire.
 	Follow bool
+	// Loaded is told of each configuration that comes into force while it is followed; nil: nobody is.
+	Loaded func(*config.Config) error
 }
 
 // Serve adopts the jobs of an earlier process, removes what it left, takes jobs, and follows signals and
@@ -32,7 +34,7 @@ func (d *Daemon) Serve(ctx context.Context, s Service) error {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
-	how := stopping{within: cmp.Or(s.Stop, s.Config.Stop())}
+	how := stopping{within: func() time.Duration { return cmp.Or(s.Stop, d.inForce().Stop()) }}
 	if err := errors.Join(d.survives(ctx), persistent(d.o.StateDir)); err != nil {
 		d.log.Warn("Jobs will not survive a restart of this runner: "+err.Error(), "executor", executorShell)
 	} else {
@@ -66,7 +68,7 @@ func (d *Daemon) Serve(ctx context.Context, s Service) error {
 		d.adopted.Wait()
 	}()
 	d.followSignals(ctx, signals, reload, over, how)
-	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), how.within)
+	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), how.within())
 	defer cancel()
 	d.engine.Wait(after)
 	return nil
@@ -85,7 +87,7 @@ func (d *Daemon) followConfig(ctx context.Context, s Service, reload chan struct
 		config.Watcher{
 			Path: s.Config.Path, Options: options, Reload: reload,
 			Changed: func(e config.Event) {
-				d.changed(e)
+				d.changed(e, s.Loaded)
 				poke(changed)
 			},
 		}.Run(ctx, s.Config)
@@ -105,8 +107,15 @@ func poke(ch chan<- struct{}) {
 	}
 }
 
+// inForce is the configuration in force.
+func (d *Daemon) inForce() *config.Config {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.config
+}
+
 // changed takes over what the watcher saw.
-func (d *Daemon) changed(e config.Event) {
+func (d *Daemon) changed(e config.Event, loaded func(*config.Config) error) {
 	d.board.ConfigurationLoaded(e.Err)
 	switch {
 	case errors.Is(e.Err, fs.ErrNotExist):
@@ -116,7 +125,21 @@ func (d *Daemon) changed(e config.Event) {
 		d.log.Error("The changed configuration is not valid; the earlier one stays in force", "error", e.Err)
 		return
 	}
+	if loaded != nil {
+		if err := loaded(e.Config); err != nil {
+			d.log.Error("Not all of the changed configuration could be taken over", "error", err)
+		}
+	}
 	ShowProblems(d.log, e.Config)
+	old := d.inForce()
+	for key, changed := range map[string]bool{
+		"listen_address": old.ListenAddress != e.Config.ListenAddress,
+		"state_dir":      old.StateDir != e.Config.StateDir,
+	} {
+		if changed {
+			d.log.Warn("The changed " + key + " takes effect at the next start")
+		}
+	}
 	d.set(e.Config)
 	d.log.Info("Configuration loaded", "runners", len(e.Config.Active()), "concurrent", e.Config.Concurrent)
 }

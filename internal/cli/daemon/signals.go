@@ -11,8 +11,8 @@ import (
 
 // stopping says how a runner may stop.
 type stopping struct {
-	survives bool          // jobs may be left to the next process
-	within   time.Duration // cancelled jobs must have ended
+	survives bool                 // jobs may be left to the next process
+	within   func() time.Duration // cancelled jobs must have ended
 }
 
 // secondSignal is how long jobs are not yet left after the first TERM or INT: who presses Ctrl-C twice
@@ -42,10 +42,10 @@ func (d *Daemon) followSignals(ctx context.Context, signals <-chan os.Signal, re
 			waited = time.After(secondSignal)
 			return
 		}
-		d.log.Info("Stopping: running jobs are cancelled; one more signal ends the runner at once", "within", how.within)
+		d.log.Info("Stopping: running jobs are cancelled; one more signal ends the runner at once", "within", how.within())
 		waited, leave = nil, nil
 		d.stopJobs(engine.ErrShutdown)
-		overdue = time.After(how.within)
+		overdue = time.After(how.within())
 	}
 	ending := ctx.Done()
 	for {
@@ -58,7 +58,7 @@ func (d *Daemon) followSignals(ctx context.Context, signals <-chan os.Signal, re
 			leave, left = nil, true
 			d.stopJobs(engine.ErrDetach)
 		case <-overdue:
-			d.log.Warn("The cancelled jobs have not ended in time; the next start goes on with them", "within", how.within)
+			d.log.Warn("The cancelled jobs have not ended in time; the next start goes on with them", "within", how.within())
 			return
 		case <-ending:
 			ending = nil

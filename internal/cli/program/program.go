@@ -1,6 +1,7 @@
 package program
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"log/slog"
@@ -86,16 +87,22 @@ func (p *Program) envBool(key string) bool {
 	return v == "1" || strings.EqualFold(v, "true") || strings.EqualFold(v, "yes")
 }
 
+// What the log is like when nobody says otherwise.
+const (
+	defaultLevel  = "info"
+	defaultFormat = "runner"
+)
+
 // FollowConfig applies log_level and log_format of config.toml where no flag and no variable said
 // otherwise. run calls it for every configuration that it loads.
 func (p *Program) FollowConfig(c *config.Config) error {
-	if c.LogLevel != "" && !p.levelGiven {
-		if err := p.Output.SetLevel(c.LogLevel); err != nil {
+	if !p.levelGiven {
+		if err := p.Output.SetLevel(cmp.Or(c.LogLevel, defaultLevel)); err != nil {
 			return err
 		}
 	}
-	if c.LogFormat != "" && !p.formatGiven {
-		return p.Output.SetFormat(c.LogFormat)
+	if !p.formatGiven {
+		return p.Output.SetFormat(cmp.Or(c.LogFormat, defaultFormat))
 	}
 	return nil
 }
