@@ -66,6 +66,9 @@ func runResetToken(ctx context.Context, p *program.Program, o resetOptions) erro
 // resetToken gives r a new token. Each runner is an edit of its own, so that its token is in the file
 // before the next one's old token dies.
 func resetToken(ctx context.Context, p *program.Program, o resetOptions, r *config.Runner) error {
+	if err := r.TokenKnown(); err != nil && o.pat == "" {
+		return err
+	}
 	client, err := p.Client(r)
 	if err != nil {
 		return err

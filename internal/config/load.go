@@ -161,6 +161,7 @@ func resolve(c *Config, d *schema.Decoder, opts Options) {
 			return os.Expand(value, func(name string) string {
 				v, ok := lookup(name)
 				if !ok {
+					r.unset = append(r.unset, name)
 					d.Warn(schema.Join(at, key), "uses $%s, which is not set in the runner's environment", name)
 				}
 				return v

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -79,7 +81,22 @@ type Runner struct {
 	Line    int   `toml:"-"` // of its [[runners]] header
 	Refused error `toml:"-"` // why run must not use this runner: Problems joined; nil when it may
 
-	rawToken string // as written, before $VAR
+	rawToken string   // as written, before $VAR
+	unset    []string // variables in url and token that are not set
+}
+
+// TokenKnown says why what GitLab answers to Token says nothing about the runner: the token is not known
+// here; nil when it is.
+func (r *Runner) TokenKnown() error {
+	switch {
+	case len(r.unset) > 0:
+		return fmt.Errorf("its token or address needs $%s, which is not set here", strings.Join(r.unset, ", $"))
+	case r.Token == "" && r.TokenFile != "":
+		return fmt.Errorf("its token_file %s holds no token or cannot be read", r.TokenFile)
+	case r.Token == "":
+		return errors.New("it has no token")
+	}
+	return nil
 }
 
 // CustomBuildDir is [runners.custom_build_dir].

@@ -27,8 +27,11 @@ func (p *Program) Client(r *config.Runner) (*gitlab.Client, error) {
 	})
 }
 
-// Verify asks GitLab whether the token of r is valid.
+// Verify asks GitLab whether the token of r is valid. A token that is not known here is not asked about.
 func (p *Program) Verify(ctx context.Context, r *config.Runner, systemID string) (gitlab.Registered, error) {
+	if err := r.TokenKnown(); err != nil {
+		return gitlab.Registered{}, err
+	}
 	client, err := p.Client(r)
 	if err != nil {
 		return gitlab.Registered{}, err
@@ -39,6 +42,9 @@ func (p *Program) Verify(ctx context.Context, r *config.Runner, systemID string)
 // Unregister deletes r in GitLab: the manager that this machine is when the runner was made in
 // GitLab, for others may share it, else the runner.
 func (p *Program) Unregister(ctx context.Context, r *config.Runner, systemID string) error {
+	if err := r.TokenKnown(); err != nil {
+		return err
+	}
 	client, err := p.Client(r)
 	if err != nil {
 		return err
