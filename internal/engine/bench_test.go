@@ -152,6 +152,7 @@ type bench struct {
 	next    int64
 	runner  plan.Runner
 	missing error         // what Options.Executor says
+	closing func()        // called when an environment is about to be removed; may be nil
 	drain   time.Duration // Options.Drain
 	events  engine.Events
 }
@@ -211,7 +212,9 @@ func (b *bench) open() {
 	b.engine = engine.New(engine.Options{
 		Journal: b.journal, StateDir: filepath.Join(b.dir, "state"), Logger: b.log,
 		Version:  plan.Version{Name: "skerry", Version: "1.2.3", Revision: "abcdef", Platform: "linux", Arch: "amd64"},
-		Executor: func(plan.Runner) (executor.Executor, error) { return b.machine.Executor(), b.missing },
+		Executor: func(plan.Runner) (executor.Executor, error) {
+			return closeWatcher{b.machine.Executor(), b.closing}, b.missing
+		},
 		Drain:    b.drain,
 		Events:   b.events,
 		Coordinator: func(_ plan.Runner, id int64, _ string) (engine.Coordinator, error) {

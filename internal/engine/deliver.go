@@ -103,7 +103,7 @@ func (x *execution) attemptDelivery(ctx context.Context) (pause time.Duration, e
 	if res.Reason == job.ReasonScript {
 		update.ExitCode = res.ExitCode
 	}
-	if x.resent > resendLimit {
+	if x.resent > resendLimit || !x.trace.Whole() {
 		update.Output = gitlab.Output{} // there is no agreeing on the log: the status matters more
 	}
 	answer, err := x.api.Update(ctx, update)

@@ -70,6 +70,9 @@ func (x *execution) execute(ctx context.Context) error {
 		x.log.Info("Job had ended before the runner was restarted; its result is still to be delivered")
 		x.abandonEnvironment(ctx)
 		x.tried = true
+		if err := x.completeLog(send); err != nil {
+			return err
+		}
 		x.startUpload(send)
 		return x.deliver(ctx, send)
 	}
@@ -160,14 +163,16 @@ func (x *execution) perform(ctx, send context.Context) error {
 	if err := beside.finish(ctx, x); err != nil {
 		return ErrDetach // the runner leaves while the last of the log is being made
 	}
-	x.closeEnvironment(ctx)
 	if errors.Is(err, errGone) {
 		return err
 	}
 	if err := x.finish(ctx, res); err != nil {
-		// A full disk must not keep the result from the coordinator: this process still has it.
+		// A full disk must not keep the result from the coordinator: this process still has it. So has the
+		// environment, which therefore stays until the job is forgotten.
 		x.log.Error("The job's result is not journaled; if the runner ends now, the job is done again from its agent", "error", err)
+		return nil
 	}
+	x.closeEnvironment(ctx)
 	return nil
 }
 
@@ -215,6 +220,21 @@ func (b beside) finish(ctx context.Context, x *execution) error {
 	b.stopAll(nil)
 	b.group.Wait()
 	return err
+}
+
+// errLogLost is in the log of an ended job where output is missing.
+var errLogLost = errors.New("the rest of this stage's output is lost: the runner ended before it could store it, or its files were damaged")
+
+// completeLog brings the log of a job whose result is journaled to its end, should that not be on file: the
+// journal outlives a loss of power or a full disk, and the log's files need not.
+func (x *execution) completeLog(ctx context.Context) error {
+	if _, _, complete := x.trace.Size(); complete {
+		return nil
+	}
+	x.log.Warn("The job's log is not complete on this machine's disk: it ends with what is left of it")
+	x.places.fail(errLogLost)
+	x.footer(*x.rec.Result)
+	return x.trace.Render(ctx, x)
 }
 
 // drainOnStop is how long a runner that stops waits for the rest of a log.

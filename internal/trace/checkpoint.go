@@ -27,6 +27,7 @@ type checkpoint struct {
 	At      position       `json:"at"`
 	Now     int64          `json:"now"`
 	Midline bool           `json:"midline"`
+	Patched bool           `json:"patched,omitempty"`
 	Streams [3]streamState `json:"streams"` // own, stdout, stderr
 	Total   int64          `json:"total"`
 	Size    int64          `json:"size"`

@@ -52,6 +52,7 @@ type Trace struct {
 	dirty     chan struct{} // capacity 1: rendered text waits for a checkpoint
 	waiting   atomic.Bool   // dirty has been signalled and not yet heeded
 	rendering bool
+	patched   bool // see patch
 }
 
 // view is what a checkpoint covers.
@@ -63,7 +64,8 @@ type view struct {
 
 // Open makes the trace of a job or goes on with the one in Dir, whenever the process that made it
 // was killed. A checkpoint that is damaged or was made with other options is not used: the log is
-// made again from the beginning, as far as the spools are still kept. The caller closes the Trace.
+// made again from the beginning, as far as the spools are still kept, behind what the coordinator has
+// already (see patch). The caller closes the Trace.
 func Open(o Options) (*Trace, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the job's directory: %w", err)
@@ -105,18 +107,55 @@ func (t *Trace) resume() error {
 		err = t.file.matches(k.Size, k.CRC)
 	}
 	if err == nil {
-		t.at = k.At
+		t.at, t.patched = k.At, k.Patched
 	} else {
 		if !errors.Is(err, os.ErrNotExist) {
 			t.log.Warn("the job's log is made anew: its checkpoint cannot be used", "error", err)
 		}
 		t.c = newComposer(t.opts, newLimiter(t.file, t.opts.Limit))
+		if err := t.patch(t.loadSent()); err != nil {
+			return err
+		}
 	}
 	t.seen = view{t.c.out.size, t.c.out.crc, t.at.Done}
 	for i := range t.at.Entry {
 		t.outline.rendered(i)
 	}
 	return t.file.cut(t.c.out.size)
+}
+
+// patch leaves the first sent bytes of the log as the coordinator has them, where the files that say how
+// they were made are lost: a machine that loses power keeps what was synced, and these are not. What is
+// made anew is added behind them, or a reader would not see how the job ended.
+func (t *Trace) patch(sent int64) error {
+	out := t.c.out
+	if sent <= 0 || sent > out.head() {
+		return nil
+	}
+	if st, err := t.file.f.Stat(); err != nil || st.Size() < sent {
+		if err := errors.Join(err, t.file.f.Truncate(sent)); err != nil {
+			return fmt.Errorf("mend the job's log: %w", err)
+		}
+	}
+	sum := crc32.NewIEEE()
+	if _, err := io.Copy(sum, io.NewSectionReader(t.file.f, 0, sent)); err != nil {
+		return fmt.Errorf("read the job's log: %w", err)
+	}
+	out.total, out.size, out.crc = sent, sent, sum.Sum32()
+	t.patched, t.c.midline = true, true
+	t.c.now = t.clock.Now().UnixMicro()
+	t.c.notice(yellow, madeAnew)
+	return nil
+}
+
+const madeAnew = "WARNING: the runner lost its place in this log: the files behind it were damaged (the machine may have lost power) or are of another version. From here on it is made anew, as far as its parts are still there."
+
+// Whole reports whether Size's checksum is one of what the coordinator was sent; that of a log that was
+// damaged and made anew need not be.
+func (t *Trace) Whole() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !t.patched
 }
 
 // matches reports whether the file begins with size bytes of that checksum.

@@ -49,6 +49,8 @@ func openOutline(dir string, f fault) (*outline, error) {
 		o.add(e)
 	}
 	o.size = size
+	// What cannot be read must not come back behind a later line. A disk that refuses is met again.
+	_ = file.Truncate(size)
 	return o, nil
 }
 

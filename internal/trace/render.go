@@ -300,7 +300,9 @@ func (t *Trace) save() error {
 	if t.c.out.err != nil {
 		return t.c.out.err
 	}
-	b, err := t.c.snapshot(t.at).encode()
+	k := t.c.snapshot(t.at)
+	k.Patched = t.patched
+	b, err := k.encode()
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,117 @@
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest/breach"
+	"gitlab.com/skerry/skerry/internal/journal"
+)
+
+// damages are what a machine that loses power, or a person, does to a file that nobody had synced.
+func damages() map[string]func(b []byte) []byte {
+	return map[string]func(b []byte) []byte{
+		"empty":        func([]byte) []byte { return nil },
+		"half":         func(b []byte) []byte { return b[:len(b)/2] },
+		"a torn end":   func(b []byte) []byte { return b[:max(len(b)-3, 0)] },
+		"a zero end":   func(b []byte) []byte { return append(b[:len(b)/2:len(b)/2], make([]byte, len(b)-len(b)/2)...) },
+		"a bit":        func(b []byte) []byte { c := bytes.Clone(b); flip(c); return c },
+		"missing":      nil,
+		"another file": func([]byte) []byte { return []byte(strings.Repeat("not what it should be\n", 500)) },
+	}
+}
+
+func flip(b []byte) {
+	if len(b) > 0 {
+		b[len(b)/2] ^= 0x10
+	}
+}
+
+// damage changes every file that the pattern names; there has to be one.
+func damage(t *testing.T, how func([]byte) []byte, pattern string) {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("nothing to damage at %s (%v)", pattern, err)
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err == nil && how == nil {
+			err = os.Remove(f)
+		} else if err == nil {
+			err = os.WriteFile(f, how(b), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// damagedLog are the breaches that a log of which a part is lost cannot but commit.
+func damagedLog() []breach.Kind {
+	return []breach.Kind{breach.Checksum, breach.Size, breach.Gap, breach.Overlap}
+}
+
+// TestDamagedFilesOfAnEndedJob damages what a job's log is made of after the job has ended and before its
+// result could be delivered: the result, which is in the journal, is delivered all the same.
+func TestDamagedFilesOfAnEndedJob(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{"checkpoint", "log", "outline", "sent", "*"} {
+		for name, how := range damages() {
+			t.Run(strings.ReplaceAll(file, "*", "all")+": "+name, func(t *testing.T) {
+				t.Parallel()
+				r := newRunner(t, gitlabtest.Start(t, gitlabtest.Options{Tolerate: damagedLog(), TraceInterval: 1}))
+				r.start()
+				g := newGate(t)
+				id := r.add(gitlabtest.JobSpec{Script: append(append([]string{"echo said before"}, g.lines()...), "echo said after", "exit 7")})
+				g.await(t)
+				until(t, "a part of the log has arrived", func() bool {
+					log, err := r.co.Trace(id)
+					return err == nil && strings.Contains(string(log), "01O said before")
+				})
+				r.co.Down()
+				g.open(t)
+				r.killEnded()
+				r.co.RunnerDied()
+				damage(t, how, filepath.Join(r.stateDir(), "jobs", "*", file))
+				r.start()
+				if err := r.co.Up(); err != nil {
+					t.Fatal(err)
+				}
+				j, log := r.wait(id)
+				want(t, j, log, gitlabtest.StatusFailed, "script_failure")
+				if j.ExitCode != 7 {
+					t.Errorf("exit code %d, want 7", j.ExitCode)
+				}
+				contains(t, log, "01O said before")
+				if file != "*" { // else nothing here tells how much of the log has been sent
+					contains(t, log, "ERROR: Job failed: exit status 7")
+				}
+				until(t, "the job is forgotten", func() bool { return len(r.jobs()) == 0 && len(r.environments()) == 0 })
+			})
+		}
+	}
+}
+
+// killEnded kills the runner once its one job's result is in the journal.
+func (r *runner) killEnded() {
+	r.t.Helper()
+	for {
+		until(r.t, "the environment is gone", func() bool { return len(r.environments()) == 0 })
+		r.kill()
+		j := openJournal(r.t, r)
+		recs, err := j.All()
+		if err := errors.Join(err, j.Close()); err != nil || len(recs) != 1 {
+			r.t.Fatalf("journaled jobs: %d, %v; want one", len(recs), err)
+		}
+		if recs[0].State == journal.Finished {
+			return
+		}
+		r.start()
+	}
+}
