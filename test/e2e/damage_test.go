@@ -3,9 +3,11 @@ package e2e
 import (
 	"bytes"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
@@ -113,5 +115,78 @@ func (r *runner) killEnded() {
 			return
 		}
 		r.start()
+	}
+}
+
+// files are the files below dir that a job of the shell executor leaves, but for its program.
+func filesBelow(t *testing.T, dir string) []string {
+	t.Helper()
+	var files []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() && path != filepath.Join(dir, "place", "agent") {
+			files = append(files, path)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// TestDamagedFilesOfARunningJob damages the files of one of two running jobs while no runner is there, with and
+// without the machine's processes. The job ends, as it really does or as a system failure; the other one, and
+// the runner, do not notice.
+func TestDamagedFilesOfARunningJob(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, files  string // of the state directory, ID stands for the job's
+		reboot, true bool   // its agent dies, too; its true status is known all the same
+	}{
+		{name: "the log's", files: "jobs/ID", true: true},
+		{name: "the log's, and no agent", files: "jobs/ID", reboot: true},
+		{name: "the environment's, and no agent", files: "envs/ID", reboot: true},
+	} {
+		for name, how := range damages() {
+			t.Run(c.name+": "+name, func(t *testing.T) {
+				t.Parallel()
+				r := newRunner(t, gitlabtest.Start(t, gitlabtest.Options{Tolerate: damagedLog(), TraceInterval: 1}))
+				r.start()
+				g, h := newGate(t), newGate(t)
+				id := r.add(gitlabtest.JobSpec{Script: append(append([]string{"echo said before"}, g.lines()...), "echo said after", "exit 7")})
+				g.await(t)
+				until(t, "the one job's environment", func() bool { return len(r.environments()) == 1 })
+				env := r.environments()[0]
+				other := r.add(gitlabtest.JobSpec{Script: append(append([]string{"echo said before"}, h.lines()...), "echo said after", "exit 8")})
+				h.await(t)
+				r.kill()
+				r.co.RunnerDied()
+				if c.reboot {
+					if err := syscall.Kill(agentPID(t, env), syscall.SIGKILL); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for _, f := range filesBelow(t, filepath.Join(r.stateDir(), strings.ReplaceAll(c.files, "ID", filepath.Base(env)))) {
+					damage(t, how, f)
+				}
+				r.start()
+				g.open(t)
+				h.open(t)
+				j, log := r.wait(id)
+				if c.true {
+					want(t, j, log, gitlabtest.StatusFailed, "script_failure")
+					contains(t, log, "01O said before", "01O said after", "ERROR: Job failed: exit status 7")
+				} else {
+					want(t, j, log, gitlabtest.StatusFailed, "runner_system_failure")
+				}
+				j, log = r.wait(other)
+				want(t, j, log, gitlabtest.StatusFailed, "script_failure")
+				contains(t, log, "01O said before", "01O said after", "ERROR: Job failed: exit status 8")
+				until(t, "the jobs are forgotten", func() bool { return len(r.jobs()) == 0 && len(r.environments()) == 0 })
+				if strings.Contains(r.log.String(), "panic") {
+					t.Error("there was a panic")
+				}
+			})
+		}
 	}
 }

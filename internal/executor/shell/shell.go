@@ -65,8 +65,9 @@ func (e *Executor) Adopt(ctx context.Context, ref executor.Ref) (executor.Enviro
 	env := e.environment(ref)
 	if _, err := os.Lstat(env.path(fileRef)); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			// A runner that was killed while it removed the environment left a part of it.
-			return nil, errors.Join(executor.ErrGone, os.RemoveAll(env.partly()))
+			// A runner that was killed while it removed the environment left a part of it, a loss of power
+			// perhaps all of it but the ref.
+			return nil, errors.Join(executor.ErrGone, env.Close(ctx))
 		}
 		return nil, fmt.Errorf("look at the environment of %s: %w", ref, err)
 	}
