@@ -211,12 +211,12 @@ func (b *bench) open() {
 	}
 	b.engine = engine.New(engine.Options{
 		Journal: b.journal, StateDir: filepath.Join(b.dir, "state"), Logger: b.log,
-		Version:  plan.Version{Name: "skerry", Version: "1.2.3", Revision: "abcdef", Platform: "linux", Arch: "amd64"},
+		Version: plan.Version{Name: "skerry", Version: "1.2.3", Revision: "abcdef", Platform: "linux", Arch: "amd64"},
 		Executor: func(plan.Runner) (executor.Executor, error) {
 			return closeWatcher{b.machine.Executor(), b.closing}, b.missing
 		},
-		Drain:    b.drain,
-		Events:   b.events,
+		Drain:  b.drain,
+		Events: b.events,
 		Coordinator: func(_ plan.Runner, id int64, _ string) (engine.Coordinator, error) {
 			b.mu.Lock()
 			defer b.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/agent/wire"
@@ -38,10 +39,11 @@ type execution struct {
 	cancelScript context.CancelCauseFunc
 	begun        time.Time // when the first stage started, for metadata
 	uploaded     chan error
-	adopted      bool   // an earlier process began it
-	idle         func() // Assignment.Idle
-	resent       int    // how often the log was sent again whole
-	tried        bool   // a final update may have arrived
+	adopted      bool         // an earlier process began it
+	idle         func()       // Assignment.Idle
+	resent       int          // how often the log was sent again whole
+	tried        bool         // a final update may have arrived
+	granted      atomic.Int64 // see grant: a boottime
 }
 
 // execute runs or resumes the job to its end.
@@ -144,7 +146,7 @@ func (x *execution) perform(ctx, send context.Context) error {
 	work, cancelWork := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancelWork(nil)
 	defer context.AfterFunc(ctx, func() { cancelWork(context.Cause(ctx)) })()
-	defer time.AfterFunc(x.left(), func() { cancelWork(errTimeout) }).Stop()
+	defer time.AfterFunc(x.limit(), func() { cancelWork(errTimeout) }).Stop()
 	script, cancelScript := context.WithCancelCause(work)
 	defer cancelScript(nil)
 	x.cancelWork, x.cancelScript = cancelWork, cancelScript

@@ -13,6 +13,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/agent/client"
 	"gitlab.com/skerry/skerry/internal/agent/wire"
+	"gitlab.com/skerry/skerry/internal/boottime"
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/trace"
 )
@@ -96,10 +97,7 @@ func (p *places) agent(ctx context.Context, place executor.Place) (*client.Clien
 	}
 	handover := p.handover()
 	c = client.New(func(ctx context.Context) (net.Conn, error) { return env.Dial(ctx, place) }, handover.Epoch)
-	hello, err := c.Hello(ctx)
-	if err == nil {
-		err = c.Handover(ctx, handover)
-	}
+	hello, err := meet(ctx, c, handover)
 	if err != nil {
 		c.Close()
 		return nil, err
@@ -112,6 +110,21 @@ func (p *places) agent(ctx context.Context, place executor.Place) (*client.Clien
 	}
 	p.clients[place], p.hosts[place] = c, words(hello.Host, maxHost)
 	return c, nil
+}
+
+// meet hands the job over. An agent that is too slow for the connection (it is frozen, or the machine
+// overloaded) is asked again; one that the executor cannot reach is not.
+func meet(ctx context.Context, c *client.Client, handover wire.Handover) (wire.Hello, error) {
+	for attempt := 1; ; attempt++ {
+		hello, err := c.Hello(ctx)
+		if err == nil {
+			err = c.Handover(ctx, handover)
+		}
+		if err == nil || attempt == startAttempts || !errors.Is(err, client.ErrUnreachable) || client.DialFailed(err) ||
+			!sleep(ctx, time.Duration(attempt)*100*time.Millisecond) {
+			return hello, err
+		}
+	}
 }
 
 // extend gives the agents at least so much time before the job's deadline.
@@ -168,17 +181,36 @@ func (p *places) diagnose(ctx context.Context, place executor.Place) error {
 	return env.Diagnose(ctx, place)
 }
 
-// adoptedTime is what an adopted job has at least: its script may have ended in time while no runner was
-// there, and what is left to do (cache, artifacts) shall not make a timeout of that.
+// adoptedTime is what an adopted job has at least once a stage of it is known to have ended: its script may
+// have ended in time while no runner was there, and what is left to do (cache, artifacts) shall not make
+// a timeout of that. A stage that still runs gets none of it, or every restart would prolong the timeout.
 const adoptedTime = 2 * time.Minute
 
-// left is what remains of the job's timeout.
+// left is what remains of the job's time for the stage in hand; a moment when nothing does, since an agent
+// takes 0 for no limit.
 func (x *execution) left() time.Duration {
-	left := x.plan.Timeout - x.clock.elapsed()
-	if x.adopted {
-		return max(adoptedTime, left)
+	granted := time.Duration(x.granted.Load())
+	if granted > 0 {
+		granted -= boottime.Now()
 	}
-	return max(time.Second, left)
+	return max(time.Millisecond, x.plan.Timeout-x.clock.elapsed(), granted)
+}
+
+// limit is what remains for everything that this process does of the job.
+func (x *execution) limit() time.Duration {
+	if x.adopted {
+		return max(adoptedTime, x.left())
+	}
+	return max(time.Second, x.left())
+}
+
+// grant gives an adopted job the time for what follows a stage that has ended.
+func (x *execution) grant(ctx context.Context) {
+	if !x.adopted || x.granted.Load() > 0 || x.left() >= adoptedTime {
+		return
+	}
+	x.granted.Store(int64(boottime.Now() + adoptedTime))
+	x.places.extend(ctx, adoptedTime)
 }
 
 // overdue reports whether the job's timeout is over.

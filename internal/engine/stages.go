@@ -68,6 +68,9 @@ func (x *execution) stageOpen(ctx context.Context, place executor.Place, st plan
 	if !over {
 		res, err = x.await(ctx, agent, place, st)
 	}
+	if err == nil && res.Reason != stage.Timeout {
+		x.grant(ctx)
+	}
 	switch {
 	case err != nil && cause(ctx) != nil:
 		return res, err

@@ -179,6 +179,12 @@ func message(body io.Reader) string {
 	return strconv.QuoteToASCII(string(b))
 }
 
+// DialFailed reports whether err is of dial, and not of a connection that it had made.
+func DialFailed(err error) bool {
+	var failed *dialError
+	return errors.As(err, &failed)
+}
+
 // dialError is an error of the executor's Dial.
 type dialError struct{ err error }
 

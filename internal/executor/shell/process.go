@@ -12,7 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gitlab.com/skerry/skerry/internal/agent"
 	"gitlab.com/skerry/skerry/internal/boottime"
+	"gitlab.com/skerry/skerry/internal/executor/sockdir"
 	"gitlab.com/skerry/skerry/internal/procstat"
 )
 
@@ -121,15 +123,53 @@ func (v *environment) leave(ctx context.Context, p process) {
 // stopGrace is how long an agent may take to end its processes.
 const stopGrace = 15 * time.Second
 
-// stopAgent ends the agent, which ends every process of the job first.
+// stopAgent ends the agent, which ends every process of the job first. Where it has to be killed, because it
+// hangs or is frozen, a successor ends them.
 func (v *environment) stopAgent(ctx context.Context) error {
+	killed, err := v.signalAgent(ctx)
+	if err != nil || !killed {
+		return err
+	}
+	v.e.log.Warn("The agent of a job did not end and was killed; its successor ends the job's processes", "ref", v.ref)
+	if err := v.startAgent(ctx); err != nil {
+		return fmt.Errorf("end what a killed agent left: %w", err)
+	}
+	v.awaitSuccessor(ctx)
+	_, err = v.signalAgent(ctx)
+	return err
+}
+
+// successorTime is how long an agent may take to end what the one before it left.
+const successorTime = 10 * time.Second
+
+// awaitSuccessor returns when the agent answers: it has ended by then what was left.
+func (v *environment) awaitSuccessor(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, successorTime)
+	defer cancel()
+	for ctx.Err() == nil {
+		if conn, err := sockdir.Dial(ctx, v.path(dirAgent, "sock"), agent.SockName); err == nil {
+			conn.Close()
+			return
+		}
+		if p, ok := v.readAgent(); !ok || !p.alive() {
+			return
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// signalAgent ends the agent's process, and says whether that took a KILL.
+func (v *environment) signalAgent(ctx context.Context) (killed bool, err error) {
 	p, ok := v.readAgent()
 	if !ok || !p.alive() {
-		return nil
+		return false, nil
 	}
 	fd, err := unix.PidfdOpen(p.pid, 0)
 	if err != nil || !p.alive() {
-		return nil
+		return false, nil //nolint:nilerr // it has ended
 	}
 	defer unix.Close(fd) //nolint:errcheck // a pidfd
 	for _, s := range []struct {
@@ -137,13 +177,13 @@ func (v *environment) stopAgent(ctx context.Context) error {
 		wait   time.Duration
 	}{{unix.SIGTERM, stopGrace}, {unix.SIGKILL, 5 * time.Second}} {
 		if err := unix.PidfdSendSignal(fd, s.signal, nil, 0); err != nil {
-			return nil
+			return false, nil //nolint:nilerr // it has ended
 		}
 		if ended(ctx, fd, s.wait) {
-			return nil
+			return s.signal == unix.SIGKILL, nil
 		}
 	}
-	return fmt.Errorf("the job's agent (pid %d) does not end", p.pid)
+	return false, fmt.Errorf("the job's agent (pid %d) does not end", p.pid)
 }
 
 // ended waits until the process behind a pidfd has ended.
