@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -272,6 +273,11 @@ func (x *execution) finish(ctx context.Context, res job.Result) error {
 	x.rec.State = journal.Finished
 	x.rec.Result = &res
 	x.rec.Ended = time.Now()
+	x.clock.end()
+	var err error
+	if x.rec.Extra, err = json.Marshal(x.clock); err != nil {
+		return err
+	}
 	x.rec.Trace = journal.Trace{Size: size, CRC32: crc, Complete: complete}
 	if err := x.e.o.Journal.Put(context.WithoutCancel(ctx), x.rec); err != nil {
 		return fmt.Errorf("journal the result of job %d: %w", x.plan.Job.ID, err)

@@ -14,6 +14,9 @@ type progress struct {
 	Started  time.Duration `json:"started"`  // CLOCK_BOOTTIME then
 	Accepted time.Time     `json:"accepted"` // the wall clock then
 	Timeout  time.Duration `json:"timeout"`
+
+	EndedBoot string        `json:"ended_boot,omitempty"` // the same of when the result was known
+	Ended     time.Duration `json:"ended,omitempty"`
 }
 
 func newProgress(now time.Time, timeout time.Duration) progress {
@@ -35,4 +38,15 @@ func (p progress) elapsed() time.Duration {
 		return boottime.Now() - p.Started
 	}
 	return time.Since(p.Accepted)
+}
+
+// end notes that the result is known.
+func (p *progress) end() { p.EndedBoot, p.Ended = boottime.ID(), boottime.Now() }
+
+// sinceEnd is how long ago the result was known, which was at ended by the wall clock.
+func (p progress) sinceEnd(ended time.Time) time.Duration {
+	if p.EndedBoot != "" && p.EndedBoot == boottime.ID() {
+		return boottime.Now() - p.Ended
+	}
+	return time.Since(ended)
 }

@@ -39,3 +39,26 @@ func TestElapsedDoesNotFollowTheWallClock(t *testing.T) {
 		})
 	}
 }
+
+// TestDeliveryDoesNotFollowTheWallClock gives a job that has ended a wall clock that has jumped by days since.
+func TestDeliveryDoesNotFollowTheWallClock(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		boot string
+		jump time.Duration
+		want time.Duration
+	}{
+		"two days forward": {boot: boottime.ID(), jump: 48 * time.Hour},
+		"two days back":    {boot: boottime.ID(), jump: -48 * time.Hour},
+		"after a restart":  {boot: "another boot", jump: 48 * time.Hour, want: 48 * time.Hour},
+		"an older record":  {jump: 48 * time.Hour, want: 48 * time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := progress{EndedBoot: c.boot, Ended: boottime.Now()}
+			if got := p.sinceEnd(time.Now().Add(-c.jump)); got < c.want || got > c.want+30*time.Second {
+				t.Errorf("since the end: %v, want about %v", got, c.want)
+			}
+		})
+	}
+}

@@ -142,6 +142,23 @@ func (j *Journal) Epoch() int64 { return j.epoch }
 // Damaged returns where Open moved a damaged journal to, or "" when it found none.
 func (j *Journal) Damaged() string { return j.damaged }
 
+// Lost says why what the journal records will not be found again: somebody has removed or replaced the state
+// directory. nil while it is there.
+func (j *Journal) Lost() error {
+	held, err := j.lock.Stat()
+	if err != nil {
+		return fmt.Errorf("look at the state directory: %w", err)
+	}
+	there, err := os.Stat(j.lock.Name())
+	if err != nil {
+		return fmt.Errorf("the state directory is gone: %w", err)
+	}
+	if !os.SameFile(held, there) {
+		return fmt.Errorf("the state directory %s has been replaced by another", filepath.Dir(j.lock.Name()))
+	}
+	return nil
+}
+
 // Close waits until every change that was begun is committed, closes the file and releases the
 // lock. It may be called again.
 func (j *Journal) Close() error {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/agent/embedded"
@@ -51,6 +52,7 @@ type Daemon struct {
 	jobs     context.Context //nolint:containedctx // of all jobs: its cause says what becomes of them when the runner stops
 	stopJobs context.CancelCauseFunc
 	adopted  sync.WaitGroup
+	lost     atomic.Pointer[error] // of the state directory
 
 	mu         sync.Mutex
 	config     *config.Config // in force
@@ -188,8 +190,22 @@ func (d *Daemon) info(rc *config.Runner) gitlab.Info {
 	}
 }
 
+// checkState says why no job must be taken: nothing of it could be found again, or even be begun, when the
+// state directory is gone. The runner ends then, so that whoever starts it gives it a new one.
+func (d *Daemon) checkState() error {
+	err := d.journal.Lost()
+	if err != nil && d.lost.CompareAndSwap(nil, &err) {
+		d.log.Error("No more jobs are taken, and the runner ends when the present ones have: start it again", "state_dir", d.o.StateDir, "error", err)
+		d.poller.Drain()
+	}
+	return err
+}
+
 // request asks a runner's coordinator for a job.
 func (d *Daemon) request(ctx context.Context, r *runner, lastUpdate string) (poll.Answer, error) {
+	if err := d.checkState(); err != nil {
+		return poll.Answer{}, err
+	}
 	res, err := r.client.RequestJob(ctx, gitlab.JobRequest{
 		Token: r.config.Token, SystemID: d.place.systemID, LastUpdate: lastUpdate, Info: d.info(r.config),
 	})
@@ -215,6 +231,10 @@ func (d *Daemon) handle(_ context.Context, key string, payload []byte, slot *pol
 		r = d.former[key] // it was removed while it asked
 	}
 	d.mu.Unlock()
+	if err := d.checkState(); err != nil {
+		d.log.Error("A job arrived that could not be recorded; the coordinator gives it to another", "error", err)
+		return
+	}
 	j, err := jobpayload.Translate(payload)
 	if err != nil {
 		d.log.Error("A job could not be understood; the coordinator gives it to another runner", "runner", r.config.ShortToken(), "name", r.config.Name, "error", err)

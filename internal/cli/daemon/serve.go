@@ -71,6 +71,9 @@ func (d *Daemon) Serve(ctx context.Context, s Service) error {
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), how.within())
 	defer cancel()
 	d.engine.Wait(after)
+	if lost := d.lost.Load(); lost != nil {
+		return *lost
+	}
 	return nil
 }
 
