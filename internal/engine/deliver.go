@@ -52,7 +52,7 @@ func (x *execution) deliver(ctx, send context.Context) error {
 			x.log.Warn("Final status could not be delivered; it is tried again", "error", err, "in", wait)
 		}
 		limit := x.plan.Runner.FinalUpdateRetries
-		if (limit > 0 && attempt >= limit) || x.clock.sinceEnd(x.rec.Ended) > deliverFor {
+		if (limit > 0 && attempt >= limit) || time.Since(x.ended) > deliverFor {
 			return x.forget(ctx, "the final status could not be delivered")
 		}
 		sleep(send, wait)

@@ -39,6 +39,7 @@ type execution struct {
 	cancelWork   context.CancelCauseFunc
 	cancelScript context.CancelCauseFunc
 	begun        time.Time // when the first stage started, for metadata
+	ended        time.Time // when the result was known, by this process's monotonic clock
 	uploaded     chan error
 	adopted      bool         // an earlier process began it
 	idle         func()       // Assignment.Idle
@@ -105,6 +106,7 @@ func (e *Engine) prepareExecution(rec journal.Record, j *job.Job) (*execution, e
 	}
 	x.plan, x.planErr = plan.New(j, entry, plan.Slot{Concurrent: rec.ConcurrentID, Project: rec.ProjectID}, e.o.Version)
 	x.clock = readProgress(rec.Extra, rec.Accepted, j.Timeout)
+	x.ended = time.Now().Add(-x.clock.sinceEnd(rec.Ended))
 	x.debug = x.plan.Settings.DebugTrace
 	x.places = newPlaces(func() wire.Handover {
 		return wire.Handover{Job: rec.Ref, Epoch: e.o.Journal.Epoch(), Lease: e.o.Lease, Left: x.left()}
@@ -272,7 +274,8 @@ func (x *execution) finish(ctx context.Context, res job.Result) error {
 	size, crc, complete := x.trace.Size()
 	x.rec.State = journal.Finished
 	x.rec.Result = &res
-	x.rec.Ended = time.Now()
+	x.ended = time.Now()
+	x.rec.Ended = x.ended
 	x.clock.end()
 	var err error
 	if x.rec.Extra, err = json.Marshal(x.clock); err != nil {
