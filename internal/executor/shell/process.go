@@ -169,7 +169,7 @@ func (v *environment) signalAgent(ctx context.Context) (killed bool, err error) 
 	}
 	fd, err := unix.PidfdOpen(p.pid, 0)
 	if err != nil || !p.alive() {
-		return false, nil //nolint:nilerr // it has ended
+		return false, nil // it has ended
 	}
 	defer unix.Close(fd) //nolint:errcheck // a pidfd
 	for _, s := range []struct {
@@ -177,7 +177,7 @@ func (v *environment) signalAgent(ctx context.Context) (killed bool, err error) 
 		wait   time.Duration
 	}{{unix.SIGTERM, stopGrace}, {unix.SIGKILL, 5 * time.Second}} {
 		if err := unix.PidfdSendSignal(fd, s.signal, nil, 0); err != nil {
-			return false, nil //nolint:nilerr // it has ended
+			return false, nil // it has ended
 		}
 		if ended(ctx, fd, s.wait) {
 			return s.signal == unix.SIGKILL, nil
