@@ -176,6 +176,7 @@ func (x *execution) await(ctx context.Context, agent *client.Client, place execu
 	defer cancel()
 	if err := agent.Cancel(after, st.Spec.ID, wire.Cancel{Grace: grace, Reason: reason}); err != nil {
 		x.log.Warn("A stage could not be cancelled; its environment is removed", "stage", st.Name, "error", err)
+		x.places.fail(fmt.Errorf("the job's agent does not answer: %w", err)) // nor would it clean up
 	} else if res, err = agent.Wait(after, st.Spec.ID); err != nil {
 		x.log.Warn("A cancelled stage did not end in time; its environment is removed", "stage", st.Name, "error", err)
 	}

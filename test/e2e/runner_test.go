@@ -151,6 +151,9 @@ func (r *runner) removeEnvironments() {
 		if err == nil {
 			if _, err := fmt.Sscan(string(b), &pid); err == nil && pid > 1 {
 				_ = syscall.Kill(pid, syscall.SIGTERM)
+				for end := time.Now().Add(20 * time.Second); !ended(pid) && time.Now().Before(end); {
+					time.Sleep(time.Millisecond) // it writes until it ends, and the directory is to be removed
+				}
 			}
 		}
 	}
