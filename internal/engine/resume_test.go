@@ -181,6 +181,9 @@ func TestCancelWhileResuming(t *testing.T) {
 		case "after_script", "archive_cache", uploadsID:
 			graceful, reason = stages(), ""
 		}
+		if at == "archive_cache" {
+			before = append(before, uploadsID) // side by side
+		}
 		t.Run("gracefully in "+at, func(t *testing.T) {
 			t.Parallel()
 			tryCancelWhileResuming(t, at, gitlab.StatusCanceling, reason, graceful)
