@@ -39,6 +39,8 @@ type environment struct {
 	e   *Executor
 	ref executor.Ref
 	dir string
+	// about tells people whose environment it is; empty where only the ref is known.
+	about string
 
 	mu       sync.Mutex
 	restarts int

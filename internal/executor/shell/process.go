@@ -1,6 +1,7 @@
 package shell
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,9 +116,16 @@ func (v *environment) startAgent(ctx context.Context) error {
 
 // leave moves the agent out of the runner's control group, where that can be done.
 func (v *environment) leave(ctx context.Context, p process) {
-	if err := leave(ctx, v.ref, p.pid); err != nil {
-		v.e.log.Debug("The job's agent stays in the runner's control group", "error", err)
+	about := cmp.Or(v.about, "GitLab CI job "+v.ref.ID)
+	err := leave(ctx, v.ref, about, p.pid)
+	if err == nil {
+		return
 	}
+	if service, _ := inService(); service {
+		v.e.log.Warn("The job's agent stays in the control group of the runner's service, and may be ended with it", "ref", v.ref, "error", err)
+		return
+	}
+	v.e.log.Debug("The job's agent stays in the runner's control group", "ref", v.ref, "error", err)
 }
 
 // stopGrace is how long an agent may take to end its processes.

@@ -4,157 +4,152 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
 	godbus "github.com/godbus/dbus/v5"
-	"golang.org/x/sys/unix"
 
 	"gitlab.com/skerry/skerry/internal/executor"
 )
 
+// systemdRuns is there while systemd is the machine's init (sd_booted(3)).
+const systemdRuns = "/run/systemd/system"
+
 // leave moves an agent out of the runner's control group, so that stopping the runner's service does
 // not end it: into a transient scope of systemd where that runs, else into a sibling of the runner's
-// own group. setsid alone does not do it (systemd.kill(5), KillMode=control-group).
-func leave(ctx context.Context, ref executor.Ref, pid int) error {
-	if _, err := os.Stat("/run/systemd/system"); err == nil {
-		return transientScope(ctx, ref, pid)
+// own group. setsid alone does not do it (systemd.kill(5), KillMode=control-group). about tells people
+// whose agent it is.
+func leave(ctx context.Context, ref executor.Ref, about string, pid int) error {
+	if _, err := os.Stat(systemdRuns); err != nil {
+		return sibling(ref, pid)
 	}
-	return sibling(ref, pid)
-}
-
-func scopeName(ref executor.Ref) string { return "skerry-job-" + ref.ID + ".scope" }
-
-// transientScope asks systemd for a scope of the agent's own.
-func transientScope(ctx context.Context, ref executor.Ref, pid int) error {
-	conn, err := dbus.NewSystemConnectionContext(ctx)
-	if os.Getuid() != 0 {
-		conn, err = dbus.NewUserConnectionContext(ctx)
-	}
+	// A systemd that does not answer must not hold the job up.
+	ctx, cancel := context.WithTimeoutCause(ctx, scopeWithin, fmt.Errorf("systemd did not answer within %s", scopeWithin))
+	defer cancel()
+	conn, err := reachSystemd(ctx)
 	if err != nil {
-		return fmt.Errorf("reach systemd: %w", err)
+		return err
 	}
 	defer conn.Close()
-	done := make(chan string, 1)
-	_, err = conn.StartTransientUnitContext(ctx, scopeName(ref), "fail", []dbus.Property{
-		dbus.PropDescription("GitLab CI job " + ref.ID),
-		{Name: "PIDs", Value: godbus.MakeVariant([]uint32{uint32(pid)})},
-		{Name: "CollectMode", Value: godbus.MakeVariant("inactive-or-failed")},
-	}, done)
+	return transientScope(ctx, conn, scope{name: "skerry-job-" + ref.ID + ".scope", about: about, pid: pid})
+}
+
+// scopeWithin is how long systemd may take to answer; a loaded machine takes seconds.
+const scopeWithin = 30 * time.Second
+
+// reachSystemd connects to the service manager that the runner's uid may ask for scopes: the machine's as
+// root, else the user's own. Its private socket comes first, as systemctl has it: it is there without a
+// bus, and while the bus is started again.
+func reachSystemd(ctx context.Context) (*dbus.Conn, error) {
+	socket, bus := "/run/systemd/private", dbus.NewSystemConnectionContext
+	if uid := os.Getuid(); uid != 0 {
+		socket, bus = filepath.Join(runtimeDir(uid), "systemd/private"), dbus.NewUserConnectionContext
+	}
+	conn, err := dbus.NewConnection(func() (*godbus.Conn, error) { return dialPrivate(ctx, socket) })
+	if err == nil {
+		return conn, nil
+	}
+	conn, busErr := bus(ctx)
+	if busErr != nil {
+		return nil, fmt.Errorf("reach systemd: %w", errors.Join(err, busErr))
+	}
+	return conn, nil
+}
+
+// runtimeDir is where the user's service manager has its socket; a service of the machine that runs as
+// that user has no XDG_RUNTIME_DIR.
+func runtimeDir(uid int) string {
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+		return dir
+	}
+	return filepath.Join("/run/user", strconv.Itoa(uid))
+}
+
+func dialPrivate(ctx context.Context, socket string) (*godbus.Conn, error) {
+	conn, err := godbus.Dial("unix:path="+socket, godbus.WithContext(ctx))
 	if err != nil {
-		return fmt.Errorf("start the scope %s: %w", scopeName(ref), err)
+		return nil, err
+	}
+	if err := conn.Auth([]godbus.Auth{godbus.AuthExternal(strconv.Itoa(os.Getuid()))}); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	// No Hello: nobody else is on this connection. Once systemd has answered here, it sends its signals here.
+	err = conn.Object("org.freedesktop.systemd1", "/org/freedesktop/systemd1").CallWithContext(ctx, "org.freedesktop.DBus.Peer.Ping", 0).Err
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
+
+// scope is what a transient scope is asked for with.
+type scope struct {
+	name, about string
+	pid         int
+}
+
+// manager is what of systemd makes scopes.
+type manager interface {
+	StartTransientUnitContext(ctx context.Context, name, mode string, properties []dbus.Property, ch chan<- string) (int, error)
+	AttachProcessesToUnit(ctx context.Context, unit, subcgroup string, pids []uint32) error
+}
+
+// transientScope asks systemd for a scope of the agent's own, or for a place in the one that an agent
+// before it had, where something of the job still runs.
+func transientScope(ctx context.Context, m manager, s scope) error {
+	properties := []dbus.Property{
+		dbus.PropDescription(s.about),
+		{Name: "PIDs", Value: godbus.MakeVariant([]uint32{uint32(s.pid)})}, //nolint:gosec // a pid
+		{Name: "CollectMode", Value: godbus.MakeVariant("inactive-or-failed")},
+	}
+	// Else systemd ends the whole scope, agent and all, when the kernel ends one process of the job that
+	// wants too much memory; the script's own exit status tells of it.
+	oom := dbus.Property{Name: "OOMPolicy", Value: godbus.MakeVariant("continue")}
+	done := make(chan string, 1)
+	_, err := m.StartTransientUnitContext(ctx, s.name, "fail", append(slices.Clone(properties), oom), done)
+	if isDBus(err, "org.freedesktop.DBus.Error.PropertyReadOnly") { // systemd before 253 does not know it for scopes
+		_, err = m.StartTransientUnitContext(ctx, s.name, "fail", properties, done)
+	}
+	if isDBus(err, "org.freedesktop.systemd1.UnitExists") {
+		if err := m.AttachProcessesToUnit(ctx, s.name, "", []uint32{uint32(s.pid)}); err != nil { //nolint:gosec // a pid
+			return fmt.Errorf("enter the scope %s: %w", s.name, err)
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("start the scope %s: %w", s.name, err)
 	}
 	select {
 	case state := <-done:
 		if state != "done" {
-			return fmt.Errorf("start the scope %s: systemd says %q", scopeName(ref), state)
+			return fmt.Errorf("start the scope %s: systemd says %q", s.name, state)
 		}
 		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		if !together(s.pid) {
+			return nil // the answer was lost, as when systemd executes itself anew
+		}
+		return fmt.Errorf("start the scope %s: %w", s.name, context.Cause(ctx))
 	}
 }
 
-// siblingName is the control group of an installation's agents, where there is no systemd.
-func siblingName(owner executor.OwnerID) string { return "skerry-jobs-" + string(owner) }
+// isDBus reports whether err is the D-Bus error of that name.
+func isDBus(err error, name string) bool {
+	var e godbus.Error
+	return errors.As(err, &e) && e.Name == name
+}
 
-// sibling makes a control group beside the runner's, in the unified hierarchy and in systemd's named
-// one, whichever there are, and moves the agent there.
-func sibling(ref executor.Ref, pid int) error {
+// inService reports whether the runner is in the control group of a service of systemd.
+func inService() (bool, error) {
+	if _, err := os.Stat(systemdRuns); err != nil {
+		return false, nil //nolint:nilerr // no systemd, no service
+	}
 	groups, err := groupsOf("self")
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, g := range groups {
-		errs = append(errs, enter(filepath.Join(g.mount, filepath.Dir(g.path), siblingName(ref.Owner)), pid))
-	}
-	if len(groups) == 0 {
-		return errors.New("no control group hierarchy that could be used")
-	}
-	return errors.Join(errs...)
-}
-
-// enterAttempts is how often a group is made: an environment that is closed at the same time removes it
-// while it is empty.
-const enterAttempts = 10
-
-// enter makes the control group dir and moves the process into it.
-func enter(dir string, pid int) error {
-	var err error
-	for range enterAttempts {
-		if err = os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
-		err = os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o644)
-		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENODEV) {
-			return err
-		}
-	}
-	return err
-}
-
-// together reports whether a process is in the runner's control group, and so would end with the
-// runner's service. Its runner may have died before it was moved.
-func together(pid int) bool {
-	mine, err := groupsOf("self")
-	if err != nil {
-		return false
-	}
-	its, err := groupsOf(strconv.Itoa(pid))
-	return err == nil && slices.ContainsFunc(its, func(g group) bool { return slices.Contains(mine, g) })
-}
-
-// removeSiblings removes the groups for agents that an agent, which has ended by now, and the runner
-// itself would use; those where another job still runs stay.
-func removeSiblings(owner executor.OwnerID, agent []group) {
-	mine, _ := groupsOf("self")
-	for _, g := range mine {
-		agent = append(agent, group{g.mount, filepath.Join(filepath.Dir(g.path), siblingName(owner))})
-	}
-	for _, g := range agent {
-		if filepath.Base(g.path) == siblingName(owner) {
-			_ = os.Remove(filepath.Join(g.mount, g.path)) // fails while it is in use
-		}
-	}
-}
-
-// group is where a process is in one hierarchy.
-type group struct{ mount, path string }
-
-// groupsOf finds the place of a process ("self" or a pid) in the unified hierarchy and in systemd's
-// named one (cgroups(7)).
-func groupsOf(process string) ([]group, error) {
-	b, err := os.ReadFile(filepath.Join("/proc", process, "cgroup"))
-	if err != nil {
-		return nil, fmt.Errorf("find the control group of a process: %w", err)
-	}
-	var groups []group
-	for line := range strings.Lines(string(b)) {
-		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		if len(parts) != 3 {
-			continue
-		}
-		var mounts []string
-		switch {
-		case parts[0] == "0" && parts[1] == "":
-			mounts = []string{"/sys/fs/cgroup/unified", "/sys/fs/cgroup"}
-		case parts[1] == "name=systemd":
-			mounts = []string{"/sys/fs/cgroup/systemd"}
-		}
-		for _, m := range mounts {
-			if _, err := os.Stat(filepath.Join(m, "cgroup.procs")); err == nil {
-				groups = append(groups, group{mount: m, path: parts[2]})
-				break
-			}
-		}
-	}
-	return groups, nil
+	return slices.ContainsFunc(groups, func(g group) bool { return strings.HasSuffix(g.path, ".service") }), err
 }
 
 // Survives reports why jobs would not outlive the runner, nil when they do.
@@ -162,24 +157,12 @@ func (e *Executor) Survives(ctx context.Context) error {
 	if os.Getpid() == 1 {
 		return errors.New("the runner is the first process of its container, which ends with it")
 	}
-	if _, err := os.Stat("/run/systemd/system"); err != nil {
-		return nil //nolint:nilerr // no systemd: nobody ends the control group with the runner
+	if service, err := inService(); err != nil || !service {
+		return err // nobody ends the control group with the runner
 	}
-	groups, err := groupsOf("self")
-	if err != nil {
-		return err
-	}
-	service := false
-	for _, g := range groups {
-		service = service || strings.HasSuffix(g.path, ".service")
-	}
-	if !service {
-		return nil
-	}
-	conn, err := dbus.NewSystemConnectionContext(ctx)
-	if os.Getuid() != 0 {
-		conn, err = dbus.NewUserConnectionContext(ctx)
-	}
+	ctx, cancel := context.WithTimeout(ctx, scopeWithin)
+	defer cancel()
+	conn, err := reachSystemd(ctx)
 	if err != nil {
 		return fmt.Errorf("systemd cannot be asked for a scope for each job: %w", err)
 	}

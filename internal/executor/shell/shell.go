@@ -45,8 +45,11 @@ func New(o Options, log *slog.Logger) *Executor { return &Executor{o: o, log: lo
 const closeWithin = 30 * time.Second
 
 // Prepare implements executor.Executor. Nothing stays of an environment that cannot be made.
-func (e *Executor) Prepare(ctx context.Context, ref executor.Ref, _ *job.Job, log io.Writer) (executor.Environment, error) {
+func (e *Executor) Prepare(ctx context.Context, ref executor.Ref, j *job.Job, log io.Writer) (executor.Environment, error) {
 	env := e.environment(ref)
+	if j != nil {
+		env.about = fmt.Sprintf("GitLab CI job %d of %s", j.ID, j.ProjectPath)
+	}
 	err := env.make()
 	if err == nil {
 		err = env.ensureAgent(ctx)
