@@ -20,8 +20,12 @@ func (v *environment) heal(ctx context.Context, conn net.Conn) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if p, known := v.readAgent(); known && p.pid == pid {
+	p, known := v.readAgent()
+	if known && p.pid == pid {
 		return
+	}
+	if known {
+		p.kill(ctx) // it cannot have the directory, but once the other has ended, it could
 	}
 	if p, ok := identify(pid); ok {
 		if err := os.WriteFile(v.path(fileAgent), []byte(p.String()), 0o600); err != nil {

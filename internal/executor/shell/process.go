@@ -131,6 +131,9 @@ func (v *environment) leave(ctx context.Context, p process) {
 // stopGrace is how long an agent may take to end its processes.
 const stopGrace = 15 * time.Second
 
+// killWithin is how long the kernel may take to end a process.
+const killWithin = 5 * time.Second
+
 // stopAgent ends the agent, which ends every process of the job first. Where it has to be killed, because it
 // hangs or is frozen, a successor ends them.
 func (v *environment) stopAgent(ctx context.Context) error {
@@ -183,7 +186,7 @@ func (v *environment) signalAgent(ctx context.Context) (killed bool, err error) 
 	for _, s := range []struct {
 		signal unix.Signal
 		wait   time.Duration
-	}{{unix.SIGTERM, stopGrace}, {unix.SIGKILL, 5 * time.Second}} {
+	}{{unix.SIGTERM, stopGrace}, {unix.SIGKILL, killWithin}} {
 		if err := unix.PidfdSendSignal(fd, s.signal, nil, 0); err != nil {
 			return false, nil // it has ended
 		}
@@ -192,6 +195,18 @@ func (v *environment) signalAgent(ctx context.Context) (killed bool, err error) 
 		}
 	}
 	return false, fmt.Errorf("the job's agent (pid %d) does not end", p.pid)
+}
+
+// kill ends a process at once.
+func (p process) kill(ctx context.Context) {
+	fd, err := unix.PidfdOpen(p.pid, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd) //nolint:errcheck // a pidfd
+	if p.alive() && unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil {
+		ended(ctx, fd, killWithin)
+	}
 }
 
 // ended waits until the process behind a pidfd has ended.
