@@ -43,20 +43,20 @@ func leave(ctx context.Context, ref executor.Ref, about string, pid int) error {
 const scopeWithin = 30 * time.Second
 
 // reachSystemd connects to the service manager that the runner's uid may ask for scopes: the machine's as
-// root, else the user's own. Its private socket comes first, as systemctl has it: it is there without a
-// bus, and while the bus is started again.
+// root, else the user's own. Without a bus, or while it is started again, systemd's private socket serves,
+// as it does systemctl.
 func reachSystemd(ctx context.Context) (*dbus.Conn, error) {
 	socket, bus := "/run/systemd/private", dbus.NewSystemConnectionContext
 	if uid := os.Getuid(); uid != 0 {
 		socket, bus = filepath.Join(runtimeDir(uid), "systemd/private"), dbus.NewUserConnectionContext
 	}
-	conn, err := dbus.NewConnection(func() (*godbus.Conn, error) { return dialPrivate(ctx, socket) })
-	if err == nil {
+	conn, busErr := bus(ctx)
+	if busErr == nil {
 		return conn, nil
 	}
-	conn, busErr := bus(ctx)
-	if busErr != nil {
-		return nil, fmt.Errorf("reach systemd: %w", errors.Join(err, busErr))
+	conn, err := dbus.NewConnection(func() (*godbus.Conn, error) { return dialPrivate(ctx, socket) })
+	if err != nil {
+		return nil, fmt.Errorf("reach systemd: %w", errors.Join(busErr, err))
 	}
 	return conn, nil
 }
@@ -73,15 +73,14 @@ func runtimeDir(uid int) string {
 func dialPrivate(ctx context.Context, socket string) (*godbus.Conn, error) {
 	conn, err := godbus.Dial("unix:path="+socket, godbus.WithContext(ctx))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("connect to %s: %w", socket, err)
 	}
 	if err := conn.Auth([]godbus.Auth{godbus.AuthExternal(strconv.Itoa(os.Getuid()))}); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	// No Hello: nobody else is on this connection. Once systemd has answered here, it sends its signals here.
-	err = conn.Object("org.freedesktop.systemd1", "/org/freedesktop/systemd1").CallWithContext(ctx, "org.freedesktop.DBus.Peer.Ping", 0).Err
-	if err != nil {
-		return nil, errors.Join(err, conn.Close())
+	if _, err := conn.Object("org.freedesktop.systemd1", "/org/freedesktop/systemd1").GetProperty("org.freedesktop.systemd1.Manager.Version"); err != nil {
+		return nil, errors.Join(fmt.Errorf("ask for its version: %w", err), conn.Close())
 	}
 	return conn, nil
 }
