@@ -167,3 +167,21 @@ func TestDryRunDoesNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestUnitOfAnotherUser: who jobs run as may make nothing in the service's directory, which is root's.
+func TestUnitOfAnotherUser(t *testing.T) {
+	t.Parallel()
+	u := unit{Name: "skerry", Binary: "/usr/bin/skerry", Config: "/etc/skerry/config.toml", Work: "/srv/my runner"}
+	for user, want := range map[string]string{"": "", "ci": `install -d -m 0700 -o ci "/srv/my runner/builds" "/srv/my runner/cache"`} {
+		u.User = user
+		text, err := u.text()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, line, found := strings.Cut(text, "\nExecStartPre=")
+		line, _, _ = strings.Cut(line, "\n")
+		if line != want || found != (want != "") {
+			t.Errorf("user %q: ExecStartPre is %q, want %q", user, line, want)
+		}
+	}
+}

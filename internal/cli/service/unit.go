@@ -52,16 +52,30 @@ func (u unit) check() error {
 	return nil
 }
 
+// ExecStartPre is the command that gives the directories of builds and caches to the user whose jobs use
+// them; empty where that is the runner's own. The runner's working directory stays root's.
+func (u unit) ExecStartPre() string {
+	if u.User == "" {
+		return ""
+	}
+	return commandLine("install", "-d", "-m", "0700", "-o", u.User, filepath.Join(u.Work, "builds"), filepath.Join(u.Work, "cache"))
+}
+
 // ExecStart is the command line, quoted for systemd.
 func (u unit) ExecStart() string {
 	words := []string{u.Binary, "run", "--config", u.Config, "--working-directory", u.Work, "--state-dir", filepath.Join("/var/lib", u.Name, "state")}
 	if u.User != "" {
 		words = append(words, "--user", u.User)
 	}
-	for i, w := range words {
-		words[i] = quote(w)
+	return commandLine(words...)
+}
+
+func commandLine(words ...string) string {
+	quoted := make([]string, 0, len(words))
+	for _, w := range words {
+		quoted = append(quoted, quote(w))
 	}
-	return strings.Join(words, " ")
+	return strings.Join(quoted, " ")
 }
 
 // quote makes one word of w in a command line of a unit. Source: systemd.service(5), COMMAND LINES, and
