@@ -76,11 +76,16 @@ func TestDamagedFilesOfAnEndedJob(t *testing.T) {
 					log, err := r.co.Trace(id)
 					return err == nil && strings.Contains(string(log), "01O said before")
 				})
+				files := filepath.Join(r.stateDir(), "jobs", "*", file)
+				until(t, "there is something to damage", func() bool { // it is written after GitLab's answer
+					there, err := filepath.Glob(files)
+					return err == nil && len(there) > 0
+				})
 				r.co.Down()
 				g.open(t)
 				r.killEnded()
 				r.co.RunnerDied()
-				damage(t, how, filepath.Join(r.stateDir(), "jobs", "*", file))
+				damage(t, how, files)
 				r.start()
 				if err := r.co.Up(); err != nil {
 					t.Fatal(err)
