@@ -88,6 +88,7 @@ type Engine struct {
 	o       Options
 	running counter
 	closing sync.WaitGroup // environments that are being closed
+	live    live
 }
 
 // ErrDetach is the cause to cancel Run's context with when the runner leaves its jobs to the next
@@ -112,7 +113,7 @@ func New(o Options) *Engine {
 	if o.KeepFor == 0 {
 		o.KeepFor = 7 * 24 * time.Hour
 	}
-	return &Engine{o: o}
+	return &Engine{o: o, live: newLive()}
 }
 
 // Assignment is a job as the poller got it.
@@ -127,6 +128,9 @@ type Assignment struct {
 	// Idle is called, at most once and perhaps from another goroutine, when all that is left to do is to deliver
 	// the result and the coordinator has not taken it for a while. Nil is not called.
 	Idle func()
+	// Held is called, at most once, when the job is over and only its environment is kept (keep_failed): Run
+	// returns when that has been removed. Until then nobody else may get Slot's numbers. Nil is not called.
+	Held func()
 }
 
 // Run takes a job to its end: it returns when the coordinator has accepted the final status, when
@@ -161,7 +165,7 @@ func (e *Engine) Run(ctx context.Context, a Assignment) error {
 	if err != nil {
 		return errors.Join(e.refuse(ctx, a, err), e.o.Journal.Delete(context.WithoutCancel(ctx), rec.Ref))
 	}
-	x.idle = a.Idle
+	x.idle, x.vacate = a.Idle, a.Held
 	return x.execute(ctx)
 }
 
@@ -186,8 +190,8 @@ const refuseWithin = 30 * time.Second
 // Adoptable lists the jobs that an earlier runner process left. Call it once, before Run.
 func (e *Engine) Adoptable() ([]journal.Record, error) { return e.o.Journal.All() }
 
-// Resume goes on with a job that an earlier runner process left; it returns like Run. idle is Assignment.Idle.
-func (e *Engine) Resume(ctx context.Context, rec journal.Record, idle func()) error {
+// Resume goes on with a job that an earlier runner process left; it returns like Run. idle and held are Assignment's.
+func (e *Engine) Resume(ctx context.Context, rec journal.Record, idle, held func()) error {
 	j, err := jobpayload.Translate(rec.Payload)
 	if err != nil {
 		return err
@@ -195,7 +199,7 @@ func (e *Engine) Resume(ctx context.Context, rec journal.Record, idle func()) er
 	for {
 		x, err := e.prepareExecution(rec, j)
 		if err == nil {
-			x.idle = idle
+			x.idle, x.vacate = idle, held
 			return x.execute(ctx)
 		}
 		e.o.Logger.Error("An adopted job cannot be gone on with; it is tried again", "job", rec.JobID, "in", resumePause, "error", err)

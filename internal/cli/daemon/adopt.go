@@ -36,7 +36,7 @@ func (d *Daemon) adopt(ctx context.Context) error {
 			defer slot.Release()
 			defer d.quota.ended(false)
 			defer d.numbers.Free(rec.ProjectKey, rec.ProjectID)
-			d.report(rec.JobID, d.engine.Resume(d.jobs, rec, slot.Park))
+			d.report(rec.JobID, d.engine.Resume(d.jobs, rec, slot.Park, slot.Vacate))
 		})
 	}
 	if local, err := d.place.entry(&config.Runner{Executor: executorShell}, gitlab.TLSData{}); err == nil {

@@ -265,7 +265,7 @@ func (d *Daemon) handle(_ context.Context, key string, payload []byte, slot *pol
 	err = d.engine.Run(d.jobs, engine.Assignment{
 		Job: j, Payload: payload, Runner: entry, RunnerKey: key, ProjectKey: project,
 		Slot: plan.Slot{Concurrent: slot.ID(), Project: number},
-		Idle: slot.Park,
+		Idle: slot.Park, Held: slot.Vacate,
 	})
 	d.report(j.ID, err)
 }
