@@ -171,6 +171,14 @@ func validateDocker(r *Runner, d *schema.Decoder, at string) {
 			no(schema.Join(at, s[0]), "%v", err)
 		}
 	}
+	if k.DiskBudget != "" {
+		if _, err := ParseBudget(k.DiskBudget); err != nil {
+			no(schema.Join(at, "disk_budget"), "%v", err)
+		}
+	}
+	if k.VolumeTTL != nil && *k.VolumeTTL < 0 {
+		no(schema.Join(at, "volume_ttl"), "must not be negative, is %s; \"0s\" keeps volumes for ever", *k.VolumeTTL)
+	}
 }
 
 func validateCache(r *Runner, d *schema.Decoder, at string) {
