@@ -11,6 +11,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/config"
 	"gitlab.com/skerry/skerry/internal/executor/container"
+	"gitlab.com/skerry/skerry/internal/executor/container/disk"
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/plan"
 )
@@ -46,8 +47,30 @@ func (p place) containers(e *plan.Runner, r *config.Runner) (container.Options, 
 		Labels: d.ContainerLabels, Umask: &zero, User: d.User, EntrypointIsKept: d.DisableEntrypointOverwrite,
 		WaitForServicesSecond: d.WaitForServicesTimeout,
 	}
+	if o.Disk, err = diskPolicy(d); err != nil {
+		return o, err
+	}
 	o.Build, err = buildLimits(d)
 	return o, err
+}
+
+// defaultVolumeTTL is how long the volumes of a project that has no jobs any more are kept.
+const defaultVolumeTTL = 90 * 24 * time.Hour
+
+func diskPolicy(d *config.Docker) (disk.Policy, error) {
+	p := disk.Policy{VolumeTTL: defaultVolumeTTL}
+	if d.VolumeTTL != nil {
+		p.VolumeTTL = *d.VolumeTTL
+	}
+	if d.DiskBudget == "" {
+		return p, nil
+	}
+	b, err := config.ParseBudget(d.DiskBudget)
+	if err != nil {
+		return p, fmt.Errorf("disk_budget: %w", err)
+	}
+	p.Bytes, p.Percent = b.Bytes, b.Percent
+	return p, nil
 }
 
 func buildLimits(d *config.Docker) (container.Limits, error) {

@@ -164,6 +164,7 @@ func (v *environment) findHelper(ctx context.Context) (err error) {
 		if v.b.Helper.Image, err = v.e.host.helper(ctx, v.engine, v.out); err != nil {
 			return err
 		}
+		v.e.space(v.b.Ref.Owner).Pin(v.b.Helper.Image)
 	}
 	v.helperImage, err = v.image(ctx, &v.b.Helper)
 	return err
@@ -210,6 +211,7 @@ func (v *environment) network() string {
 func (v *environment) makeVolumes(ctx context.Context) error {
 	ctx, cancel := whole(ctx)
 	defer cancel()
+	v.e.space(v.b.Ref.Owner).Volumes(v.b.volumes()...)
 	var errs []error
 	for _, vol := range v.b.Volumes {
 		errs = append(errs, v.engine.Volume(ctx, vol.Name, vol.Labels))
@@ -261,12 +263,23 @@ func whole(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // image finds or pulls a part's image.
 func (v *environment) image(ctx context.Context, p *part) (*engineapi.Image, error) {
+	space := v.e.space(v.b.Ref.Owner)
+	space.Wait(ctx, p.Image)
 	i, err := v.engine.Image(ctx, p.Image)
 	if err != nil && engineapi.IsAbsent(err) {
+		pulled := space.Pull(p.Image, "")
 		err = v.engine.Pull(ctx, p.Image, "", client.ImagePullOptions{}, func(engineapi.Progress) {})
 		if err == nil {
 			i, err = v.engine.Image(ctx, p.Image)
 		}
+		if err != nil {
+			pulled("")
+			return nil, err
+		}
+		pulled(i.ID)
+	}
+	if err == nil {
+		space.Need(i.ID)
 	}
 	return i, err
 }
@@ -306,6 +319,7 @@ func (v *environment) Close(ctx context.Context) error {
 	if v.pool == nil && v.b.Slot != "" && v.b.Agent != nil { // an earlier process has made it
 		v.pool = v.e.host.pool(v.engine, v.e.o.kind(v.b), v.log)
 	}
+	defer v.leave()
 	if v.b.Slot != "" && v.pool != nil {
 		// The record goes first: from then on the slot is nobody's.
 		s := v.slot

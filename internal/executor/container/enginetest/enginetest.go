@@ -118,6 +118,8 @@ type Image struct {
 	Entrypoint []string
 	User       string
 	Env        []string
+	Labels     map[string]string
+	Volumes    []string
 	Files      map[string]string // path to content, mode 0755
 }
 
@@ -168,7 +170,13 @@ func build(i Image) (v1.Image, error) {
 	}
 	f = f.DeepCopy()
 	f.OS, f.Architecture = "linux", runtime.GOARCH
-	f.Config.Entrypoint, f.Config.User = i.Entrypoint, i.User
+	f.Config.Entrypoint, f.Config.User, f.Config.Labels = i.Entrypoint, i.User, i.Labels
+	for _, v := range i.Volumes {
+		if f.Config.Volumes == nil {
+			f.Config.Volumes = map[string]struct{}{}
+		}
+		f.Config.Volumes[v] = struct{}{}
+	}
 	f.Config.Env = append([]string{"PATH=/bin"}, i.Env...)
 	return mutate.ConfigFile(img, f)
 }
