@@ -19,6 +19,12 @@ import (
 // artifacts of the script do their work; one at once ends everything but cleaning up.
 func TestCancel(t *testing.T) {
 	t.Parallel()
+	cancellations(t, tryCancel)
+}
+
+// cancellations tries both kinds of cancellation in every stage: ran are the stages that run then, reason is the job's.
+func cancellations(t *testing.T, try func(t *testing.T, at, status, reason string, ran []string)) {
+	t.Helper()
 	cleanup := "cleanup_file_variables"
 	for i, at := range stages()[:7] {
 		before := stages()[: i+1 : i+1]
@@ -34,11 +40,11 @@ func TestCancel(t *testing.T) {
 		}
 		t.Run("gracefully in "+at, func(t *testing.T) {
 			t.Parallel()
-			tryCancel(t, at, gitlab.StatusCanceling, reason, graceful)
+			try(t, at, gitlab.StatusCanceling, reason, graceful)
 		})
 		t.Run("at once in "+at, func(t *testing.T) {
 			t.Parallel()
-			tryCancel(t, at, gitlab.StatusCanceled, "job_canceled", append(before, cleanup))
+			try(t, at, gitlab.StatusCanceled, "job_canceled", append(before, cleanup))
 		})
 	}
 }

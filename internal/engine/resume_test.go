@@ -172,27 +172,7 @@ func TestTimeoutWithoutRunner(t *testing.T) {
 // it go on, just as if it had started it: neither the log nor the end of the job waits for it.
 func TestCancelWhileResuming(t *testing.T) {
 	t.Parallel()
-	for i, at := range stages()[:7] {
-		before := stages()[: i+1 : i+1]
-		graceful, reason := append(before, "cleanup_file_variables"), "job_canceled"
-		switch at {
-		case scriptID:
-			graceful = append(before, "after_script", "archive_cache_on_failure", "upload_artifacts_on_failure", "cleanup_file_variables")
-		case "after_script", "archive_cache", uploadsID:
-			graceful, reason = stages(), ""
-		}
-		if at == "archive_cache" {
-			before = append(before, uploadsID) // side by side
-		}
-		t.Run("gracefully in "+at, func(t *testing.T) {
-			t.Parallel()
-			tryCancelWhileResuming(t, at, gitlab.StatusCanceling, reason, graceful)
-		})
-		t.Run("at once in "+at, func(t *testing.T) {
-			t.Parallel()
-			tryCancelWhileResuming(t, at, gitlab.StatusCanceled, "job_canceled", append(before, "cleanup_file_variables"))
-		})
-	}
+	cancellations(t, tryCancelWhileResuming)
 }
 
 func tryCancelWhileResuming(t *testing.T, at, status, reason string, ran []string) {
