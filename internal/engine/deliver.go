@@ -32,8 +32,8 @@ const (
 // deliver waits until the log is with the coordinator and then sends the final status until it is
 // accepted, or the coordinator says that the job is not ours any more, and forgets the job.
 func (x *execution) deliver(ctx, send context.Context) error {
-	if x.idle != nil {
-		defer time.AfterFunc(idleAfter, x.idle).Stop()
+	if x.holds.Idle != nil {
+		defer time.AfterFunc(idleAfter, x.holds.Idle).Stop()
 	}
 	for attempt, wait := 1, 100*time.Millisecond; ; attempt++ {
 		pause, err := x.attemptDelivery(send)
@@ -173,6 +173,10 @@ func (x *execution) closeEnvironment(ctx context.Context) {
 		defer cancel()
 		if err := env.Close(ctx); err != nil {
 			x.log.Error("The job's environment could not be removed; it is tried again when the runner starts", "error", err)
+			return
+		}
+		if x.holds.Vacate != nil {
+			x.holds.Vacate()
 		}
 	})
 }

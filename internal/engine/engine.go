@@ -124,9 +124,18 @@ type Assignment struct {
 	Slot       plan.Slot
 	ProjectKey string // under which Slot.Project was allocated
 
-	// Idle is called, at most once and perhaps from another goroutine, when all that is left to do is to deliver
-	// the result and the coordinator has not taken it for a while. Nil is not called.
+	Holds
+}
+
+// Holds are how a job gives back early what it holds of others. Each is called at most once, perhaps from another
+// goroutine and when Run or Resume has returned already; nil is not called.
+type Holds struct {
+	// Idle: all that is left to do is to deliver the result, and the coordinator has not taken it for a while.
 	Idle func()
+	// Vacate: the job's environment is closed, so that its numbers, and the directories that are named after
+	// them, can be another's. A coordinator hands out a pipeline's next job while it takes the result of the
+	// one before, which is sooner than Run returns.
+	Vacate func()
 }
 
 // Run takes a job to its end: it returns when the coordinator has accepted the final status, when
@@ -161,7 +170,7 @@ func (e *Engine) Run(ctx context.Context, a Assignment) error {
 	if err != nil {
 		return errors.Join(e.refuse(ctx, a, err), e.o.Journal.Delete(context.WithoutCancel(ctx), rec.Ref))
 	}
-	x.idle = a.Idle
+	x.holds = a.Holds
 	return x.execute(ctx)
 }
 
@@ -186,8 +195,8 @@ const refuseWithin = 30 * time.Second
 // Adoptable lists the jobs that an earlier runner process left. Call it once, before Run.
 func (e *Engine) Adoptable() ([]journal.Record, error) { return e.o.Journal.All() }
 
-// Resume goes on with a job that an earlier runner process left; it returns like Run. idle is Assignment.Idle.
-func (e *Engine) Resume(ctx context.Context, rec journal.Record, idle func()) error {
+// Resume goes on with a job that an earlier runner process left; it returns like Run.
+func (e *Engine) Resume(ctx context.Context, rec journal.Record, holds Holds) error {
 	j, err := jobpayload.Translate(rec.Payload)
 	if err != nil {
 		return err
@@ -195,7 +204,7 @@ func (e *Engine) Resume(ctx context.Context, rec journal.Record, idle func()) er
 	for {
 		x, err := e.prepareExecution(rec, j)
 		if err == nil {
-			x.idle = idle
+			x.holds = holds
 			return x.execute(ctx)
 		}
 		e.o.Logger.Error("An adopted job cannot be gone on with; it is tried again", "job", rec.JobID, "in", resumePause, "error", err)

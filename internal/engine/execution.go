@@ -41,8 +41,8 @@ type execution struct {
 	begun        time.Time // when the first stage started, for metadata
 	ended        time.Time // when the result was known, by this process's monotonic clock
 	uploaded     chan error
-	adopted      bool         // an earlier process began it
-	idle         func()       // Assignment.Idle
+	adopted      bool // an earlier process began it
+	holds        Holds
 	resent       int          // how often the log was sent again whole
 	tried        bool         // a final update may have arrived
 	granted      atomic.Int64 // see grant: a boottime

@@ -84,6 +84,35 @@ func TestIdle(t *testing.T) {
 
 const idleAfter = time.Minute
 
+// A job's numbers are free once its environment is closed, and not before, however long its result is not taken.
+func TestVacate(t *testing.T) {
+	t.Parallel()
+	bubble(t, nil, func(b *bench) {
+		a, c := b.job(minimal())
+		var vacated, closedBefore atomic.Bool
+		a.Vacate = func() {
+			vacated.Store(true)
+			closedBefore.Store(len(b.machine.Refs()) == 0)
+		}
+		early := true
+		c.update = func(u gitlab.Update) (gitlab.UpdateResult, error) {
+			switch {
+			case u.State == "running":
+				early = vacated.Load()
+			case !vacated.Load():
+				return gitlab.UpdateResult{}, refusal(http.StatusBadGateway)
+			}
+			return accepted()
+		}
+		if err := b.engine.Run(b.t.Context(), a); err != nil {
+			t.Fatal(err)
+		}
+		if early || !closedBefore.Load() {
+			t.Errorf("vacated while the job ran: %v; after its environment was closed: %v", early, closedBefore.Load())
+		}
+	})
+}
+
 // A download that breaks off is begun again, whatever ARTIFACT_DOWNLOAD_ATTEMPTS says of refusals; one that does so
 // each time ends.
 func TestDownloadThatBreaksOff(t *testing.T) {

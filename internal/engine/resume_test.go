@@ -106,7 +106,7 @@ func (b *bench) restart() {
 		b.t.Fatalf("nothing to adopt: %v", err)
 	}
 	for _, rec := range records {
-		if err := b.engine.Resume(b.t.Context(), rec, nil); err != nil {
+		if err := b.engine.Resume(b.t.Context(), rec, engine.Holds{}); err != nil {
 			b.t.Errorf("Resume: %v", err)
 		}
 	}

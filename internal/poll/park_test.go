@@ -61,3 +61,33 @@ func TestPark(t *testing.T) {
 		b.stop()
 	})
 }
+
+// A number can be another's while the job that had it still holds its slot.
+func TestVacate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCoordinator()
+		b := startBench(t, Options{}, Settings{})
+		b.Poller.handle = func(ctx context.Context, runner string, payload []byte, slot *Slot) {
+			if string(payload) == "1" {
+				slot.Vacate()
+				slot.Vacate()
+			}
+			b.handle(ctx, runner, payload, slot)
+		}
+		b.Set(Settings{Concurrent: 2, Runners: one(c, 0)})
+		for _, job := range []string{"1", "2", "3"} {
+			c.add(job)
+			time.Sleep(5 * sec)
+		}
+		b.end("1")
+		time.Sleep(5 * sec)
+		var ids []int
+		for _, p := range b.got() {
+			ids = append(ids, p.ID)
+		}
+		want(t, []int{0, 0, 1}, ids)
+		b.end("2")
+		b.end("3")
+	})
+}

@@ -12,6 +12,7 @@ type Slot struct {
 	key    string // of runner
 	id     int
 	once   sync.Once
+	number sync.Once
 
 	over, parked bool // the Poller's mu guards them
 }
@@ -21,6 +22,10 @@ func (s *Slot) ID() int { return s.id }
 
 // Release gives the slot back: the job is over. Later calls do nothing.
 func (s *Slot) Release() { s.once.Do(s.release) }
+
+// Vacate gives the slot's number to others while the job still holds the slot: nothing is left where the number
+// leads. Release does the same. Later calls do nothing.
+func (s *Slot) Vacate() { s.number.Do(func() { s.poller.numbers.Free(s.key, s.id) }) }
 
 // Park lets others have the slot while the job is not over but does no work, since its coordinator does not
 // take its result: other coordinators' runners must not wait for that. The job still counts for its runner's Limit.
@@ -40,7 +45,7 @@ func (s *Slot) Park() {
 
 func (s *Slot) release() {
 	p, r := s.poller, s.runner
-	p.numbers.Free(s.key, s.id)
+	s.Vacate()
 	p.mu.Lock()
 	s.over = true
 	r.jobs--

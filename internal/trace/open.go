@@ -113,7 +113,7 @@ func (t *Trace) resume() error {
 			t.log.Warn("the job's log is made anew: its checkpoint cannot be used", "error", err)
 		}
 		t.c = newComposer(t.opts, newLimiter(t.file, t.opts.Limit))
-		if err := t.patch(t.loadSent()); err != nil {
+		if err := t.patch(); err != nil {
 			return err
 		}
 	}
@@ -124,16 +124,22 @@ func (t *Trace) resume() error {
 	return t.file.cut(t.c.out.size)
 }
 
-// patch leaves the first sent bytes of the log as the coordinator has them, where the files that say how
-// they were made are lost: a machine that loses power keeps what was synced, and these are not. What is
-// made anew is added behind them, or a reader would not see how the job ended.
-func (t *Trace) patch(sent int64) error {
+// patch leaves the beginning of the log that the coordinator has, or may have, as it is, where the files that
+// say how it was made are lost: a machine that loses power keeps what was synced, and these are not. What is
+// made anew is added behind it, or a reader would not see how the job ended.
+func (t *Trace) patch() error {
 	out := t.c.out
+	sent, tried := t.loadSent()
+	st, err := t.file.f.Stat()
+	if err != nil {
+		return fmt.Errorf("mend the job's log: %w", err)
+	}
+	sent = max(sent, min(tried, st.Size()))
 	if sent <= 0 || sent > out.head() {
 		return nil
 	}
-	if st, err := t.file.f.Stat(); err != nil || st.Size() < sent {
-		if err := errors.Join(err, t.file.f.Truncate(sent)); err != nil {
+	if st.Size() < sent {
+		if err := t.file.f.Truncate(sent); err != nil {
 			return fmt.Errorf("mend the job's log: %w", err)
 		}
 	}

@@ -62,7 +62,8 @@ const (
 // It returns nil when all of a complete log has been accepted, ErrGone when the job is gone, and the
 // cause of ctx's end. A later Upload, also in another process, goes on where the last one ended.
 func (t *Trace) Upload(ctx context.Context, p Patcher, o UploadOptions) error {
-	u := &upload{t: t, p: p, o: o, interval: ownInterval, sent: t.loadSent(), piece: maxPatch}
+	u := &upload{t: t, p: p, o: o, interval: ownInterval, piece: maxPatch}
+	u.sent, u.tried = t.loadSent()
 	u.next = t.clock.Now().Add(firstInterval)
 	for {
 		n, err := u.await(ctx)
@@ -77,13 +78,14 @@ func (t *Trace) Upload(ctx context.Context, p Patcher, o UploadOptions) error {
 
 // Resend forgets what has been accepted, for a coordinator that says it has lost it; the next Upload
 // begins at offset from.
-func (t *Trace) Resend(from int64) error { return t.storeSent(from) }
+func (t *Trace) Resend(from int64) error { return t.storeSent(from, from) }
 
 type upload struct {
 	t        *Trace
 	p        Patcher
 	o        UploadOptions
-	sent     int64
+	sent     int64         // what the coordinator has taken
+	tried    int64         // what it may have: pieces whose answer is not known
 	piece    int64         // the largest that is sent
 	interval time.Duration // our own
 	next     time.Time     // not before, unless there is reason
@@ -125,6 +127,7 @@ func (u *upload) send(ctx context.Context, n int64) error {
 	if _, err := u.t.ReadAt(body, u.sent); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
+	u.try(u.sent + n)
 	res, err := u.p.PatchTrace(ctx, body, u.sent)
 	if res.Status != "" && u.o.OnStatus != nil {
 		u.o.OnStatus(res.Status)
@@ -182,15 +185,28 @@ func (u *upload) backoff(err error) time.Duration {
 }
 
 func (u *upload) accepted(to int64) {
-	u.sent = to
-	if err := u.t.storeSent(to); err != nil {
+	u.sent, u.tried = to, to
+	u.store()
+}
+
+// try notes that the coordinator may soon have the log up to that byte, whether or not its answer arrives.
+func (u *upload) try(to int64) {
+	if to > u.tried {
+		u.tried = to
+		u.store()
+	}
+}
+
+func (u *upload) store() {
+	if err := u.t.storeSent(u.sent, u.tried); err != nil {
 		u.t.log.Debug("how much of the log was accepted is not on file", "error", err)
 	}
 }
 
-// storeSent overwrites the 12 bytes of the file; torn ones fail their CRC and cost a 416.
-func (t *Trace) storeSent(n int64) error {
-	b := binary.BigEndian.AppendUint64(nil, uint64(n)) //nolint:gosec // not negative
+// storeSent overwrites the 20 bytes of the file; torn ones fail their CRC and cost a 416.
+func (t *Trace) storeSent(sent, tried int64) error {
+	b := binary.BigEndian.AppendUint64(nil, uint64(sent)) //nolint:gosec // not negative
+	b = binary.BigEndian.AppendUint64(b, uint64(tried))   //nolint:gosec // not negative
 	b = binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
 	f, err := os.OpenFile(filepath.Join(t.opts.Dir, sentFile), os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
@@ -201,10 +217,11 @@ func (t *Trace) storeSent(n int64) error {
 	return errors.Join(err, werr, f.Close())
 }
 
-func (t *Trace) loadSent() int64 {
+// loadSent returns how much of the log the coordinator has taken, and how much it may have.
+func (t *Trace) loadSent() (sent, tried int64) {
 	b, err := os.ReadFile(filepath.Join(t.opts.Dir, sentFile))
-	if err != nil || len(b) != 12 || crc32.ChecksumIEEE(b[:8]) != binary.BigEndian.Uint32(b[8:]) {
-		return 0
+	if err != nil || len(b) != 20 || crc32.ChecksumIEEE(b[:16]) != binary.BigEndian.Uint32(b[16:]) {
+		return 0, 0
 	}
-	return int64(binary.BigEndian.Uint64(b)) //nolint:gosec // was not negative
+	return int64(binary.BigEndian.Uint64(b)), int64(binary.BigEndian.Uint64(b[8:])) //nolint:gosec // were not negative
 }

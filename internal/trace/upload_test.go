@@ -4,6 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -175,4 +179,48 @@ type patchFunc func(context.Context, []byte, int64) (Patched, error)
 
 func (f patchFunc) PatchTrace(ctx context.Context, body []byte, start int64) (Patched, error) {
 	return f(ctx, body, start)
+}
+
+// A piece arrives but not its answer, and then the files that say how the log is made are damaged: what the
+// coordinator has stays as it is, and the log's new end is added behind it.
+func TestUploadAfterLostAnswerAndDamage(t *testing.T) {
+	t.Parallel()
+	dir, c := t.TempDir(), &coordinator{}
+	text := strings.Repeat("a line that the coordinator has\n", 100)
+	round := func(ctx context.Context, text string, p Patcher) error {
+		tr, err := Open(Options{Dir: dir, Clock: quick{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tr.Close()
+		for _, e := range []Entry{{Op: Text, Text: text}, {Op: Close}} {
+			if _, err := tr.Append(e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := tr.Render(t.Context(), &fakeSpools{}); err != nil {
+			t.Fatal(err)
+		}
+		return tr.Upload(ctx, p, UploadOptions{})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	unanswered := patchFunc(func(ctx context.Context, body []byte, start int64) (Patched, error) {
+		_, err := c.PatchTrace(ctx, body, start)
+		cancel()
+		return Patched{}, errors.Join(err, io.ErrUnexpectedEOF)
+	})
+	if err := round(ctx, text, unanswered); !errors.Is(err, context.Canceled) {
+		t.Fatalf("error = %v", err)
+	}
+	for _, name := range []string{outlineFile, checkpointFile} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := round(t.Context(), "the end", c); err != nil {
+		t.Fatal(err)
+	}
+	if log := string(c.log); !strings.HasPrefix(log, text) || !strings.HasSuffix(log, "the end\n") || len(c.broken) > 0 {
+		t.Errorf("the coordinator has %q; %q", log, c.broken)
+	}
 }

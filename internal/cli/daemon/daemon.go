@@ -250,14 +250,25 @@ func (d *Daemon) handle(_ context.Context, key string, payload []byte, slot *pol
 	}
 	project := fmt.Sprintf("%s/%d", key, j.ProjectID)
 	number := d.numbers.Take(project)
-	defer d.numbers.Free(project, number)
+	holds, vacate := d.holds(slot, project, number)
+	defer vacate()
 	d.log.Info("Job received", "job", j.ID, "project", j.ProjectID, "runner", r.config.ShortToken(), "name", j.Name)
 	err = d.engine.Run(d.jobs, engine.Assignment{
 		Job: j, Payload: payload, Runner: entry, RunnerKey: key, ProjectKey: project,
-		Slot: plan.Slot{Concurrent: slot.ID(), Project: number},
-		Idle: slot.Park,
+		Slot:  plan.Slot{Concurrent: slot.ID(), Project: number},
+		Holds: holds,
 	})
 	d.report(j.ID, err)
+}
+
+// holds are what a job gives back early of its slot and of its number within the project; vacate, the latter of
+// them, is for the job's end as well.
+func (d *Daemon) holds(slot *poll.Slot, project string, number int) (h engine.Holds, vacate func()) {
+	vacate = sync.OnceFunc(func() {
+		slot.Vacate()
+		d.numbers.Free(project, number)
+	})
+	return engine.Holds{Idle: slot.Park, Vacate: vacate}, vacate
 }
 
 // report logs how a job left the engine.
