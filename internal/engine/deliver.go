@@ -175,8 +175,8 @@ func (x *execution) closeEnvironment(ctx context.Context) {
 			x.log.Error("The job's environment could not be removed; it is tried again when the runner starts", "error", err)
 			return
 		}
-		if x.holds.Vacate != nil {
-			x.holds.Vacate()
+		if x.holds.Closed != nil {
+			x.holds.Closed()
 		}
 	})
 }

@@ -85,21 +85,21 @@ func TestIdle(t *testing.T) {
 const idleAfter = time.Minute
 
 // A job's numbers are free once its environment is closed, and not before, however long its result is not taken.
-func TestVacate(t *testing.T) {
+func TestClosed(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(b *bench) {
 		a, c := b.job(minimal())
-		var vacated, closedBefore atomic.Bool
-		a.Vacate = func() {
-			vacated.Store(true)
-			closedBefore.Store(len(b.machine.Refs()) == 0)
+		var closed, removed atomic.Bool
+		a.Closed = func() {
+			closed.Store(true)
+			removed.Store(len(b.machine.Refs()) == 0)
 		}
 		early := true
 		c.update = func(u gitlab.Update) (gitlab.UpdateResult, error) {
 			switch {
 			case u.State == "running":
-				early = vacated.Load()
-			case !vacated.Load():
+				early = closed.Load()
+			case !closed.Load():
 				return gitlab.UpdateResult{}, refusal(http.StatusBadGateway)
 			}
 			return accepted()
@@ -107,8 +107,8 @@ func TestVacate(t *testing.T) {
 		if err := b.engine.Run(b.t.Context(), a); err != nil {
 			t.Fatal(err)
 		}
-		if early || !closedBefore.Load() {
-			t.Errorf("vacated while the job ran: %v; after its environment was closed: %v", early, closedBefore.Load())
+		if early || !removed.Load() {
+			t.Errorf("freed while the job ran: %v; after its environment was closed: %v", early, removed.Load())
 		}
 	})
 }

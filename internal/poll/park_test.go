@@ -63,15 +63,15 @@ func TestPark(t *testing.T) {
 }
 
 // A number can be another's while the job that had it still holds its slot.
-func TestVacate(t *testing.T) {
+func TestFreeNumber(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newCoordinator()
 		b := startBench(t, Options{}, Settings{})
 		b.Poller.handle = func(ctx context.Context, runner string, payload []byte, slot *Slot) {
 			if string(payload) == "1" {
-				slot.Vacate()
-				slot.Vacate()
+				slot.FreeNumber()
+				slot.FreeNumber()
 			}
 			b.handle(ctx, runner, payload, slot)
 		}

@@ -23,9 +23,9 @@ func (s *Slot) ID() int { return s.id }
 // Release gives the slot back: the job is over. Later calls do nothing.
 func (s *Slot) Release() { s.once.Do(s.release) }
 
-// Vacate gives the slot's number to others while the job still holds the slot: nothing is left where the number
+// FreeNumber gives the slot's number to others while the job still holds the slot: nothing is left where the number
 // leads. Release does the same. Later calls do nothing.
-func (s *Slot) Vacate() { s.number.Do(func() { s.poller.numbers.Free(s.key, s.id) }) }
+func (s *Slot) FreeNumber() { s.number.Do(func() { s.poller.numbers.Free(s.key, s.id) }) }
 
 // Park lets others have the slot while the job is not over but does no work, since its coordinator does not
 // take its result: other coordinators' runners must not wait for that. The job still counts for its runner's Limit.
@@ -45,7 +45,7 @@ func (s *Slot) Park() {
 
 func (s *Slot) release() {
 	p, r := s.poller, s.runner
-	s.Vacate()
+	s.FreeNumber()
 	p.mu.Lock()
 	s.over = true
 	r.jobs--
