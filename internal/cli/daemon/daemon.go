@@ -278,7 +278,7 @@ func (d *Daemon) holds(slot *poll.Slot, project string, number int) (h engine.Ho
 		slot.FreeNumber()
 		d.numbers.Free(project, number)
 	})
-	return engine.Holds{Idle: slot.Park, Closed: freeNumbers}, freeNumbers
+	return engine.Holds{Idle: slot.Park, Held: slot.Vacate, Closed: freeNumbers}, freeNumbers
 }
 
 // report logs how a job left the engine.
