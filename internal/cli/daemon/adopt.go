@@ -32,11 +32,11 @@ func (d *Daemon) adopt(ctx context.Context) error {
 		slot := d.poller.Adopt(d.slotKey(rec), rec.ConcurrentID)
 		d.numbers.Reserve(rec.ProjectKey, rec.ProjectID)
 		d.log.Info("Job adopted", "job", rec.JobID, "state", rec.State)
-		holds, freeNumbers := d.holds(slot, rec.ProjectKey, rec.ProjectID)
+		holds := d.holds(slot, rec.ProjectKey, rec.ProjectID)
 		d.adopted.Go(func() {
 			defer slot.Release()
 			defer d.quota.ended(false)
-			defer freeNumbers()
+			defer holds.Closed()
 			d.report(rec.JobID, d.engine.Resume(d.jobs, rec, holds))
 		})
 	}

@@ -250,8 +250,8 @@ func (d *Daemon) handle(_ context.Context, key string, payload []byte, slot *pol
 	}
 	project := fmt.Sprintf("%s/%d", key, j.ProjectID)
 	number := d.numbers.Take(project)
-	holds, freeNumbers := d.holds(slot, project, number)
-	defer freeNumbers()
+	holds := d.holds(slot, project, number)
+	defer holds.Closed()
 	d.log.Info("Job received", "job", j.ID, "project", j.ProjectID, "runner", r.config.ShortToken(), "name", j.Name)
 	err = d.engine.Run(d.jobs, engine.Assignment{
 		Job: j, Payload: payload, Runner: entry, RunnerKey: key, ProjectKey: project,
@@ -261,14 +261,13 @@ func (d *Daemon) handle(_ context.Context, key string, payload []byte, slot *pol
 	d.report(j.ID, err)
 }
 
-// holds are what a job gives back early of its slot and of its number within the project; freeNumbers, the latter of
-// them, is for the job's end as well.
-func (d *Daemon) holds(slot *poll.Slot, project string, number int) (h engine.Holds, freeNumbers func()) {
-	freeNumbers = sync.OnceFunc(func() {
+// holds are what a job gives back early of its slot and of its number within the project. Closed is for the job's
+// end as well.
+func (d *Daemon) holds(slot *poll.Slot, project string, number int) engine.Holds {
+	return engine.Holds{Idle: slot.Park, Closed: sync.OnceFunc(func() {
 		slot.FreeNumber()
 		d.numbers.Free(project, number)
-	})
-	return engine.Holds{Idle: slot.Park, Closed: freeNumbers}, freeNumbers
+	})}
 }
 
 // report logs how a job left the engine.
