@@ -3,7 +3,8 @@
 //
 // # State
 //
-// The agent's directory is that of its own executable. It holds
+// The agent's directory is that of its own executable or, for an executable in a directory "bin", the
+// directory "state" beside that. It holds
 //
 //	agent.json         Config, written by the executor before the start; may be missing
 //	lock               held (flock) by the one agent of the directory

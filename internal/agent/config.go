@@ -29,6 +29,8 @@ type Config struct {
 	Shared bool `json:"shared,omitempty"`
 	// Lease holds until the first handover sets another; default one hour.
 	Lease time.Duration `json:"lease,omitempty"`
+	// Umask is that of every process of the place; nil leaves what the agent was started with.
+	Umask *int `json:"umask,omitempty"`
 	// SpoolCap and SpoolTail are spool.Options' Cap and Tail.
 	SpoolCap  int64 `json:"spool_cap,omitempty"`
 	SpoolTail int64 `json:"spool_tail,omitempty"`

@@ -17,7 +17,7 @@ import (
 // usage is all that a person who starts the agent by hand has to know.
 const usage = `skerry-agent is started by skerry in a job's environment; it needs no argument.
 
-  skerry-agent            serve in the directory of this executable
+  skerry-agent            serve in the directory of this executable, or in ../state when that is named bin
   skerry-agent attach     connect standard input and output to the agent of this directory
   skerry-agent --version
 `
@@ -60,19 +60,35 @@ func Version() string {
 	return "devel"
 }
 
-// dir is where the executable lies. A symbolic link has been followed by the kernel: link hard.
+// dir is the agent's state directory: where the executable lies or, when that is mounted read-only as
+// ".../bin", the directory "state" beside it. A symbolic link has been followed by the kernel: link hard.
 func dir() (string, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return "", fmt.Errorf("find the agent's own executable: %w", err)
 	}
-	return filepath.Dir(exe), nil
+	d := filepath.Dir(exe)
+	if filepath.Base(d) != "bin" {
+		return d, nil
+	}
+	state := filepath.Join(filepath.Dir(d), "state")
+	if i, err := os.Stat(state); err != nil || !i.IsDir() {
+		return d, nil
+	}
+	return state, nil
 }
 
 func serve(run RunFunc) error {
 	d, err := dir()
 	if err != nil {
 		return err
+	}
+	config, err := readConfig(d)
+	if err != nil {
+		return err
+	}
+	if config.Umask != nil {
+		syscall.Umask(*config.Umask)
 	}
 	// A pipe that nobody reads any more, and a terminal that is gone, must not end the agent.
 	deaf := make(chan os.Signal, 1)

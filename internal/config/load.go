@@ -33,7 +33,7 @@ type Options struct {
 }
 
 // KnownExecutors are the executors of config.toml that Skerry has or is going to have.
-func KnownExecutors() []string { return []string{"shell", "docker", "kubernetes"} }
+func KnownExecutors() []string { return []string{"shell", "docker", "podman", "kubernetes"} }
 
 // Load reads the file at path, fills in the defaults and checks it. The error is one that
 // errors.Is(err, fs.ErrNotExist) knows, or a Problems. Refused runners are no error: see

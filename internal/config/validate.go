@@ -142,8 +142,8 @@ func validateNumbers(r *Runner, d *schema.Decoder, at string) {
 
 func validateDocker(r *Runner, d *schema.Decoder, at string) {
 	k := r.Docker
-	if k == nil || r.Executor != "docker" {
-		if r.Executor == "docker" {
+	if container := r.Executor == "docker" || r.Executor == "podman"; k == nil || !container {
+		if container {
 			refuse(d, r, schema.Join(at, "docker"), "is missing: add a [runners.docker] section with an image")
 		}
 		return

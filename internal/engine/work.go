@@ -189,7 +189,7 @@ func (x *execution) environment(ctx context.Context) error {
 			return errors.New("the job's environment is gone: the machine or its processes were stopped while the runner was not running")
 		}
 	} else {
-		env, err = exec.Prepare(ctx, x.ref, x.plan.Job, x.trace.Lines("prepare/"))
+		env, err = exec.Prepare(ctx, x.ref, x.plan.Resolved(), x.trace.Lines("prepare/"))
 	}
 	if err != nil {
 		return err

@@ -63,3 +63,22 @@ func New(j *job.Job, r Runner, slot Slot, v Version) (*Plan, error) {
 
 // Flag reports whether a feature flag is on.
 func (p *Plan) Flag(f Flag) bool { return p.Flags[f] }
+
+// Resolved is the job as an executor needs it: all variables in order, expanded, and the names of image
+// and services with them. The caller must not change what it shares with p.Job.
+func (p *Plan) Resolved() *job.Job {
+	j := *p.Job
+	j.Variables = p.Variables
+	if j.Image != nil {
+		image := *j.Image
+		image.Name = p.Expand(image.Name)
+		image.User = p.Expand(image.User)
+		j.Image = &image
+	}
+	j.Services = make([]job.Image, len(p.Job.Services))
+	for i, s := range p.Job.Services {
+		s.Name, s.Alias = p.Expand(s.Name), p.Expand(s.Alias)
+		j.Services[i] = s
+	}
+	return &j
+}

@@ -15,6 +15,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/config"
 	"gitlab.com/skerry/skerry/internal/engine"
 	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/executor/container"
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 	"gitlab.com/skerry/skerry/internal/journal"
@@ -53,6 +54,8 @@ type Daemon struct {
 	stopJobs context.CancelCauseFunc
 	adopted  sync.WaitGroup
 	lost     atomic.Pointer[error] // of the state directory
+
+	containers container.Host
 
 	mu         sync.Mutex
 	config     *config.Config // in force
@@ -96,7 +99,7 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	d.jobs, d.stopJobs = context.WithCancelCause(context.WithoutCancel(ctx))
 	d.engine = engine.New(engine.Options{
 		Journal: j, StateDir: o.StateDir, Version: o.Version, Logger: d.log, Events: events(d.board),
-		Executor:    func(r plan.Runner) (executor.Executor, error) { return newExecutor(r, d.log) },
+		Executor:    func(r plan.Runner) (executor.Executor, error) { return newExecutor(r, &d.containers, d.log) },
 		Coordinator: d.coordinator,
 	})
 	d.poller = poll.New(poll.Options{Handle: d.handle, Logger: d.log, Observer: d.board, Load: poll.HostLoad()})
@@ -117,7 +120,10 @@ func environments(o Options, owner string) string {
 }
 
 // Close lets the state directory go. Jobs that Serve left behind go on.
-func (d *Daemon) Close() error { return d.journal.Close() }
+func (d *Daemon) Close() error {
+	d.containers.Close()
+	return d.journal.Close()
+}
 
 // set takes over a configuration: new, changed and removed runners.
 func (d *Daemon) set(c *config.Config) {
@@ -186,7 +192,7 @@ func (d *Daemon) info(rc *config.Runner) gitlab.Info {
 		Name: "gitlab-runner", Version: d.o.Version.Version, Revision: d.o.Version.Revision,
 		Platform: d.o.Version.Platform, Architecture: d.o.Version.Arch,
 		Executor: rc.Executor, Shell: rc.Shell,
-		Features: gitlab.Supported(gitlab.ExecutorFeatures{Shared: rc.Executor == executorShell}),
+		Features: gitlab.Supported(features(rc.Executor)),
 	}
 }
 

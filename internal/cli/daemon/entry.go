@@ -50,12 +50,22 @@ func (p place) entry(r *config.Runner, tls gitlab.TLSData) (plan.Runner, error) 
 	if r.Cache != nil {
 		e.MaxCacheArchive = r.Cache.MaxUploadedArchiveSize
 	}
-	if r.Executor != executorShell {
+	var options any
+	switch {
+	case r.Executor == executorShell:
+		e.Shared, e.SharedBuilds, e.Login = true, true, true
+		options = shell.Options{Dir: p.envDir, Agent: p.agent, User: p.user}
+	case isContainer(r.Executor):
+		o, err := p.containers(&e, r)
+		if err != nil {
+			return e, err
+		}
+		options = o
+	default:
 		return e, fmt.Errorf("executor %q is not in this build", r.Executor)
 	}
-	e.Shared, e.SharedBuilds, e.Login = true, true, true
 	var err error
-	e.Options, err = json.Marshal(shell.Options{Dir: p.envDir, Agent: p.agent, User: p.user})
+	e.Options, err = json.Marshal(options)
 	return e, err
 }
 

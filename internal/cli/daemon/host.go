@@ -23,7 +23,7 @@ func (d *Daemon) survives(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	exec, err := newExecutor(entry, d.log)
+	exec, err := newExecutor(entry, &d.containers, d.log)
 	if err != nil {
 		return err
 	}

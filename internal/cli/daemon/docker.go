@@ -1,0 +1,105 @@
+package daemon
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"gitlab.com/skerry/skerry/internal/config"
+	"gitlab.com/skerry/skerry/internal/executor/container"
+	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/plan"
+)
+
+// Where jobs in containers find things unless the configuration says otherwise. Source: gitlab-runner
+// executors/docker/docker.go, DefaultBuildsDir and DefaultCacheDir.
+const (
+	containerBuilds = "/builds"
+	containerCache  = "/cache"
+)
+
+// isContainer reports whether an executor's jobs run in containers of an engine.
+func isContainer(name string) bool { return name == executorDocker || name == executorPodman }
+
+// containers fills in what an entry of the container executor has that others do not.
+func (p place) containers(e *plan.Runner, r *config.Runner) (container.Options, error) {
+	e.BuildsDir, e.CacheDir = orElse(r.BuildsDir, containerBuilds), orElse(r.CacheDir, containerCache)
+	d := r.Docker
+	if d == nil {
+		d = &config.Docker{}
+	}
+	if d.CacheDir != "" {
+		e.CacheDir = d.CacheDir
+	}
+	address, err := engineapi.Find(engineapi.Address{Host: d.Host, CertPath: d.TLSCertPath, Verify: d.TLSVerify}, os.Getenv)
+	if err != nil {
+		return container.Options{}, fmt.Errorf("runner %q: %w", r.Name, err)
+	}
+	zero := 0
+	scope := sha256.Sum256([]byte(r.URL + "\x00" + r.Token))
+	o := container.Options{
+		Engine: address, Dir: p.envDir, Agent: p.agent, Scope: hex.EncodeToString(scope[:4]),
+		BuildsDir: e.BuildsDir, CacheDir: e.CacheDir,
+		Image: d.Image, HelperImage: d.HelperImage, DisableCache: d.DisableCache,
+		Volumes: d.Volumes, VolumesFrom: d.VolumesFrom, NetworkMode: d.NetworkMode, NetworkMTU: d.NetworkMTU,
+		Labels: d.ContainerLabels, Umask: &zero, User: d.User, EntrypointIsKept: d.DisableEntrypointOverwrite,
+		WaitForServicesSecond: d.WaitForServicesTimeout,
+	}
+	o.Build, err = buildLimits(d)
+	return o, err
+}
+
+func buildLimits(d *config.Docker) (container.Limits, error) {
+	l := container.Limits{
+		CPUShares: d.CPUShares, CPUSet: d.CPUSetCPUs, Privileged: d.Privileged, CapAdd: d.CapAdd, CapDrop: d.CapDrop,
+		SecurityOpt: d.SecurityOpt, Devices: d.Devices, GPUs: d.GPUs, Runtime: d.Runtime, UsernsMode: d.UsernsMode,
+		PIDMode: d.PIDMode, IPCMode: d.IPCMode, ShmSize: d.ShmSize, Tmpfs: d.Tmpfs, Sysctls: d.Sysctls, Ulimit: d.Ulimit,
+		DNS: d.DNS, DNSSearch: d.DNSSearch, ExtraHosts: d.ExtraHosts, Hostname: d.Hostname, GroupAdd: d.GroupAdd, Links: d.Links,
+	}
+	var errs [3]error
+	l.Memory, errs[0] = size(d.Memory)
+	l.MemorySwap, errs[1] = size(d.MemorySwap)
+	l.MemoryReservation, errs[2] = size(d.MemoryReservation)
+	return l, errors.Join(errs[:]...)
+}
+
+// size reads a size of the configuration, which has been checked; "-1" is no limit.
+func size(s string) (int64, error) {
+	switch strings.TrimSpace(s) {
+	case "":
+		return 0, nil
+	case "-1":
+		return -1, nil
+	default:
+		return config.ParseSize(s)
+	}
+}
+
+func orElse(s, def string) string {
+	if s == "" {
+		return def
+	}
+	return s
+}
+
+// reconcileEngines removes what no job needs from every engine that the configuration names.
+func (d *Daemon) engines(_ context.Context) []*config.Runner {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var runners []*config.Runner
+	for _, r := range d.runners {
+		if isContainer(r.config.Executor) {
+			runners = append(runners, r.config)
+		}
+	}
+	return runners
+}
+
+func features(name string) gitlab.ExecutorFeatures {
+	return gitlab.ExecutorFeatures{Shared: name == executorShell, Containers: isContainer(name)}
+}

@@ -1,0 +1,141 @@
+package container
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"gitlab.com/skerry/skerry/internal/agent"
+	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/job"
+)
+
+const fileBlueprint = "env.json"
+
+// blueprint is all that has to be known to make an environment, to go on making it and to remove it.
+// It may hold secrets: variables of services.
+type blueprint struct {
+	Ref      executor.Ref  `json:"ref"`
+	Network  string        `json:"network"` // of its own, or the mode that the runner's configuration names
+	Own      bool          `json:"own"`     // Network is made and removed with the environment
+	Helper   part          `json:"helper"`
+	Build    part          `json:"build"`
+	Services []servicePart `json:"services,omitempty"`
+	Volumes  []volume      `json:"volumes,omitempty"`
+}
+
+// part is one container to be.
+type part struct {
+	Name       string            `json:"name"`
+	Image      string            `json:"image"`
+	Policies   []string          `json:"policies,omitempty"` // pull policies, tried in order
+	Platform   string            `json:"platform,omitempty"`
+	User       string            `json:"user,omitempty"`
+	Entrypoint []string          `json:"entrypoint,omitempty"` // the job's; nil: the image's
+	Labels     map[string]string `json:"labels"`
+}
+
+type servicePart struct {
+	part
+
+	Aliases []string `json:"aliases"`
+	Command []string `json:"command,omitempty"`
+	Env     []string `json:"env,omitempty"`
+}
+
+// volume is a named volume that helper and build share.
+type volume struct {
+	Name   string            `json:"name"`
+	Path   string            `json:"path"`
+	Labels map[string]string `json:"labels"`
+}
+
+// draw makes the blueprint of a job. Its errors are *executor.Failure where the job is at fault.
+func (e *Executor) draw(ref executor.Ref, j *job.Job) (*blueprint, error) {
+	b := &blueprint{Ref: ref, Network: networkName(ref), Own: true}
+	if m := e.o.NetworkMode; m != "" && m != "bridge" {
+		b.Network, b.Own = m, false
+	}
+	image, entrypoint, user, platform := e.o.Image, []string(nil), e.o.User, ""
+	var policies []string
+	if j.Image != nil && j.Image.Name != "" {
+		image, entrypoint, platform, policies = j.Image.Name, j.Image.Entrypoint, j.Image.Platform, j.Image.PullPolicies
+		if j.Image.User != "" {
+			user = j.Image.User
+		}
+	}
+	if image == "" {
+		return nil, &executor.Failure{Reason: job.ReasonConfiguration, Err: errors.New(
+			"no image: the job names none (`image:` in .gitlab-ci.yml), and the runner has no default (`image` in [runners.docker])")}
+	}
+	if e.o.EntrypointIsKept {
+		entrypoint = nil
+	}
+	b.Build = part{
+		Name: containerName(ref, "build"), Image: image, Policies: policies, Platform: platform, User: user,
+		Entrypoint: entrypoint, Labels: labels(ref, j, "build", e.o.Labels),
+	}
+	b.Helper = part{Name: containerName(ref, "helper"), Image: e.o.HelperImage, Labels: labels(ref, j, "helper", e.o.Labels)}
+	n, err := e.lease(ref, j)
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range []string{e.o.BuildsDir, e.o.CacheDir} {
+		b.Volumes = append(b.Volumes, volume{
+			Name: volumeName(ref.Owner, e.o.Scope, j, path, n), Path: path, Labels: map[string]string{labelOwner: string(ref.Owner), labelPart: "volume"},
+		})
+	}
+	return b, nil
+}
+
+// write makes the environment's directory: the record first, so that nothing exists without it.
+func (b *blueprint) write(dir string) error {
+	err := os.MkdirAll(dir, 0o700)
+	var raw []byte
+	if err == nil {
+		raw, err = json.Marshal(b)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, fileBlueprint+".new"), raw, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(filepath.Join(dir, fileBlueprint+".new"), filepath.Join(dir, fileBlueprint))
+	}
+	if err != nil {
+		return fmt.Errorf("record the job's environment: %w", err)
+	}
+	return nil
+}
+
+func readBlueprint(dir string) (*blueprint, error) {
+	raw, err := os.ReadFile(filepath.Join(dir, fileBlueprint))
+	if err != nil {
+		return nil, fmt.Errorf("read the record of a job's environment: %w", err)
+	}
+	b := &blueprint{}
+	if err := json.Unmarshal(raw, b); err != nil {
+		return nil, fmt.Errorf("read the record of a job's environment %s: %w", filepath.Join(dir, fileBlueprint), err)
+	}
+	return b, nil
+}
+
+// makePlace makes the directory that is mounted at /.skerry/state of a place: the agent's user there is
+// unknown yet, so it is open, in a directory that only the runner can enter.
+func makePlace(dir string, umask *int) error {
+	for _, d := range []string{dir, filepath.Join(dir, "sock")} {
+		if err := os.Mkdir(d, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("make the directory of a place: %w", err)
+		}
+		if err := os.Chmod(d, 0o777|fs.ModeSticky); err != nil {
+			return fmt.Errorf("make the directory of a place: %w", err)
+		}
+	}
+	config := filepath.Join(dir, agent.ConfigName)
+	if _, err := os.Lstat(config); err == nil {
+		return nil
+	}
+	return agent.Config{Shared: true, Umask: umask}.Write(dir)
+}

@@ -1,0 +1,129 @@
+// Package container is the executor that runs jobs in containers of a Docker or Podman engine: one
+// container of the user's image (the build place), one with git and our tools (the helper place) and one
+// a service, on a network of their own. The engine starts them side by side; from then on the agents
+// in them do the work, and no request to the engine lies between a job and its stages.
+//
+// # What is where
+//
+// An environment's directory (DIR/ID, 0700) holds env.json, the blueprint, from which a later process goes
+// on with what is half-made; it may hold secrets (0600). Its subdirectories helper and build are mounted
+// at /.skerry/state of the places. Whatever is in them belongs to the job: the runner only connects to
+// sockets there, through package sockdir, and removes them.
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/job"
+)
+
+// Executor makes environments with one engine. It is safe for concurrent use.
+type Executor struct {
+	o    Options
+	host *Host
+	log  *slog.Logger
+}
+
+// New returns the executor of a runner entry. host is shared by all entries of the process.
+func New(o Options, host *Host, log *slog.Logger) *Executor {
+	return &Executor{o: o, host: host, log: log}
+}
+
+// Prepare implements executor.Executor.
+func (e *Executor) Prepare(ctx context.Context, ref executor.Ref, j *job.Job, log io.Writer) (executor.Environment, error) {
+	dir := e.dir(ref)
+	b, err := readBlueprint(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		b, err = e.draw(ref, j)
+		if err == nil {
+			err = b.write(dir)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	engine, err := e.host.engine(ctx, e.o.Engine)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(log, "Using %s executor with image %s ...\n", "Docker", b.Build.Image)
+	return e.begin(ctx, b, engine, log), nil
+}
+
+// Adopt implements executor.Executor.
+func (e *Executor) Adopt(ctx context.Context, ref executor.Ref) (executor.Environment, error) {
+	b, err := readBlueprint(e.dir(ref))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, executor.ErrGone
+	}
+	if err != nil {
+		return nil, err
+	}
+	engine, err := e.host.engine(ctx, e.o.Engine)
+	if err != nil {
+		return nil, err
+	}
+	return e.begin(ctx, b, engine, io.Discard), nil
+}
+
+// Reconcile implements executor.Executor.
+func (e *Executor) Reconcile(ctx context.Context, owner executor.OwnerID, keep []executor.Ref) error {
+	engine, err := e.host.engine(ctx, e.o.Engine)
+	if err != nil {
+		return err
+	}
+	containers, networks, err := engine.Owned(ctx, labelOwner, string(owner))
+	if err != nil {
+		return err
+	}
+	left := func(t engineapi.Thing) bool {
+		ref, err := executor.ParseRef(t.Labels[labelRef])
+		return err == nil && ref.Owner == owner && !slices.Contains(keep, ref)
+	}
+	var errs []error
+	for _, c := range containers {
+		if left(c) {
+			e.log.Info("Removing a container that no job needs any more", "container", c.Name)
+			errs = append(errs, engine.Remove(ctx, c.Name))
+		}
+	}
+	for _, n := range networks {
+		if left(n) {
+			errs = append(errs, engine.RemoveNetwork(ctx, n.Name))
+		}
+	}
+	return errors.Join(append(errs, e.reconcileDirs(ctx, owner, keep, engine))...)
+}
+
+// reconcileDirs removes the directories of environments that nobody keeps.
+func (e *Executor) reconcileDirs(ctx context.Context, owner executor.OwnerID, keep []executor.Ref, engine *engineapi.Engine) error {
+	entries, err := os.ReadDir(e.o.Dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("list environments: %w", err)
+	}
+	var errs []error
+	for _, entry := range entries {
+		dir := filepath.Join(e.o.Dir, entry.Name())
+		b, err := readBlueprint(dir)
+		if err != nil || b.Ref.Owner != owner || b.Ref.ID != entry.Name() || slices.Contains(keep, b.Ref) {
+			continue
+		}
+		errs = append(errs, (&environment{e: e, b: b, engine: engine, dir: dir}).removeDir(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+func (e *Executor) dir(ref executor.Ref) string { return filepath.Join(e.o.Dir, ref.ID) }

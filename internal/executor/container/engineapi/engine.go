@@ -1,0 +1,162 @@
+// Package engineapi is what the container executor asks of a container engine: Docker from 20.10 and
+// Podman from 4.3, rootful and rootless, through Docker's API. Every making is idempotent by name, every
+// removal by absence, so that a runner which does not know whether its request arrived sends it again.
+package engineapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+)
+
+// Address is how an engine is reached.
+type Address struct {
+	Host string `json:"host"` // "unix:///run/podman/podman.sock", "tcp://…"
+	// CertPath is a directory with ca.pem, cert.pem and key.pem; empty for a connection without TLS.
+	CertPath string `json:"cert_path,omitempty"`
+	// Verify checks the engine's certificate against ca.pem. Without it any is accepted.
+	Verify bool `json:"verify,omitempty"`
+}
+
+// Kind is the program behind the API.
+type Kind string
+
+// The kinds. Docker stands for everything that is not Podman.
+const (
+	Docker Kind = "docker"
+	Podman Kind = "podman"
+)
+
+// Engine is a connection to one engine. It is safe for concurrent use.
+type Engine struct {
+	c *client.Client
+
+	Address  Address
+	Kind     Kind
+	Version  string // of the engine: "4.3.1"
+	Arch     string // of its kernel, as Go names it: "amd64"
+	Rootless bool
+
+	calls atomic.Int64
+}
+
+// Connect reaches the engine and asks what it is. The caller closes it.
+func Connect(ctx context.Context, a Address) (*Engine, error) {
+	opts := []client.Opt{client.WithHost(a.Host)}
+	if a.CertPath != "" {
+		opts = append(opts, client.WithTLSClientConfig(
+			filepath.Join(a.CertPath, "ca.pem"), filepath.Join(a.CertPath, "cert.pem"), filepath.Join(a.CertPath, "key.pem")))
+	}
+	c, err := client.New(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("container engine at %s: %w", a.Host, err)
+	}
+	e := &Engine{c: c, Address: a, Kind: Docker}
+	if err := e.identify(ctx); err != nil {
+		_ = c.Close()
+		return nil, fmt.Errorf("container engine at %s: %w", a.Host, err)
+	}
+	return e, nil
+}
+
+func (e *Engine) identify(ctx context.Context) error {
+	v, err := e.c.ServerVersion(ctx, client.ServerVersionOptions{})
+	if err != nil {
+		return err
+	}
+	e.Version, e.Arch = v.Version, v.Arch
+	for _, part := range v.Components {
+		if strings.Contains(part.Name, "Podman") {
+			e.Kind = Podman
+		}
+	}
+	info, err := e.c.Info(ctx, client.InfoOptions{})
+	if err != nil {
+		return err
+	}
+	for _, option := range info.Info.SecurityOptions {
+		if strings.Contains(option, "name=rootless") {
+			e.Rootless = true
+		}
+	}
+	return nil
+}
+
+// String names the engine for people: "podman 4.3.1 (rootless) at unix:///run/user/1000/podman/podman.sock".
+func (e *Engine) String() string {
+	rootless := ""
+	if e.Rootless {
+		rootless = " (rootless)"
+	}
+	return fmt.Sprintf("%s %s%s at %s", e.Kind, e.Version, rootless, e.Address.Host)
+}
+
+// Calls is how many requests have been made so far.
+func (e *Engine) Calls() int64 { return e.calls.Load() }
+
+// Close closes the connections.
+func (e *Engine) Close() error { return e.c.Close() }
+
+// absent reports that the engine does not know what was asked for. Podman's compatible API answers
+// 500 with "no such …" where Docker answers 404.
+func absent(err error) bool {
+	return err != nil && (errdefs.IsNotFound(err) || strings.Contains(strings.ToLower(err.Error()), "no such "))
+}
+
+// taken reports that a name is in use.
+func taken(err error) bool {
+	return err != nil && (errdefs.IsConflict(err) || strings.Contains(err.Error(), "already in use") || strings.Contains(err.Error(), "already exists"))
+}
+
+// IsAbsent reports whether err says that a container, image, network or volume does not exist.
+func IsAbsent(err error) bool { return absent(err) }
+
+// IsUnreachable reports whether the engine could not be reached at all.
+func IsUnreachable(err error) bool { return client.IsErrConnectionFailed(err) }
+
+// State is what a container is doing.
+type State struct {
+	ID        string
+	Running   bool
+	Created   bool // and never started
+	ExitCode  int
+	OOMKilled bool
+	Error     string // of the engine, when it could not be started
+	Memory    int64  // the limit in bytes; 0 none
+	IP        string // on the first of its networks that has one
+}
+
+// State looks at a container; IsAbsent tells that there is none.
+func (e *Engine) State(ctx context.Context, name string) (State, error) {
+	e.calls.Add(1)
+	r, err := e.c.ContainerInspect(ctx, name, client.ContainerInspectOptions{})
+	if err != nil {
+		return State{}, fmt.Errorf("inspect container %s: %w", name, err)
+	}
+	c := r.Container
+	s := State{ID: c.ID}
+	if c.HostConfig != nil {
+		s.Memory = c.HostConfig.Memory
+	}
+	if c.NetworkSettings != nil {
+		for _, n := range c.NetworkSettings.Networks {
+			if s.IP == "" && n != nil && n.IPAddress.IsValid() {
+				s.IP = n.IPAddress.String()
+			}
+		}
+	}
+	if c.State != nil {
+		s.Running, s.ExitCode, s.OOMKilled, s.Error = c.State.Running, c.State.ExitCode, c.State.OOMKilled, c.State.Error
+		s.Created = c.State.Status == container.StateCreated || c.State.Status == "configured"
+	}
+	return s, nil
+}
+
+var errNoName = errors.New("a container needs a name")

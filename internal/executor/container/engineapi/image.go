@@ -1,0 +1,76 @@
+package engineapi
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/moby/moby/client"
+)
+
+// Image is what the executor has to know of an image that the engine has.
+type Image struct {
+	ID         string
+	Digests    []string // RepoDigests: "name@sha256:…"
+	Entrypoint []string
+	Cmd        []string
+	User       string
+	Env        []string
+	Ports      []string // exposed: "6379/tcp"
+	Volumes    []string
+	Labels     map[string]string
+	OS, Arch   string
+	Size       int64
+}
+
+// Image looks for an image among those that the engine has; IsAbsent tells that it has none.
+func (e *Engine) Image(ctx context.Context, ref string) (*Image, error) {
+	e.calls.Add(1)
+	r, err := e.c.ImageInspect(ctx, ref)
+	if err != nil {
+		return nil, fmt.Errorf("inspect image %q: %w", ref, err)
+	}
+	i := &Image{ID: r.ID, Digests: r.RepoDigests, OS: r.Os, Arch: r.Architecture, Size: r.Size}
+	if c := r.Config; c != nil {
+		i.Entrypoint, i.Cmd, i.User, i.Env, i.Labels = c.Entrypoint, c.Cmd, c.User, c.Env, c.Labels
+		for p := range c.ExposedPorts {
+			i.Ports = append(i.Ports, p)
+		}
+		for v := range c.Volumes {
+			i.Volumes = append(i.Volumes, v)
+		}
+	}
+	return i, nil
+}
+
+// Progress is one message of a pull.
+type Progress struct {
+	Layer          string // empty: about the whole image
+	Status         string
+	Current, Total int64 // bytes; 0 unknown
+}
+
+// Pull brings an image from its registry. auth is the base64url JSON of X-Registry-Auth, empty for none;
+// platform ("linux/arm64") is empty for the engine's own. progress is called for each message, one at a time.
+func (e *Engine) Pull(ctx context.Context, ref, auth string, o client.ImagePullOptions, progress func(Progress)) error {
+	e.calls.Add(1)
+	o.RegistryAuth = auth
+	r, err := e.c.ImagePull(ctx, ref, o)
+	if err != nil {
+		return fmt.Errorf("pull image %q: %w", ref, err)
+	}
+	defer r.Close()
+	for m, err := range r.JSONMessages(ctx) {
+		if err == nil && m.Error != nil {
+			err = m.Error
+		}
+		if err != nil {
+			return fmt.Errorf("pull image %q: %w", ref, err)
+		}
+		p := Progress{Layer: m.ID, Status: m.Status}
+		if m.Progress != nil {
+			p.Current, p.Total = m.Progress.Current, m.Progress.Total
+		}
+		progress(p)
+	}
+	return nil
+}

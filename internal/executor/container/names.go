@@ -1,0 +1,66 @@
+package container
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"strconv"
+
+	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/job"
+)
+
+// The labels of everything that the executor makes.
+const (
+	labelOwner = "com.gitlab.skerry.owner"
+	labelRef   = "com.gitlab.skerry.ref"
+	labelPart  = "com.gitlab.skerry.part" // helper, build, service, network, volume
+)
+
+// gitlabLabel begins the labels that GitLab Runner gives to its containers: monitoring looks for them.
+const gitlabLabel = "com.gitlab.gitlab-runner."
+
+func containerName(ref executor.Ref, part string) string { return "skerry-" + ref.ID + "-" + part }
+
+func networkName(ref executor.Ref) string { return "skerry-" + ref.ID }
+
+// labels are those of a part of an environment.
+func labels(ref executor.Ref, j *job.Job, part string, more map[string]string) map[string]string {
+	l := map[string]string{
+		gitlabLabel + "managed":       "true",
+		gitlabLabel + "type":          part,
+		gitlabLabel + "job.id":        strconv.FormatInt(j.ID, 10),
+		gitlabLabel + "job.ref":       j.Git.Ref,
+		gitlabLabel + "job.sha":       j.Git.SHA,
+		gitlabLabel + "job.beforesha": j.Git.BeforeSHA,
+		gitlabLabel + "job.timeout":   j.Timeout.String(),
+		gitlabLabel + "project.id":    strconv.FormatInt(j.ProjectID, 10),
+		gitlabLabel + "pipeline.id":   variable(j, "CI_PIPELINE_ID"),
+	}
+	for k, v := range more {
+		l[gitlabLabel+k] = v
+	}
+	maps.Copy(l, ownLabels(ref, part))
+	return l
+}
+
+func ownLabels(ref executor.Ref, part string) map[string]string {
+	return map[string]string{labelOwner: string(ref.Owner), labelRef: ref.String(), labelPart: part}
+}
+
+// volumeName is that of the volume at path for the n-th job at once of a project. Protected refs have
+// volumes of their own: what an unprotected job left is never used by a protected one.
+func volumeName(owner executor.OwnerID, scope string, j *job.Job, path string, n int) string {
+	sum := sha256.Sum256([]byte(path))
+	trust := "open"
+	if j.Git.Protected {
+		trust = "protected"
+	}
+	return fmt.Sprintf("skerry-%s-%s-project-%d-%s-%s-%d", owner, scope, j.ProjectID, trust, hex.EncodeToString(sum[:4]), n)
+}
+
+func variable(j *job.Job, key string) string {
+	v, _ := j.Variables.Lookup(key)
+	return v.Value
+}

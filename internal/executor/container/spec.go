@@ -1,0 +1,73 @@
+package container
+
+import (
+	"path/filepath"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/client"
+
+	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+)
+
+// Where the agent is in a place.
+const (
+	agentBin   = "/.skerry/bin"
+	agentState = "/.skerry/state"
+	agentExe   = agentBin + "/agent"
+)
+
+// container is what the engine is told to make of a part.
+func (v *environment) container(place executor.Place, p *part, image *engineapi.Image) client.ContainerCreateOptions {
+	c := &container.Config{Image: p.Image, User: p.User, Labels: p.Labels}
+	entrypoint := image.Entrypoint
+	if p.Entrypoint != nil {
+		entrypoint = p.Entrypoint
+	}
+	if place == executor.Helper {
+		entrypoint = nil
+		c.User = "0:0"
+	}
+	c.Entrypoint, c.Cmd = start(entrypoint)
+	h := &container.HostConfig{
+		NetworkMode: container.NetworkMode(v.b.Network),
+		LogConfig:   container.LogConfig{},
+		Mounts:      v.mounts(place),
+	}
+	if place == executor.Build {
+		v.e.o.Build.apply(c, h)
+	}
+	return client.ContainerCreateOptions{Name: p.Name, Config: c, HostConfig: h}
+}
+
+// start is how the agent is started under an entrypoint: as GitLab Runner's shell is, so that entrypoints
+// which look at their arguments, set up a profile or change the user go on working.
+func start(entrypoint []string) (exec, cmd []string) {
+	switch n := len(entrypoint); {
+	case n == 0 || n == 1 && entrypoint[0] == "":
+		return []string{agentExe}, nil
+	case entrypoint[n-1] == "-c":
+		return entrypoint, []string{agentExe}
+	default:
+		return entrypoint, []string{"sh", "-c", "exec " + agentExe}
+	}
+}
+
+func (v *environment) mounts(place executor.Place) []mount.Mount {
+	m := []mount.Mount{
+		{Type: mount.TypeBind, Source: filepath.Join(v.dir, string(place)), Target: agentState},
+		{Type: mount.TypeBind, Source: filepath.Dir(v.e.o.Agent), Target: agentBin, ReadOnly: true},
+	}
+	for _, vol := range v.b.Volumes {
+		m = append(m, mount.Mount{Type: mount.TypeVolume, Source: vol.Name, Target: vol.Path})
+	}
+	return m
+}
+
+// apply sets limits and rights.
+func (l Limits) apply(_ *container.Config, h *container.HostConfig) {
+	h.Memory, h.MemorySwap, h.MemoryReservation = l.Memory, l.MemorySwap, l.MemoryReservation
+	h.NanoCPUs, h.CPUShares, h.CpusetCpus = l.NanoCPUs, l.CPUShares, l.CPUSet
+	h.Privileged, h.CapAdd, h.CapDrop, h.SecurityOpt = l.Privileged, l.CapAdd, l.CapDrop, l.SecurityOpt
+}
