@@ -15,7 +15,7 @@ import (
 )
 
 // build is memoised: the program does not change while a test binary runs.
-var build = sync.OnceValues(buildAgent) //nolint:gochecknoglobals // see above
+var build = sync.OnceValues(func() (string, error) { return buildAgent(race) }) //nolint:gochecknoglobals // see above
 
 // Build returns the path of cmd/skerry-agent, built from the work tree as it is. The file is shared
 // by all tests of the machine: link it (embedded.Place) or execute it, do not change it.
@@ -28,9 +28,22 @@ func Build(t testing.TB) string {
 	return path
 }
 
+// buildStatic is memoised, too.
+var buildStatic = sync.OnceValues(func() (string, error) { return buildAgent(false) }) //nolint:gochecknoglobals // see above
+
+// Static is Build without the race detector, whose programs need a C library that images may not have.
+func Static(t testing.TB) string {
+	t.Helper()
+	path, err := buildStatic()
+	if err != nil {
+		t.Fatalf("build the agent: %v", err)
+	}
+	return path
+}
+
 // buildAgent builds into a place of its own, where go finds that nothing has changed, and keeps a
 // copy by content, so that nobody executes a file that somebody else is writing.
-func buildAgent() (string, error) {
+func buildAgent(race bool) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		cache = os.TempDir()

@@ -31,6 +31,8 @@ type environment struct {
 	out    io.Writer // lines for the job's author
 	log    *slog.Logger
 
+	network string // id or mode; valid when its step is done
+
 	stop   context.CancelCauseFunc
 	making sync.WaitGroup
 	steps  map[string]*step
@@ -60,7 +62,10 @@ func (e *Executor) begin(ctx context.Context, b *blueprint, engine *engineapi.En
 	}
 	making, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	v.stop = stop
-	network := v.step(func() error { return v.makeNetwork(making) })
+	network := v.step(func() (err error) {
+		v.network, err = v.makeNetwork(making)
+		return err
+	})
 	volumes := v.step(func() error { return v.makeVolumes(making) })
 	v.steps[string(executor.Helper)] = v.step(func() error {
 		return v.makePlace(making, executor.Helper, &b.Helper, network, volumes)
@@ -80,18 +85,22 @@ func (v *environment) step(work func() error) *step {
 	return s
 }
 
-func (v *environment) makeNetwork(ctx context.Context) error {
+func (v *environment) makeNetwork(ctx context.Context) (string, error) {
 	if !v.b.Own {
-		return nil
+		return v.b.Network, nil
 	}
 	o := client.NetworkCreateOptions{Driver: "bridge", Labels: ownLabels(v.b.Ref, "network")}
 	if v.e.o.NetworkMTU > 0 {
 		o.Options = map[string]string{"com.docker.network.driver.mtu": fmt.Sprint(v.e.o.NetworkMTU)}
 	}
+	ctx, cancel := whole(ctx)
+	defer cancel()
 	return v.engine.Network(ctx, v.b.Network, o)
 }
 
 func (v *environment) makeVolumes(ctx context.Context) error {
+	ctx, cancel := whole(ctx)
+	defer cancel()
 	var errs []error
 	for _, vol := range v.b.Volumes {
 		errs = append(errs, v.engine.Volume(ctx, vol.Name, vol.Labels))
@@ -114,13 +123,24 @@ func (v *environment) makePlace(ctx context.Context, place executor.Place, p *pa
 			return err
 		}
 	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	ctx, cancel := whole(ctx)
+	defer cancel()
 	if _, err := v.engine.Create(ctx, v.container(place, p, image)); err != nil {
 		return err
 	}
-	if err := v.engine.Start(ctx, p.Name); err != nil {
-		return err
-	}
-	return nil
+	return v.engine.Start(ctx, p.Name)
+}
+
+// wholeTime bounds a request to the engine that is not given up when the environment is closed.
+const wholeTime = 2 * time.Minute
+
+// whole is a context for requests that make something: one that is cancelled goes on in the engine, and
+// what it makes then appears after everything has been removed.
+func whole(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), wholeTime)
 }
 
 // image finds or pulls a part's image.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,11 +35,29 @@ func (e *Engine) Create(ctx context.Context, o client.ContainerCreateOptions) (s
 
 // Start starts a container. One that runs is left as it is.
 func (e *Engine) Start(ctx context.Context, name string) error {
-	e.calls.Add(1)
-	if _, err := e.c.ContainerStart(ctx, name, client.ContainerStartOptions{}); err != nil {
-		return fmt.Errorf("start container %s: %w", name, err)
+	for attempt := 1; ; attempt++ {
+		e.calls.Add(1)
+		_, err := e.c.ContainerStart(ctx, name, client.ContainerStartOptions{})
+		if err == nil {
+			return nil
+		}
+		// For a moment there may be two networks of one name, see elect.
+		if !strings.Contains(err.Error(), "is ambiguous") || attempt == removeAttempts || !pause(ctx, time.Duration(attempt)*20*time.Millisecond) {
+			return fmt.Errorf("start container %s: %w", name, err)
+		}
 	}
-	return nil
+}
+
+// pause waits; false when ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // Kill sends a signal ("KILL") to a container's first process. One that does not run is no error.
@@ -63,30 +82,75 @@ func (e *Engine) Remove(ctx context.Context, name string) error {
 	})
 }
 
-// Network makes a bridge network, or finds it by its name.
-func (e *Engine) Network(ctx context.Context, name string, o client.NetworkCreateOptions) error {
-	if e.Kind == Podman || o.IPAM == nil {
-		// Docker allows several networks of one name: look first.
-		e.calls.Add(1)
-		if _, err := e.c.NetworkInspect(ctx, name, client.NetworkInspectOptions{}); err == nil {
-			return nil
-		} else if !absent(err) {
-			return fmt.Errorf("look for network %s: %w", name, err)
-		}
+// Network makes a bridge network, or finds the one that has its name; it returns the id. Docker lets
+// two requests at once make two networks of one name: the one with the lowest id counts then.
+func (e *Engine) Network(ctx context.Context, name string, o client.NetworkCreateOptions) (string, error) {
+	if ids, err := e.networks(ctx, name); err != nil || len(ids) > 0 {
+		return first(ids), err
 	}
 	e.calls.Add(1)
-	if _, err := e.c.NetworkCreate(ctx, name, o); err != nil && !taken(err) {
-		return fmt.Errorf("create network %s: %w", name, err)
+	r, err := e.c.NetworkCreate(ctx, name, o)
+	if err == nil {
+		return e.elect(ctx, name, r.ID)
 	}
-	return nil
+	if taken(err) {
+		if ids, lookErr := e.networks(ctx, name); lookErr == nil && len(ids) > 0 {
+			return ids[0], nil
+		}
+	}
+	return "", fmt.Errorf("create network %s: %w", name, err)
 }
 
-// RemoveNetwork removes a network. One that is not there is no error.
-func (e *Engine) RemoveNetwork(ctx context.Context, name string) error {
-	return e.repeat(ctx, "remove network "+name, func() error {
-		_, err := e.c.NetworkRemove(ctx, name, client.NetworkRemoveOptions{})
+// elect settles which network of a name counts when two requests have each made one, and removes the
+// caller's own when it does not.
+func (e *Engine) elect(ctx context.Context, name, mine string) (string, error) {
+	if e.Kind == Podman {
+		return mine, nil // its names are unique
+	}
+	ids, err := e.networks(ctx, name)
+	if err != nil || len(ids) == 0 || ids[0] == mine {
+		return mine, err
+	}
+	return ids[0], e.repeat(ctx, "remove network "+name, func() error {
+		_, err := e.c.NetworkRemove(ctx, mine, client.NetworkRemoveOptions{})
 		return err
 	})
+}
+
+// networks are the ids of the networks of a name, sorted.
+func (e *Engine) networks(ctx context.Context, name string) ([]string, error) {
+	e.calls.Add(1)
+	r, err := e.c.NetworkList(ctx, client.NetworkListOptions{Filters: make(client.Filters).Add("name", name)})
+	if err != nil {
+		return nil, fmt.Errorf("look for network %s: %w", name, err)
+	}
+	var ids []string
+	for _, n := range r.Items {
+		if n.Name == name { // the filter matches parts of names
+			ids = append(ids, n.ID)
+		}
+	}
+	slices.Sort(ids)
+	return ids, nil
+}
+
+func first(ids []string) string {
+	if len(ids) == 0 {
+		return ""
+	}
+	return ids[0]
+}
+
+// RemoveNetwork removes every network of a name. None is no error.
+func (e *Engine) RemoveNetwork(ctx context.Context, name string) error {
+	ids, err := e.networks(ctx, name)
+	for _, id := range ids {
+		err = errors.Join(err, e.repeat(ctx, "remove network "+name, func() error {
+			_, err := e.c.NetworkRemove(ctx, id, client.NetworkRemoveOptions{})
+			return err
+		}))
+	}
+	return err
 }
 
 // Volume makes a named volume, or finds it.
@@ -108,7 +172,7 @@ func (e *Engine) RemoveVolume(ctx context.Context, name string) error {
 
 // repeat tries a removal until it succeeds, the thing is gone, or it has failed often.
 func (e *Engine) repeat(ctx context.Context, what string, remove func() error) error {
-	for attempt, pause := 1, 20*time.Millisecond; ; attempt, pause = attempt+1, min(2*pause, time.Second) {
+	for attempt, wait := 1, 20*time.Millisecond; ; attempt, wait = attempt+1, min(2*wait, time.Second) {
 		e.calls.Add(1)
 		err := remove()
 		if err == nil || absent(err) {
@@ -117,11 +181,7 @@ func (e *Engine) repeat(ctx context.Context, what string, remove func() error) e
 		if ctx.Err() != nil || attempt == removeAttempts || IsUnreachable(err) {
 			return fmt.Errorf("%s: %w", what, err)
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !pause(ctx, wait) {
 			return fmt.Errorf("%s: %w", what, errors.Join(context.Cause(ctx), err))
 		}
 	}

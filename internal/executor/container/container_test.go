@@ -1,0 +1,59 @@
+package container_test
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/moby/moby/client"
+
+	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/executor/container"
+	"gitlab.com/skerry/skerry/internal/executor/container/enginetest"
+	"gitlab.com/skerry/skerry/internal/executor/executortest"
+)
+
+const busybox = "skerry.test/busybox:latest"
+
+// options are those of a runner entry of a test; what it makes is gone when the test ends.
+func options(t *testing.T, e enginetest.Engine) container.Options {
+	t.Helper()
+	e.Load(t, enginetest.Image{Name: busybox})
+	return container.Options{
+		Engine: e.Address, Dir: filepath.Join(t.TempDir(), "envs"), Agent: enginetest.Agent(t), Scope: executor.NewRef("x").ID,
+		BuildsDir: "/builds", CacheDir: "/cache", Image: busybox, HelperImage: busybox,
+	}
+}
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
+		o := options(t, e)
+		log := slog.New(slog.NewTextHandler(t.Output(), nil))
+		api := e.Client(t)
+		executortest.Run(t, executortest.Harness{
+			New: func(t *testing.T) executor.Executor {
+				host := &container.Host{}
+				t.Cleanup(host.Close)
+				return container.New(o, host, log)
+			},
+			Dir: func(*testing.T) string { return "/builds/conformance" },
+			Kill: func(t *testing.T, ref executor.Ref, place executor.Place) {
+				if _, err := api.ContainerKill(context.Background(), "skerry-"+ref.ID+"-"+string(place), client.ContainerKillOptions{Signal: "KILL"}); err != nil {
+					t.Fatal(err)
+				}
+			},
+		})
+		left, err := os.ReadDir(o.Dir)
+		for _, entry := range left {
+			if entry.Name() != ".leases" {
+				t.Errorf("left behind: %s", entry.Name())
+			}
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -1,0 +1,220 @@
+// Package enginetest gives tests the container engines that scripts/engines.sh has started, and images
+// that no registry has to serve.
+package enginetest
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"os/user"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/moby/moby/client"
+
+	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+)
+
+// Variable holds NAME=ADDRESS pairs separated by commas.
+const Variable = "SKERRY_TEST_ENGINES"
+
+// Engine is one engine to test with.
+type Engine struct {
+	Name    string // "docker", "podman", "rootless"
+	Address engineapi.Address
+}
+
+// Each runs test once for every engine, as a subtest. Without engines it fails in CI, and is
+// skipped elsewhere.
+func Each(t *testing.T, test func(t *testing.T, e Engine)) {
+	t.Helper()
+	engines := All()
+	if len(engines) == 0 {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("no container engines: run scripts/engines.sh and set %s to what it prints", Variable)
+		}
+		t.Skipf("no container engines: run scripts/engines.sh as root and set %s to what it prints", Variable)
+	}
+	for _, e := range engines {
+		t.Run(e.Name, func(t *testing.T) {
+			t.Parallel()
+			if u := e.User(t); u != nil {
+				again(t, u)
+				return
+			}
+			test(t, e)
+		})
+	}
+}
+
+// All lists the engines.
+func All() []Engine {
+	var engines []Engine
+	for pair := range strings.SplitSeq(os.Getenv(Variable), ",") {
+		if n, host, ok := strings.Cut(pair, "="); ok {
+			engines = append(engines, Engine{Name: n, Address: engineapi.Address{Host: host}})
+		}
+	}
+	return engines
+}
+
+// Connect connects to the engine until the test ends.
+func (e Engine) Connect(t *testing.T) *engineapi.Engine {
+	t.Helper()
+	c, err := engineapi.Connect(t.Context(), e.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// Client is a client of the engine's whole API, for what tests do behind the executor's back.
+func (e Engine) Client(t *testing.T) *client.Client {
+	t.Helper()
+	c, err := client.New(client.WithHost(e.Address.Host))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// User is whom the engine's socket belongs to, as a runner of that engine would run; nil when that is
+// this process's own user.
+func (e Engine) User(t *testing.T) *user.User {
+	t.Helper()
+	path := strings.TrimPrefix(e.Address.Host, "unix://")
+	i, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid := int(i.Sys().(*syscall.Stat_t).Uid)
+	if uid == os.Getuid() {
+		return nil
+	}
+	u, err := user.LookupId(strconv.Itoa(uid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// Image is an image to make.
+type Image struct {
+	Name       string // "skerry.test/busybox:latest"
+	Entrypoint []string
+	User       string
+	Env        []string
+	Files      map[string]string // path to content, mode 0755
+}
+
+var loading sync.Mutex
+
+// Load gives the engine an image made of a static busybox and Files.
+func (e Engine) Load(t *testing.T, i Image) {
+	t.Helper()
+	loading.Lock()
+	defer loading.Unlock()
+	img, err := build(i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := name.ParseReference(i.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var archive bytes.Buffer
+	if err := tarball.Write(ref, img, &archive); err != nil {
+		t.Fatal(err)
+	}
+	r, err := e.Client(t).ImageLoad(t.Context(), &archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func build(i Image) (v1.Image, error) {
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		raw, err := root(i.Files)
+		return io.NopCloser(bytes.NewReader(raw)), err
+	})
+	if err != nil {
+		return nil, err
+	}
+	img, err := mutate.AppendLayers(empty.Image, layer)
+	if err != nil {
+		return nil, err
+	}
+	f, err := img.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	f = f.DeepCopy()
+	f.OS, f.Architecture = "linux", runtime.GOARCH
+	f.Config.Entrypoint, f.Config.User = i.Entrypoint, i.User
+	f.Config.Env = append([]string{"PATH=/bin"}, i.Env...)
+	return mutate.ConfigFile(img, f)
+}
+
+// root is a file system of busybox, its applets and files.
+func root(files map[string]string) ([]byte, error) {
+	path, err := exec.LookPath("busybox")
+	if err != nil {
+		return nil, err
+	}
+	busybox, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	list, err := exec.CommandContext(context.Background(), path, "--list").Output()
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	add := func(h *tar.Header, content []byte) {
+		if err == nil {
+			h.Size = int64(len(content))
+			err = w.WriteHeader(h)
+		}
+		if err == nil {
+			_, err = w.Write(content)
+		}
+	}
+	for _, d := range []string{"bin", "etc", "root", "home"} {
+		add(&tar.Header{Typeflag: tar.TypeDir, Name: d + "/", Mode: 0o755}, nil)
+	}
+	add(&tar.Header{Typeflag: tar.TypeDir, Name: "tmp/", Mode: 0o1777}, nil)
+	add(&tar.Header{Typeflag: tar.TypeReg, Name: "etc/passwd", Mode: 0o644}, []byte("root:x:0:0::/root:/bin/sh\njob:x:1000:1000::/home:/bin/sh\n"))
+	add(&tar.Header{Typeflag: tar.TypeReg, Name: "etc/group", Mode: 0o644}, []byte("root:x:0:\njob:x:1000:\n"))
+	add(&tar.Header{Typeflag: tar.TypeReg, Name: "bin/busybox", Mode: 0o755}, busybox)
+	for applet := range strings.FieldsSeq(string(list)) {
+		if applet != "busybox" {
+			add(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + applet, Linkname: "busybox", Mode: 0o777}, nil)
+		}
+	}
+	for p, content := range files {
+		add(&tar.Header{Typeflag: tar.TypeReg, Name: strings.TrimPrefix(p, "/"), Mode: 0o755}, []byte(content))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return out.Bytes(), w.Close()
+}

@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# Starts the container engines that the tests of the container executor use, each on a socket of its own, and
+# prints `export SKERRY_TEST_ENGINES=…` for them. Needs root. What runs already is left as it is.
+#
+#   scripts/engines.sh         installs, starts, prints
+#   scripts/engines.sh stop    ends what it started
+#
+# The options are those of a machine with hybrid control groups, without CAP_SYS_RESOURCE and with the
+# engines of Debian 12; none of them is needed by users of the runner.
+set -euo pipefail
+home=/var/lib/skerry-test-engines
+user=skerry-rootless
+log() { echo "engines: $*" >&2; }
+
+stop() {
+  for f in "$home"/*.pid; do
+    [ -e "$f" ] || continue
+    kill "$(cat "$f")" 2>/dev/null || true
+    rm -f "$f"
+  done
+}
+
+install_packages() {
+  local need=()
+  for p in podman crun runc fuse-overlayfs slirp4netns uidmap netavark aardvark-dns catatonit iptables nftables busybox-static docker.io containerd dbus-user-session; do
+    dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null | grep -qx installed || need+=("$p")
+  done
+  [ "${#need[@]}" -eq 0 ] && return
+  log "installing ${need[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null 2>&1 ||
+    { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null; }
+}
+
+configure() {
+  mkdir -p "$home" /etc/containers
+  cat >"$home/containers.conf" <<CONF
+[containers]
+default_ulimits=["nofile=20000:20000","nproc=4096:4096"]
+[engine]
+runtime="runc"
+cgroup_manager="cgroupfs"
+events_logger="file"
+CONF
+  id "$user" >/dev/null 2>&1 || useradd -m "$user"
+  grep -q "^$user:" /etc/subuid || echo "$user:300000:65539" >>/etc/subuid
+  grep -q "^$user:" /etc/subgid || echo "$user:300000:65539" >>/etc/subgid
+  chmod 666 /dev/net/tun /dev/fuse 2>/dev/null || true
+  local h
+  h=$(getent passwd "$user" | cut -d: -f6)
+  install -d -o "$user" -g "$user" -m 0700 "$h/.config" "$h/.config/containers" "/run/$user" 2>/dev/null ||
+    { mkdir -p "$h/.config/containers" "/run/$user"; chown -R "$user:$user" "$h/.config" "/run/$user"; chmod 700 "/run/$user"; }
+  printf '[storage]\ndriver = "overlay"\n' >"$h/.config/containers/storage.conf"
+  cp "$home/containers.conf" "$h/.config/containers/containers.conf"
+  chown -R "$user:$user" "$h/.config"
+}
+
+# answers SOCKET: an engine listens there.
+answers() { curl -fsS --max-time 2 --unix-socket "$1" http://engine/_ping >/dev/null 2>&1; }
+
+# start NAME SOCKET COMMAND...: in the background, unless it answers already.
+start() {
+  local name=$1 socket=$2
+  shift 2
+  answers "$socket" && return
+  log "starting $name"
+  setsid "$@" >"$home/$name.log" 2>&1 </dev/null &
+  echo $! >"$home/$name.pid"
+  for _ in $(seq 300); do
+    answers "$socket" && return
+    sleep 0.1
+  done
+  log "$name does not answer at $socket; the end of $home/$name.log:"
+  tail -n 20 "$home/$name.log" >&2
+  return 1
+}
+
+[ "${1:-}" = stop ] && { stop; exit; }
+if [ "$(id -u)" -ne 0 ]; then
+  log "not root: no engines are started; set SKERRY_TEST_ENGINES yourself to test with yours"
+  exit 0
+fi
+type -P curl >/dev/null || { apt-get update -qq; apt-get install -y -qq curl >/dev/null; }
+install_packages
+configure
+start docker "$home/docker.sock" dockerd --host "unix://$home/docker.sock" --data-root "$home/docker" --exec-root "$home/docker-run" \
+  --pidfile "$home/dockerd.pid" --bip 172.29.0.1/24
+start podman "$home/podman.sock" env CONTAINERS_CONF="$home/containers.conf" podman system service --time=0 "unix://$home/podman.sock"
+start rootless "/run/$user/podman.sock" setpriv --reuid "$user" --regid "$user" --init-groups \
+  env -i HOME="$(getent passwd "$user" | cut -d: -f6)" USER="$user" PATH="$PATH" XDG_RUNTIME_DIR="/run/$user" \
+  sh -c "cd && exec podman system service --time=0 unix:///run/$user/podman.sock"
+echo "export SKERRY_TEST_ENGINES=docker=unix://$home/docker.sock,podman=unix://$home/podman.sock,rootless=unix:///run/$user/podman.sock"
