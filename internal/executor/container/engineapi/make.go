@@ -18,20 +18,28 @@ func (e *Engine) Create(ctx context.Context, o client.ContainerCreateOptions) (s
 	if o.Name == "" {
 		return "", errNoName
 	}
-	e.calls.Add(1)
-	r, err := e.c.ContainerCreate(ctx, o)
-	if taken(err) {
-		s, lookErr := e.State(ctx, o.Name)
-		if lookErr != nil {
-			return "", errors.Join(err, lookErr)
+	for attempt := 1; ; attempt++ {
+		e.calls.Add(1)
+		r, err := e.c.ContainerCreate(ctx, o)
+		if err == nil {
+			return r.ID, nil
 		}
-		return s.ID, nil
+		if !taken(err) {
+			return "", fmt.Errorf("create container %s: %w", o.Name, err)
+		}
+		s, lookErr := e.State(ctx, o.Name)
+		if lookErr == nil {
+			return s.ID, nil
+		}
+		// Docker reserves the name while it makes the container, and does not show it before.
+		if !absent(lookErr) || attempt == createAttempts || !pause(ctx, time.Duration(attempt)*20*time.Millisecond) {
+			return "", errors.Join(fmt.Errorf("create container %s: %w", o.Name, err), lookErr)
+		}
 	}
-	if err != nil {
-		return "", fmt.Errorf("create container %s: %w", o.Name, err)
-	}
-	return r.ID, nil
 }
+
+// createAttempts is how often a container is looked for whose name is taken.
+const createAttempts = 20
 
 // Start starts a container. One that runs is left as it is.
 func (e *Engine) Start(ctx context.Context, name string) error {
