@@ -1,6 +1,7 @@
 package engineapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/pkg/stdcopy"
+	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 )
 
@@ -91,7 +93,7 @@ func (e *Engine) Remove(ctx context.Context, name string) error {
 }
 
 // Network makes a bridge network, or finds the one that has its name; it returns the id. Docker lets
-// two requests at once make two networks of one name: the one with the lowest id counts then.
+// two requests at once make two networks of one name: the older one counts then.
 func (e *Engine) Network(ctx context.Context, name string, o client.NetworkCreateOptions) (string, error) {
 	if ids, err := e.networks(ctx, name); err != nil || len(ids) > 0 {
 		return first(ids), err
@@ -125,20 +127,22 @@ func (e *Engine) elect(ctx context.Context, name, mine string) (string, error) {
 	})
 }
 
-// networks are the ids of the networks of a name, sorted.
+// networks are the ids of the networks of a name, the oldest first.
 func (e *Engine) networks(ctx context.Context, name string) ([]string, error) {
 	e.calls.Add(1)
 	r, err := e.c.NetworkList(ctx, client.NetworkListOptions{Filters: make(client.Filters).Add("name", name)})
 	if err != nil {
 		return nil, fmt.Errorf("look for network %s: %w", name, err)
 	}
+	slices.SortFunc(r.Items, func(a, b network.Summary) int {
+		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
+	})
 	var ids []string
 	for _, n := range r.Items {
 		if n.Name == name { // the filter matches parts of names
 			ids = append(ids, n.ID)
 		}
 	}
-	slices.Sort(ids)
 	return ids, nil
 }
 
