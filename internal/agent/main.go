@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"syscall"
+
+	"gitlab.com/skerry/skerry/internal/agent/netslot"
 )
 
 // usage is all that a person who starts the agent by hand has to know.
@@ -19,6 +21,7 @@ const usage = `skerry-agent is started by skerry in a job's environment; it need
 
   skerry-agent            serve in the directory of this executable, or in ../state when that is named bin
   skerry-agent attach     connect standard input and output to the agent of this directory
+  skerry-agent pause      wait: holds the network namespace of a job (also: look, up)
   skerry-agent --version
 `
 
@@ -33,8 +36,12 @@ func Main(args []string, run RunFunc) int {
 	case len(args) == 1 && (args[0] == "--version" || args[0] == "version"):
 		fmt.Fprintln(os.Stdout, Version())
 	default:
-		fmt.Fprint(os.Stderr, usage)
-		return 2
+		known, failed := netslot.Main(args, os.Stdout)
+		if !known {
+			fmt.Fprint(os.Stderr, usage)
+			return 2
+		}
+		err = failed
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "skerry-agent:", err)

@@ -121,8 +121,9 @@ func environments(o Options, owner string) string {
 
 // Close lets the state directory go. Jobs that Serve left behind go on.
 func (d *Daemon) Close() error {
-	d.containers.Close()
-	return d.journal.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
+	defer cancel()
+	return errors.Join(d.containers.Close(ctx), d.journal.Close())
 }
 
 // set takes over a configuration: new, changed and removed runners.

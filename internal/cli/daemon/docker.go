@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"gitlab.com/skerry/skerry/internal/config"
 	"gitlab.com/skerry/skerry/internal/executor/container"
@@ -79,6 +80,9 @@ func size(s string) (int64, error) {
 		return config.ParseSize(s)
 	}
 }
+
+// closeWithin is how long networks of containers may take to be removed when the runner ends.
+const closeWithin = 20 * time.Second
 
 func orElse(s, def string) string {
 	if s == "" {

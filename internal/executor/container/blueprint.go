@@ -19,12 +19,13 @@ const fileBlueprint = "env.json"
 // It may hold secrets: variables of services.
 type blueprint struct {
 	Ref      executor.Ref  `json:"ref"`
-	Network  string        `json:"network"` // of its own, or the mode that the runner's configuration names
-	Own      bool          `json:"own"`     // Network is made and removed with the environment
+	Network  string        `json:"network,omitempty"` // the mode that the runner's configuration names; empty: a slot
+	Slot     string        `json:"slot,omitempty"`    // the name of the slot that the job has
 	Helper   part          `json:"helper"`
 	Build    part          `json:"build"`
 	Services []servicePart `json:"services,omitempty"`
 	Volumes  []volume      `json:"volumes,omitempty"`
+	Warnings []string      `json:"warnings,omitempty"` // for the job's author
 }
 
 // part is one container to be.
@@ -44,6 +45,8 @@ type servicePart struct {
 	Aliases []string `json:"aliases"`
 	Command []string `json:"command,omitempty"`
 	Env     []string `json:"env,omitempty"`
+	Port    uint16   `json:"port,omitempty"` // HEALTHCHECK_TCP_PORT
+	Ports   []uint16 `json:"-"`              // to be reached; known when the image is
 }
 
 // volume is a named volume that helper and build share.
@@ -55,9 +58,9 @@ type volume struct {
 
 // draw makes the blueprint of a job. Its errors are *executor.Failure where the job is at fault.
 func (e *Executor) draw(ref executor.Ref, j *job.Job) (*blueprint, error) {
-	b := &blueprint{Ref: ref, Network: networkName(ref), Own: true}
-	if m := e.o.NetworkMode; m != "" && m != "bridge" {
-		b.Network, b.Own = m, false
+	b := &blueprint{Ref: ref}
+	if m := e.o.NetworkMode; m != "bridge" {
+		b.Network = m
 	}
 	image, entrypoint, user, platform := e.o.Image, []string(nil), e.o.User, ""
 	var policies []string
@@ -79,6 +82,7 @@ func (e *Executor) draw(ref executor.Ref, j *job.Job) (*blueprint, error) {
 		Entrypoint: entrypoint, Labels: labels(ref, j, "build", e.o.Labels),
 	}
 	b.Helper = part{Name: containerName(ref, "helper"), Image: e.o.HelperImage, Labels: labels(ref, j, "helper", e.o.Labels)}
+	b.Services, b.Warnings = e.drawServices(ref, j)
 	n, err := e.lease(ref, j)
 	if err != nil {
 		return nil, err

@@ -21,9 +21,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/executor/container/slot"
 	"gitlab.com/skerry/skerry/internal/job"
 )
 
@@ -57,6 +59,9 @@ func (e *Executor) Prepare(ctx context.Context, ref executor.Ref, j *job.Job, lo
 		return nil, err
 	}
 	fmt.Fprintf(log, "Using %s executor with image %s ...\n", "Docker", b.Build.Image)
+	for _, w := range b.Warnings {
+		fmt.Fprintf(log, "\x1b[0;33mWARNING: %s\x1b[0;m\n", w)
+	}
 	return e.begin(ctx, b, engine, log), nil
 }
 
@@ -86,10 +91,18 @@ func (e *Executor) Reconcile(ctx context.Context, owner executor.OwnerID, keep [
 	if err != nil {
 		return err
 	}
+	used := e.usedSlots(keep)
 	left := func(t engineapi.Thing) bool {
+		if name := t.Labels[slot.LabelSlot]; name != "" {
+			return !used[name]
+		}
 		ref, err := executor.ParseRef(t.Labels[labelRef])
 		return err == nil && ref.Owner == owner && !slices.Contains(keep, ref)
 	}
+	// A container whose network others have joined is removed after them.
+	slices.SortStableFunc(containers, func(a, b engineapi.Thing) int {
+		return strings.Compare(a.Labels[slot.LabelSlot], b.Labels[slot.LabelSlot])
+	})
 	var errs []error
 	for _, c := range containers {
 		if left(c) {
@@ -103,6 +116,17 @@ func (e *Executor) Reconcile(ctx context.Context, owner executor.OwnerID, keep [
 		}
 	}
 	return errors.Join(append(errs, e.reconcileDirs(ctx, owner, keep, engine))...)
+}
+
+// usedSlots are the networks that the jobs of refs have.
+func (e *Executor) usedSlots(refs []executor.Ref) map[string]bool {
+	used := map[string]bool{}
+	for _, ref := range refs {
+		if b, err := readBlueprint(e.dir(ref)); err == nil && b.Slot != "" {
+			used[b.Slot] = true
+		}
+	}
+	return used
 }
 
 // reconcileDirs removes the directories of environments that nobody keeps.

@@ -36,7 +36,11 @@ func TestConformance(t *testing.T) {
 		executortest.Run(t, executortest.Harness{
 			New: func(t *testing.T) executor.Executor {
 				host := &container.Host{}
-				t.Cleanup(host.Close)
+				t.Cleanup(func() {
+					if err := host.Close(context.Background()); err != nil {
+						t.Error(err)
+					}
+				})
 				return container.New(o, host, log)
 			},
 			Dir: func(*testing.T) string { return "/builds/conformance" },

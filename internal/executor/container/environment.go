@@ -19,6 +19,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/agent"
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/executor/container/slot"
 	"gitlab.com/skerry/skerry/internal/executor/sockdir"
 )
 
@@ -31,7 +32,9 @@ type environment struct {
 	out    io.Writer // lines for the job's author
 	log    *slog.Logger
 
-	network string // id or mode; valid when its step is done
+	helperImage *engineapi.Image // these are valid when their steps are done
+	pool        *slot.Pool
+	slot        slot.Slot
 
 	stop   context.CancelCauseFunc
 	making sync.WaitGroup
@@ -62,16 +65,21 @@ func (e *Executor) begin(ctx context.Context, b *blueprint, engine *engineapi.En
 	}
 	making, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	v.stop = stop
-	network := v.step(func() (err error) {
-		v.network, err = v.makeNetwork(making)
+	helper := v.step(func() (err error) {
+		v.helperImage, err = v.image(making, &b.Helper)
 		return err
 	})
+	network := v.step(func() error { return v.makeNetwork(making, helper) })
+	services := v.step(func() error { return v.makeServices(making, network) })
 	volumes := v.step(func() error { return v.makeVolumes(making) })
 	v.steps[string(executor.Helper)] = v.step(func() error {
 		return v.makePlace(making, executor.Helper, &b.Helper, network, volumes)
 	})
 	v.steps[string(executor.Build)] = v.step(func() error {
-		return v.makePlace(making, executor.Build, &b.Build, network, volumes)
+		if err := v.makePlace(making, executor.Build, &b.Build, network, volumes); err != nil {
+			return err
+		}
+		return services.wait(making)
 	})
 	return v
 }
@@ -85,17 +93,42 @@ func (v *environment) step(work func() error) *step {
 	return s
 }
 
-func (v *environment) makeNetwork(ctx context.Context) (string, error) {
-	if !v.b.Own {
-		return v.b.Network, nil
+// makeNetwork takes a slot that nobody uses, or makes one. Which one is written down first.
+func (v *environment) makeNetwork(ctx context.Context, helper *step) error {
+	if v.b.Network != "" {
+		return nil
 	}
-	o := client.NetworkCreateOptions{Driver: "bridge", Labels: ownLabels(v.b.Ref, "network")}
-	if v.e.o.NetworkMTU > 0 {
-		o.Options = map[string]string{"com.docker.network.driver.mtu": fmt.Sprint(v.e.o.NetworkMTU)}
+	v.pool = v.e.host.pool(v.engine, v.e.o.kind(v.b), v.log)
+	if v.b.Slot == "" {
+		s, there := v.pool.Idle()
+		if !there {
+			s.Name = slot.NewName(string(v.b.Ref.Owner))
+		}
+		v.b.Slot = s.Name
+		if err := v.b.write(v.dir); err != nil {
+			return err
+		}
+		if there {
+			v.slot = s
+			return nil
+		}
+	}
+	if err := helper.wait(ctx); err != nil {
+		return err
 	}
 	ctx, cancel := whole(ctx)
 	defer cancel()
-	return v.engine.Network(ctx, v.b.Network, o)
+	var err error
+	v.slot, err = v.pool.Make(ctx, v.b.Slot)
+	return err
+}
+
+// network is what the containers of the places are told to join.
+func (v *environment) network() string {
+	if v.b.Network != "" {
+		return v.b.Network
+	}
+	return "container:" + v.slot.Name
 }
 
 func (v *environment) makeVolumes(ctx context.Context) error {
@@ -250,11 +283,14 @@ func (v *environment) Close(ctx context.Context) error {
 		})
 	}
 	removing.Wait()
-	if v.b.Own {
-		errs = append(errs, v.engine.RemoveNetwork(ctx, v.b.Network))
-	}
 	if err := errors.Join(errs...); err != nil {
 		return err
+	}
+	if v.b.Slot != "" && v.pool != nil {
+		// The record goes first: from then on the slot is nobody's.
+		s := v.slot
+		s.Name = v.b.Slot
+		defer v.pool.Give(context.WithoutCancel(ctx), s, s.Network != "" && v.e.o.Build.harmless())
 	}
 	return v.removeDir(ctx)
 }

@@ -2,10 +2,13 @@ package container
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/executor/container/slot"
 )
 
 // Host is what all runner entries of a process share: the connections to engines and what has been
@@ -13,6 +16,26 @@ import (
 type Host struct {
 	mu      sync.Mutex
 	engines map[engineapi.Address]*engineapi.Engine
+	pools   map[string]*slot.Pool
+}
+
+// keepSlots is how many networks of one kind are kept while no job has them.
+const keepSlots = 8
+
+// pool returns the pool of networks of a kind.
+func (h *Host) pool(engine *engineapi.Engine, kind slot.Kind, log *slog.Logger) *slot.Pool {
+	key := fmt.Sprintf("%v %+v", engine.Address, kind)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	p := h.pools[key]
+	if p == nil {
+		p = slot.NewPool(engine, kind, keepSlots, log)
+		if h.pools == nil {
+			h.pools = map[string]*slot.Pool{}
+		}
+		h.pools[key] = p
+	}
+	return p
 }
 
 // engine returns the connection to the engine at a, made once.
@@ -33,12 +56,18 @@ func (h *Host) engine(ctx context.Context, a engineapi.Address) (*engineapi.Engi
 	return e, nil
 }
 
-// Close closes the connections.
-func (h *Host) Close() {
+// Close removes the networks that nobody uses and closes the connections.
+func (h *Host) Close(ctx context.Context) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	var errs []error
+	for _, p := range h.pools {
+		errs = append(errs, p.Close(ctx))
+	}
+	h.pools = nil
 	for _, e := range h.engines {
 		_ = e.Close()
 	}
 	h.engines = nil
+	return errors.Join(errs...)
 }

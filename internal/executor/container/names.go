@@ -23,8 +23,6 @@ const gitlabLabel = "com.gitlab.gitlab-runner."
 
 func containerName(ref executor.Ref, part string) string { return "skerry-" + ref.ID + "-" + part }
 
-func networkName(ref executor.Ref) string { return "skerry-" + ref.ID }
-
 // labels are those of a part of an environment.
 func labels(ref executor.Ref, j *job.Job, part string, more map[string]string) map[string]string {
 	l := map[string]string{

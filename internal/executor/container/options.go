@@ -1,7 +1,11 @@
 package container
 
 import (
+	"path/filepath"
+	"strings"
+
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/executor/container/slot"
 	"gitlab.com/skerry/skerry/internal/job"
 )
 
@@ -73,4 +77,40 @@ type Limits struct {
 // ServiceImage is a service of the runner's configuration.
 type ServiceImage struct {
 	job.Image
+}
+
+// kind is what the job's network is to be like.
+func (o Options) kind(b *blueprint) slot.Kind {
+	return slot.Kind{
+		Owner: string(b.Ref.Owner), Image: o.HelperImage, AgentDir: filepath.Dir(o.Agent), MTU: o.NetworkMTU,
+		Hostname: o.Build.Hostname, DNS: o.Build.DNS, DNSSearch: o.Build.DNSSearch, ExtraHosts: o.Build.ExtraHosts, Sysctls: netSysctls(o.Build.Sysctls),
+	}
+}
+
+// netSysctls are those of the network namespace.
+func netSysctls(all map[string]string) map[string]string {
+	var out map[string]string
+	for k, v := range all {
+		if strings.HasPrefix(k, "net.") {
+			if out == nil {
+				out = map[string]string{}
+			}
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// harmless reports whether a job has no rights over its network.
+func (l Limits) harmless() bool {
+	if l.Privileged || l.UsernsMode != "" {
+		return false
+	}
+	for _, c := range l.CapAdd {
+		switch strings.TrimPrefix(strings.ToUpper(c), "CAP_") {
+		case "ALL", "NET_ADMIN", "SYS_ADMIN", "SYS_MODULE", "BPF":
+			return false
+		}
+	}
+	return true
 }

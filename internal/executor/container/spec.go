@@ -31,7 +31,7 @@ func (v *environment) container(place executor.Place, p *part, image *engineapi.
 	}
 	c.Entrypoint, c.Cmd = start(entrypoint)
 	h := &container.HostConfig{
-		NetworkMode: container.NetworkMode(v.network),
+		NetworkMode: container.NetworkMode(v.network()),
 		LogConfig:   container.LogConfig{},
 		Mounts:      v.mounts(place),
 	}

@@ -67,6 +67,12 @@ func prepare(t *testing.T, e executor.Executor, ref executor.Ref) executor.Envir
 	if err != nil {
 		t.Fatalf("Prepare: %v", err)
 	}
+	closeLater(t, env)
+	return env
+}
+
+func closeLater(t *testing.T, env executor.Environment) {
+	t.Helper()
 	t.Cleanup(func() {
 		c, cancel := context.WithTimeout(context.Background(), limit)
 		defer cancel()
@@ -74,7 +80,6 @@ func prepare(t *testing.T, e executor.Executor, ref executor.Ref) executor.Envir
 			t.Errorf("Close: %v", err)
 		}
 	})
-	return env
 }
 
 // connect hands a job over to the agent of place.
@@ -156,7 +161,9 @@ func (h Harness) testRun(t *testing.T) {
 
 func (h Harness) testPrepareAgain(t *testing.T) {
 	ref := executor.NewRef(owner())
-	first := connect(t, prepare(t, h.New(t), ref), executor.Helper, 1)
+	env := prepare(t, h.New(t), ref)
+	connect(t, env, executor.Build, 1)
+	first := connect(t, env, executor.Helper, 1)
 	hello, err := first.Hello(ctx(t))
 	if err != nil {
 		t.Fatal(err)
@@ -172,11 +179,15 @@ func (h Harness) testPrepareAgain(t *testing.T) {
 
 func (h Harness) testAdopt(t *testing.T) {
 	ref := executor.NewRef(owner())
-	prepare(t, h.New(t), ref)
+	first := prepare(t, h.New(t), ref)
+	for _, place := range []executor.Place{executor.Helper, executor.Build} { // a process that is gone makes nothing any more
+		connect(t, first, place, 1)
+	}
 	env, err := h.New(t).Adopt(ctx(t), ref)
 	if err != nil {
 		t.Fatalf("Adopt: %v", err)
 	}
+	closeLater(t, env)
 	connect(t, env, executor.Build, 2)
 }
 
@@ -223,15 +234,21 @@ func (h Harness) testReconcile(t *testing.T) {
 	mine, other := owner(), owner()
 	kept, left, foreign := executor.NewRef(mine), executor.NewRef(mine), executor.NewRef(other)
 	for _, ref := range []executor.Ref{kept, left, foreign} {
-		prepare(t, h.New(t), ref)
+		env := prepare(t, h.New(t), ref)
+		connect(t, env, executor.Helper, 1)
+		connect(t, env, executor.Build, 1)
 	}
 	e := h.New(t)
 	if err := e.Reconcile(ctx(t), mine, []executor.Ref{kept, executor.NewRef(mine)}); err != nil {
 		t.Fatalf("Reconcile: %v", err)
 	}
 	for ref, want := range map[executor.Ref]error{kept: nil, left: executor.ErrGone, foreign: nil} {
-		if _, err := e.Adopt(ctx(t), ref); !errors.Is(err, want) {
+		env, err := e.Adopt(ctx(t), ref)
+		if !errors.Is(err, want) {
 			t.Errorf("Adopt of %v after Reconcile: %v, want %v", ref, err, want)
+		}
+		if err == nil {
+			closeLater(t, env)
 		}
 	}
 }

@@ -104,10 +104,9 @@ func (e *Engine) Calls() int64 { return e.calls.Load() }
 // Close closes the connections.
 func (e *Engine) Close() error { return e.c.Close() }
 
-// absent reports that the engine does not know what was asked for. Podman's compatible API answers
-// 500 with "no such …" where Docker answers 404.
+// absent reports that the engine does not know what was asked for.
 func absent(err error) bool {
-	return err != nil && (errdefs.IsNotFound(err) || strings.Contains(strings.ToLower(err.Error()), "no such "))
+	return errdefs.IsNotFound(err)
 }
 
 // taken reports that a name is in use.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -244,4 +245,22 @@ func (e *Engine) Logs(ctx context.Context, name string, lines int, limit int64) 
 		return "", fmt.Errorf("logs of container %s: %w", name, err)
 	}
 	return out.String(), nil
+}
+
+// Subnets are those of the engine's networks.
+func (e *Engine) Subnets(ctx context.Context) ([]netip.Prefix, error) {
+	e.calls.Add(1)
+	r, err := e.c.NetworkList(ctx, client.NetworkListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list networks: %w", err)
+	}
+	var out []netip.Prefix
+	for _, n := range r.Items {
+		for _, c := range n.IPAM.Config {
+			if c.Subnet.IsValid() {
+				out = append(out, c.Subnet)
+			}
+		}
+	}
+	return out, nil
 }

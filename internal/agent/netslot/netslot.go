@@ -1,0 +1,316 @@
+// Package netslot is what the agent's program does in the container that holds a job's network namespace:
+// it waits (Pause), says what is in the namespace (Look), so that one which is used again is known to be as
+// it was made, and names and reaches services (Up). It runs without a runner's connection, by exec.
+package netslot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Commands are the arguments of the agent's program that belong here.
+const (
+	CommandPause = "pause" // remember the State in Birth and wait until TERM
+	CommandLook  = "look"  // print what differs from it, a list of strings as JSON
+	CommandUp    = "up"    // read an Ask as JSON from the next argument, print an Answer as JSON
+)
+
+// Main runs a command; ok is false when args name none of them.
+func Main(args []string, out io.Writer) (ok bool, err error) {
+	switch {
+	case len(args) == 1 && args[0] == CommandPause:
+		if err := remember(Birth); err != nil {
+			return true, err
+		}
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+		defer stop()
+		<-ctx.Done()
+		return true, nil
+	case len(args) == 1 && args[0] == CommandLook:
+		changes, err := compare(Birth)
+		if err != nil {
+			return true, err
+		}
+		return true, json.NewEncoder(out).Encode(changes)
+	case len(args) == 2 && args[0] == CommandUp:
+		var ask Ask
+		if err := json.Unmarshal([]byte(args[1]), &ask); err != nil {
+			return true, fmt.Errorf("read what is asked of the network: %w", err)
+		}
+		return true, json.NewEncoder(out).Encode(up(context.Background(), ask, "/etc/hosts"))
+	default:
+		return false, nil
+	}
+}
+
+// Birth is the file in which the namespace's state at its beginning is kept, on a mount that only the
+// container which holds the namespace has.
+const Birth = "/.skerry/state/birth.json"
+
+// remember writes the present state, unless an earlier process of the container has.
+func remember(path string) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	s, err := look("/proc")
+	if err != nil {
+		return err
+	}
+	raw, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, raw, 0o600); err != nil {
+		return fmt.Errorf("remember the network's state: %w", err)
+	}
+	return nil
+}
+
+// compare says what the namespace has now and had not then, "+ …", and the other way round, "- …".
+func compare(path string) ([]string, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the network's first state: %w", err)
+	}
+	var was State
+	if err := json.Unmarshal(raw, &was); err != nil {
+		return nil, fmt.Errorf("read the network's first state: %w", err)
+	}
+	is, err := look("/proc")
+	if err != nil {
+		return nil, err
+	}
+	changes := []string{}
+	for _, c := range [][2][]string{
+		{was.Addresses, is.Addresses}, {was.Routes, is.Routes}, {was.Neighbours, is.Neighbours}, {was.Sockets, is.Sockets},
+	} {
+		for _, had := range c[0] {
+			if !slices.Contains(c[1], had) {
+				changes = append(changes, "- "+had)
+			}
+		}
+		for _, has := range c[1] {
+			if !slices.Contains(c[0], has) {
+				changes = append(changes, "+ "+has)
+			}
+		}
+	}
+	return changes, nil
+}
+
+// State is what a network namespace holds. Addresses that only the link knows are left out: the kernel
+// gives them some time after the start.
+type State struct {
+	Addresses  []string `json:"addresses"`
+	Routes     []string `json:"routes"`
+	Neighbours []string `json:"neighbours"`
+	Sockets    []string `json:"sockets"` // those that are waiting out their time (TIME_WAIT) are left out
+}
+
+func look(proc string) (State, error) {
+	var s State
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return s, fmt.Errorf("list network interfaces: %w", err)
+	}
+	for _, i := range interfaces {
+		addrs, err := i.Addrs()
+		if err != nil {
+			return s, fmt.Errorf("addresses of %s: %w", i.Name, err)
+		}
+		s.Addresses = append(s.Addresses, fmt.Sprintf("%s %s %s", i.Name, i.HardwareAddr, i.Flags))
+		for _, a := range addrs {
+			if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().IsLinkLocalUnicast() {
+				continue
+			}
+			s.Addresses = append(s.Addresses, i.Name+" "+a.String())
+		}
+	}
+	for _, t := range []struct {
+		file  string
+		into  *[]string
+		field func([]string) string
+	}{
+		{"route", &s.Routes, func(f []string) string { return strings.Join(f[:min(8, len(f))], " ") }},
+		{"ipv6_route", &s.Routes, route6},
+		{"arp", &s.Neighbours, func(f []string) string { return f[0] }},
+		{"tcp", &s.Sockets, socket}, {"tcp6", &s.Sockets, socket}, {"udp", &s.Sockets, socket}, {"udp6", &s.Sockets, socket},
+		{"raw", &s.Sockets, socket}, {"raw6", &s.Sockets, socket}, {"udplite", &s.Sockets, socket}, {"packet", &s.Sockets, whole},
+		{"unix", &s.Sockets, abstract},
+	} {
+		raw, err := os.ReadFile(proc + "/net/" + t.file)
+		if err != nil {
+			continue // a kernel without the protocol
+		}
+		for i, line := range strings.Split(strings.TrimRight(string(raw), "\n"), "\n") {
+			f := strings.Fields(line)
+			if len(f) < 2 || i == 0 && t.file != "ipv6_route" {
+				continue // a heading
+			}
+			if text := t.field(f); text != "" {
+				*t.into = append(*t.into, t.file+" "+text)
+			}
+		}
+		slices.Sort(*t.into)
+	}
+	return s, nil
+}
+
+// timeWait is a connection's last state, field st of /proc/net/tcp.
+const timeWait = "06"
+
+func socket(f []string) string {
+	if len(f) < 4 || f[3] == timeWait {
+		return ""
+	}
+	return strings.Join(f[1:4], " ")
+}
+
+// route6 is destination, source and gateway of a route that is not the link's own.
+func route6(f []string) string {
+	if strings.HasPrefix(f[0], "fe80") || strings.HasPrefix(f[0], "ff00") {
+		return ""
+	}
+	return strings.Join(f[:min(5, len(f))], " ")
+}
+
+func whole(f []string) string { return strings.Join(f, " ") }
+
+// abstract is the name of a socket that no file system holds.
+func abstract(f []string) string {
+	if name := f[len(f)-1]; strings.HasPrefix(name, "@") {
+		return name
+	}
+	return ""
+}
+
+// Ask is what Up is to do.
+type Ask struct {
+	Hosts   []string      `json:"hosts"` // lines for /etc/hosts
+	Reach   []Target      `json:"reach"`
+	Timeout time.Duration `json:"timeout"` // for all targets together
+}
+
+// Target is a service, up when any of its ports accepts a connection.
+type Target struct {
+	Name    string     `json:"name"`
+	Address netip.Addr `json:"address"`
+	Ports   []uint16   `json:"ports"`
+}
+
+// Answer names the targets that did not answer in time, with why.
+type Answer struct {
+	Hosts  string            `json:"hosts,omitempty"` // why the names could not be written
+	Failed map[string]string `json:"failed,omitempty"`
+}
+
+func up(ctx context.Context, ask Ask, hosts string) Answer {
+	var a Answer
+	if err := addHosts(hosts, ask.Hosts); err != nil {
+		a.Hosts = err.Error()
+	}
+	ctx, cancel := context.WithTimeout(ctx, ask.Timeout)
+	defer cancel()
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for _, t := range ask.Reach {
+		all.Go(func() {
+			if err := anyPort(ctx, t); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				if a.Failed == nil {
+					a.Failed = map[string]string{}
+				}
+				a.Failed[t.Name] = err.Error()
+			}
+		})
+	}
+	all.Wait()
+	return a
+}
+
+// anyPort returns nil as soon as one of the target's ports accepts a connection.
+func anyPort(ctx context.Context, t Target) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ends := make(chan error, len(t.Ports))
+	for _, port := range t.Ports {
+		go func() { ends <- reach(ctx, netip.AddrPortFrom(t.Address, port)) }()
+	}
+	var errs []error
+	for range t.Ports {
+		err := <-ends
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// reach connects again and again until it is accepted.
+func reach(ctx context.Context, to netip.AddrPort) error {
+	var last error
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
+		d := net.Dialer{Timeout: time.Second}
+		conn, err := d.DialContext(ctx, "tcp", to.String())
+		if err == nil {
+			return conn.Close()
+		}
+		if ctx.Err() == nil || last == nil {
+			last = err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return last
+		}
+	}
+}
+
+// addHosts adds lines to a hosts file that is mounted, so it cannot be replaced.
+func addHosts(path string, lines []string) error {
+	if len(lines) == 0 {
+		return nil
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("name the services: %w", err)
+	}
+	have := strings.Split(string(raw), "\n")
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return fmt.Errorf("name the services: %w", err)
+	}
+	var text strings.Builder
+	if len(raw) > 0 && raw[len(raw)-1] != '\n' {
+		text.WriteByte('\n')
+	}
+	for _, line := range lines {
+		if !slices.Contains(have, line) {
+			text.WriteString(line + "\n")
+		}
+	}
+	_, err = f.WriteString(text.String())
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return fmt.Errorf("name the services: %w", err)
+	}
+	return nil
+}

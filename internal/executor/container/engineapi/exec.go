@@ -1,0 +1,42 @@
+package engineapi
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/moby/moby/api/pkg/stdcopy"
+	"github.com/moby/moby/client"
+)
+
+// maxOutput bounds what Exec reads.
+const maxOutput = 1 << 20
+
+// Exec runs a command in a container that runs and returns its standard output. A command that fails is an
+// error with its standard error.
+func (e *Engine) Exec(ctx context.Context, container, user string, command ...string) ([]byte, error) {
+	e.calls.Add(3)
+	made, err := e.c.ExecCreate(ctx, container, client.ExecCreateOptions{User: user, Cmd: command, AttachStdout: true, AttachStderr: true})
+	if err != nil {
+		return nil, fmt.Errorf("run %s in container %s: %w", command[0], container, err)
+	}
+	r, err := e.c.ExecAttach(ctx, made.ID, client.ExecAttachOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("run %s in container %s: %w", command[0], container, err)
+	}
+	defer r.Close()
+	defer context.AfterFunc(ctx, r.Close)()
+	var out, words bytes.Buffer
+	if _, err := stdcopy.StdCopy(&out, &words, io.LimitReader(r.Reader, maxOutput)); err != nil {
+		return nil, fmt.Errorf("run %s in container %s: %w", command[0], container, err)
+	}
+	s, err := e.c.ExecInspect(ctx, made.ID, client.ExecInspectOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("run %s in container %s: %w", command[0], container, err)
+	}
+	if s.ExitCode != 0 {
+		return nil, fmt.Errorf("%s in container %s ended with exit code %d: %s", command[0], container, s.ExitCode, bytes.TrimSpace(words.Bytes()))
+	}
+	return out.Bytes(), nil
+}

@@ -1,0 +1,253 @@
+// Package slot keeps networks for jobs: each with a small container that holds a network namespace on it,
+// which the containers of a job join. Making one takes an engine longer than all the rest of a job, so a
+// slot is used again when what it holds has been found to be as it was made. One slot has one job at a time.
+package slot
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/client"
+
+	"gitlab.com/skerry/skerry/internal/agent/netslot"
+	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+)
+
+// Kind is what a slot is made of; slots of one kind are alike.
+type Kind struct {
+	Owner      string // begins the names and is the value of LabelOwner
+	Image      string // of the container that holds the namespace; the engine has it
+	AgentDir   string // holds the agent's program, mounted at /.skerry/bin
+	MTU        int
+	Hostname   string
+	DNS        []string
+	DNSSearch  []string
+	ExtraHosts []string
+	Sysctls    map[string]string
+}
+
+// The labels of what a slot is made of.
+const (
+	LabelOwner = "com.gitlab.skerry.owner"
+	LabelSlot  = "com.gitlab.skerry.slot" // its name
+)
+
+// Slot is one network. Name is that of the network and of the container.
+type Slot struct {
+	Name    string `json:"name"`
+	Network string `json:"network"` // the network's id
+}
+
+// Pool makes slots of one kind with one engine, and keeps those that nobody uses. It is safe for
+// concurrent use.
+type Pool struct {
+	engine *engineapi.Engine
+	kind   Kind
+	log    *slog.Logger
+
+	mu     sync.Mutex
+	keep   int // how many unused ones are kept
+	idle   []Slot
+	giving sync.WaitGroup
+	closed bool
+}
+
+// NewPool returns a pool that keeps at most keep slots that nobody uses.
+func NewPool(engine *engineapi.Engine, kind Kind, keep int, log *slog.Logger) *Pool {
+	return &Pool{engine: engine, kind: kind, keep: keep, log: log}
+}
+
+// NewName returns the name for a new slot, random.
+func NewName(owner string) string {
+	b := make([]byte, 4)
+	_, _ = rand.Read(b) // never fails, crypto/rand
+	return "skerry-" + owner + "-" + hex.EncodeToString(b)
+}
+
+// Idle takes a slot that is there; false when there is none.
+func (p *Pool) Idle() (Slot, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.idle)
+	if n == 0 {
+		return Slot{}, false
+	}
+	s := p.idle[n-1]
+	p.idle = p.idle[:n-1]
+	return s, true
+}
+
+// Make makes the slot name, or completes it.
+func (p *Pool) Make(ctx context.Context, name string) (Slot, error) {
+	labels := map[string]string{LabelOwner: p.kind.Owner, LabelSlot: name}
+	o := client.NetworkCreateOptions{Driver: "bridge", Labels: labels}
+	if p.kind.MTU > 0 {
+		o.Options = map[string]string{"com.docker.network.driver.mtu": fmt.Sprint(p.kind.MTU)}
+	}
+	id, err := p.makeNetwork(ctx, name, o)
+	if err != nil {
+		return Slot{}, err
+	}
+	s := Slot{Name: name, Network: id}
+	if _, err := p.engine.Create(ctx, p.holder(s, labels)); err != nil {
+		return s, err
+	}
+	return s, p.engine.Start(ctx, name)
+}
+
+func (p *Pool) holder(s Slot, labels map[string]string) client.ContainerCreateOptions {
+	no := false
+	return client.ContainerCreateOptions{
+		Name: s.Name,
+		Config: &container.Config{
+			Image: p.kind.Image, User: "0:0", Entrypoint: []string{"/.skerry/bin/agent", netslot.CommandPause},
+			Hostname: p.kind.Hostname, Labels: labels,
+		},
+		HostConfig: &container.HostConfig{
+			NetworkMode: container.NetworkMode(s.Network),
+			Init:        &no,
+			CapDrop:     []string{"ALL"},
+			SecurityOpt: []string{"no-new-privileges"},
+			Mounts:      []mount.Mount{{Type: mount.TypeBind, Source: p.kind.AgentDir, Target: "/.skerry/bin", ReadOnly: true}},
+			Tmpfs:       map[string]string{"/.skerry/state": "size=256k,mode=0700"},
+			DNSSearch:   p.kind.DNSSearch,
+			ExtraHosts:  p.kind.ExtraHosts,
+			Sysctls:     p.kind.Sysctls,
+			DNS:         addresses(p.kind.DNS),
+		},
+	}
+}
+
+// Give returns a slot after its job's containers are gone. One that is not to be used again (a job had
+// rights over its network, say) or is not as it was made is removed. It returns at once.
+func (p *Pool) Give(ctx context.Context, s Slot, again bool) {
+	p.giving.Go(func() {
+		if again && p.clean(ctx, s) && p.store(s) {
+			return
+		}
+		if err := Remove(ctx, p.engine, s.Name); err != nil {
+			p.log.Warn("A job's network could not be removed; it is tried again at the next start", "network", s.Name, "error", err)
+		}
+	})
+}
+
+func (p *Pool) clean(ctx context.Context, s Slot) bool {
+	p.mu.Lock()
+	full := p.closed || len(p.idle) >= p.keep
+	p.mu.Unlock()
+	if full {
+		return false
+	}
+	out, err := p.engine.Exec(ctx, s.Name, "0:0", "/.skerry/bin/agent", netslot.CommandLook)
+	var changes []string
+	if err == nil {
+		err = json.Unmarshal(out, &changes)
+	}
+	if err != nil || len(changes) > 0 {
+		p.log.Debug("A job's network is not used again", "network", s.Name, "changes", changes, "error", err)
+		return false
+	}
+	return true
+}
+
+func (p *Pool) store(s Slot) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || len(p.idle) >= p.keep {
+		return false
+	}
+	p.idle = append(p.idle, s)
+	return true
+}
+
+// Up names services in the slot's namespace and waits until they can be reached.
+func (p *Pool) Up(ctx context.Context, s Slot, ask netslot.Ask) (netslot.Answer, error) {
+	var a netslot.Answer
+	raw, err := json.Marshal(ask)
+	if err != nil {
+		return a, err
+	}
+	out, err := p.engine.Exec(ctx, s.Name, "0:0", "/.skerry/bin/agent", netslot.CommandUp, string(raw))
+	if err == nil {
+		err = json.Unmarshal(out, &a)
+	}
+	return a, err
+}
+
+// Warm makes slots until n are unused.
+func (p *Pool) Warm(ctx context.Context, n int) error {
+	for {
+		p.mu.Lock()
+		enough := p.closed || len(p.idle) >= min(n, p.keep)
+		p.mu.Unlock()
+		if enough {
+			return nil
+		}
+		name := NewName(p.kind.Owner)
+		s, err := p.Make(ctx, name)
+		if err != nil || !p.store(s) {
+			return errors.Join(err, Remove(context.WithoutCancel(ctx), p.engine, name))
+		}
+	}
+}
+
+// Close removes the slots that nobody uses and waits for those that are being given back.
+func (p *Pool) Close(ctx context.Context) error {
+	p.mu.Lock()
+	p.closed = true
+	idle := p.idle
+	p.idle = nil
+	p.mu.Unlock()
+	p.giving.Wait()
+	var errs []error
+	for _, s := range idle {
+		errs = append(errs, Remove(ctx, p.engine, s.Name))
+	}
+	return errors.Join(errs...)
+}
+
+// Remove removes a slot; nothing has to be left of it.
+func Remove(ctx context.Context, engine *engineapi.Engine, name string) error {
+	if err := engine.Remove(ctx, name); err != nil {
+		return err
+	}
+	return engine.RemoveNetwork(ctx, name)
+}
+
+// makeNetwork makes the network with a small subnet of its own: an engine's pools have few large ones.
+func (p *Pool) makeNetwork(ctx context.Context, name string, o client.NetworkCreateOptions) (string, error) {
+	var last error
+	for range subnetAttempts {
+		taken, err := p.engine.Subnets(ctx)
+		if err != nil {
+			return "", err
+		}
+		subnet, ok := free(taken)
+		if !ok {
+			break
+		}
+		o.IPAM = &network.IPAM{Config: []network.IPAMConfig{{Subnet: subnet}}}
+		id, err := p.engine.Network(ctx, name, o)
+		if err == nil {
+			return id, nil
+		}
+		last = err
+		if words := strings.ToLower(err.Error()); !strings.Contains(words, "overlap") && !strings.Contains(words, "already used") && !strings.Contains(words, "conflict") {
+			return "", err
+		}
+	}
+	if last == nil {
+		last = errors.New("no subnet is free in " + space)
+	}
+	return "", fmt.Errorf("make a network for the job: %w", last)
+}
