@@ -31,7 +31,7 @@ const (
 func Main(args []string, out io.Writer) (ok bool, err error) {
 	switch {
 	case len(args) == 1 && args[0] == CommandPause:
-		if err := remember(Birth); err != nil {
+		if err := remember(Birth, hostsFile); err != nil {
 			return true, err
 		}
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -39,7 +39,7 @@ func Main(args []string, out io.Writer) (ok bool, err error) {
 		<-ctx.Done()
 		return true, nil
 	case len(args) == 1 && args[0] == CommandLook:
-		changes, err := compare(Birth)
+		changes, err := compare(Birth, hostsFile)
 		if err != nil {
 			return true, err
 		}
@@ -49,7 +49,7 @@ func Main(args []string, out io.Writer) (ok bool, err error) {
 		if err := json.Unmarshal([]byte(args[1]), &ask); err != nil {
 			return true, fmt.Errorf("read what is asked of the network: %w", err)
 		}
-		return true, json.NewEncoder(out).Encode(up(context.Background(), ask, "/etc/hosts"))
+		return true, json.NewEncoder(out).Encode(up(context.Background(), ask, hostsFile))
 	default:
 		return false, nil
 	}
@@ -59,8 +59,17 @@ func Main(args []string, out io.Writer) (ok bool, err error) {
 // container which holds the namespace has.
 const Birth = "/.skerry/state/birth.json"
 
+// hostsFile is shared by all containers that join the namespace. The engine adds their names to it.
+const hostsFile = "/etc/hosts"
+
+// birth is the content of Birth.
+type birth struct {
+	State State  `json:"state"`
+	Hosts []byte `json:"hosts"`
+}
+
 // remember writes the present state, unless an earlier process of the container has.
-func remember(path string) error {
+func remember(path, hosts string) error {
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
@@ -68,7 +77,11 @@ func remember(path string) error {
 	if err != nil {
 		return err
 	}
-	raw, err := json.Marshal(s)
+	names, err := os.ReadFile(hosts)
+	if err != nil {
+		return fmt.Errorf("remember the network's names: %w", err)
+	}
+	raw, err := json.Marshal(birth{s, names})
 	if err != nil {
 		return err
 	}
@@ -78,16 +91,21 @@ func remember(path string) error {
 	return nil
 }
 
-// compare says what the namespace has now and had not then, "+ …", and the other way round, "- …".
-func compare(path string) ([]string, error) {
+// compare says what the namespace has now and had not then, "+ …", and the other way round, "- …". The names
+// of the job's services and containers are taken out of the hosts file.
+func compare(path, hosts string) ([]string, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the network's first state: %w", err)
 	}
-	var was State
-	if err := json.Unmarshal(raw, &was); err != nil {
+	var first birth
+	if err := json.Unmarshal(raw, &first); err != nil {
 		return nil, fmt.Errorf("read the network's first state: %w", err)
 	}
+	if err := os.WriteFile(hosts, first.Hosts, 0o644); err != nil { //nolint:gosec // every user of the job reads it
+		return nil, fmt.Errorf("restore the network's names: %w", err)
+	}
+	was := first.State
 	is, err := look("/proc")
 	if err != nil {
 		return nil, err
