@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -35,6 +36,9 @@ type environment struct {
 	helperImage *engineapi.Image // these are valid when their steps are done
 	pool        *slot.Pool
 	slot        slot.Slot
+	entrypoint  bool // the build image has one, which may have something to say
+
+	greet sync.Once
 
 	stop   context.CancelCauseFunc
 	making sync.WaitGroup
@@ -65,14 +69,14 @@ func (e *Executor) begin(ctx context.Context, b *blueprint, engine *engineapi.En
 	}
 	making, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	v.stop = stop
-	helper := v.step(func() (err error) {
-		v.helperImage, err = v.image(making, &b.Helper)
-		return err
-	})
+	helper := v.step(func() error { return v.findHelper(making) })
 	network := v.step(func() error { return v.makeNetwork(making, helper) })
 	services := v.step(func() error { return v.makeServices(making, network) })
 	volumes := v.step(func() error { return v.makeVolumes(making) })
 	v.steps[string(executor.Helper)] = v.step(func() error {
+		if err := helper.wait(making); err != nil {
+			return err
+		}
 		return v.makePlace(making, executor.Helper, &b.Helper, network, volumes)
 	})
 	v.steps[string(executor.Build)] = v.step(func() error {
@@ -93,10 +97,24 @@ func (v *environment) step(work func() error) *step {
 	return s
 }
 
+// findHelper brings the image of the helper place.
+func (v *environment) findHelper(ctx context.Context) (err error) {
+	if v.b.Helper.Image == "" {
+		if v.b.Helper.Image, err = v.e.host.helper(ctx, v.engine, v.out); err != nil {
+			return err
+		}
+	}
+	v.helperImage, err = v.image(ctx, &v.b.Helper)
+	return err
+}
+
 // makeNetwork takes a slot that nobody uses, or makes one. Which one is written down first.
 func (v *environment) makeNetwork(ctx context.Context, helper *step) error {
 	if v.b.Network != "" {
 		return nil
+	}
+	if err := helper.wait(ctx); err != nil {
+		return err
 	}
 	v.pool = v.e.host.pool(v.engine, v.e.o.kind(v.b), v.log)
 	if v.b.Slot == "" {
@@ -112,9 +130,6 @@ func (v *environment) makeNetwork(ctx context.Context, helper *step) error {
 			v.slot = s
 			return nil
 		}
-	}
-	if err := helper.wait(ctx); err != nil {
-		return err
 	}
 	ctx, cancel := whole(ctx)
 	defer cancel()
@@ -161,6 +176,9 @@ func (v *environment) makePlace(ctx context.Context, place executor.Place, p *pa
 	}
 	ctx, cancel := whole(ctx)
 	defer cancel()
+	if place == executor.Build {
+		v.entrypoint = len(p.entry(image)) > 0
+	}
 	if _, err := v.engine.Create(ctx, v.container(place, p, image)); err != nil {
 		return err
 	}
@@ -199,6 +217,9 @@ func (v *environment) Dial(ctx context.Context, place executor.Place) (net.Conn,
 	for pause := 500 * time.Microsecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		conn, err := sockdir.Dial(ctx, dir, "sock/"+agent.SockName)
 		if err == nil {
+			if place == executor.Build {
+				v.greet.Do(func() { v.showPrelude(ctx) })
+			}
 			return conn, nil
 		}
 		if ctx.Err() != nil {
@@ -222,6 +243,23 @@ func (v *environment) Dial(ctx context.Context, place executor.Place) (net.Conn,
 		}
 	}
 }
+
+// showPrelude puts what the image's entrypoint wrote before it started the agent into the job's log.
+func (v *environment) showPrelude(ctx context.Context) {
+	if !v.entrypoint {
+		return
+	}
+	said, err := v.engine.Logs(ctx, v.b.Build.Name, preludeLines, 64<<10)
+	if err != nil {
+		v.log.Debug("The output of an image's entrypoint cannot be read", "error", err)
+	}
+	for line := range strings.Lines(said) {
+		_, _ = io.WriteString(v.out, strings.TrimSuffix(line, "\n")+"\n") // the log's own trouble is told elsewhere
+	}
+}
+
+// preludeLines is how much of what an entrypoint wrote is shown.
+const preludeLines = 500
 
 // When an agent that does not answer makes one look at its container, first and again.
 const (

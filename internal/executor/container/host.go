@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 
@@ -17,6 +18,22 @@ type Host struct {
 	mu      sync.Mutex
 	engines map[engineapi.Address]*engineapi.Engine
 	pools   map[string]*slot.Pool
+	helpers map[engineapi.Address]*helpers
+}
+
+// helper returns the name of the helper image for an engine.
+func (h *Host) helper(ctx context.Context, engine *engineapi.Engine, out io.Writer) (string, error) {
+	h.mu.Lock()
+	f := h.helpers[engine.Address]
+	if f == nil {
+		f = &helpers{}
+		if h.helpers == nil {
+			h.helpers = map[engineapi.Address]*helpers{}
+		}
+		h.helpers[engine.Address] = f
+	}
+	h.mu.Unlock()
+	return f.find(ctx, engine, out)
 }
 
 // keepSlots is how many networks of one kind are kept while no job has them.

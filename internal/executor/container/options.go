@@ -25,7 +25,7 @@ type Options struct {
 	CacheDir  string `json:"cache_dir"`
 
 	Image       string `json:"image"`        // of jobs that name none; may hold variables
-	HelperImage string `json:"helper_image"` // any image with git
+	HelperImage string `json:"helper_image"` // any image with git; empty: one that is found or assembled
 
 	DisableCache bool              `json:"disable_cache,omitempty"`
 	Volumes      []string          `json:"volumes,omitempty"` // "/path", "source:/path[:mode]"
@@ -82,7 +82,7 @@ type ServiceImage struct {
 // kind is what the job's network is to be like.
 func (o Options) kind(b *blueprint) slot.Kind {
 	return slot.Kind{
-		Owner: string(b.Ref.Owner), Image: o.HelperImage, AgentDir: filepath.Dir(o.Agent), MTU: o.NetworkMTU,
+		Owner: string(b.Ref.Owner), Image: b.Helper.Image, AgentDir: filepath.Dir(o.Agent), MTU: o.NetworkMTU,
 		Hostname: o.Build.Hostname, DNS: o.Build.DNS, DNSSearch: o.Build.DNSSearch, ExtraHosts: o.Build.ExtraHosts, Sysctls: netSysctls(o.Build.Sysctls),
 	}
 }

@@ -21,15 +21,12 @@ const (
 // container is what the engine is told to make of a part.
 func (v *environment) container(place executor.Place, p *part, image *engineapi.Image) client.ContainerCreateOptions {
 	c := &container.Config{Image: p.Image, User: p.User, Labels: p.Labels}
-	entrypoint := image.Entrypoint
-	if p.Entrypoint != nil {
-		entrypoint = p.Entrypoint
-	}
 	if place == executor.Helper {
-		entrypoint = nil
 		c.User = "0:0"
+		c.Entrypoint, c.Cmd = start(nil)
+	} else {
+		c.Entrypoint, c.Cmd = start(p.entry(image))
 	}
-	c.Entrypoint, c.Cmd = start(entrypoint)
 	h := &container.HostConfig{
 		NetworkMode: container.NetworkMode(v.network()),
 		LogConfig:   container.LogConfig{},
@@ -41,11 +38,23 @@ func (v *environment) container(place executor.Place, p *part, image *engineapi.
 	return client.ContainerCreateOptions{Name: p.Name, Config: c, HostConfig: h}
 }
 
+// entry is the entrypoint that counts: the job's, else the image's.
+func (p *part) entry(image *engineapi.Image) []string {
+	entry := image.Entrypoint
+	if p.Entrypoint != nil {
+		entry = p.Entrypoint
+	}
+	if len(entry) == 1 && entry[0] == "" {
+		return nil
+	}
+	return entry
+}
+
 // start is how the agent is started under an entrypoint: as GitLab Runner's shell is, so that entrypoints
 // which look at their arguments, set up a profile or change the user go on working.
 func start(entrypoint []string) (exec, cmd []string) {
 	switch n := len(entrypoint); {
-	case n == 0 || n == 1 && entrypoint[0] == "":
+	case n == 0:
 		return []string{agentExe}, nil
 	case entrypoint[n-1] == "-c":
 		return entrypoint, []string{agentExe}

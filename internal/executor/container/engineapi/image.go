@@ -3,6 +3,7 @@ package engineapi
 import (
 	"context"
 	"fmt"
+	"io"
 
 	"github.com/moby/moby/client"
 )
@@ -71,6 +72,20 @@ func (e *Engine) Pull(ctx context.Context, ref, auth string, o client.ImagePullO
 			p.Current, p.Total = m.Progress.Current, m.Progress.Total
 		}
 		progress(p)
+	}
+	return nil
+}
+
+// Load gives the engine an image from an archive such as `docker save` writes.
+func (e *Engine) Load(ctx context.Context, archive io.Reader) error {
+	e.calls.Add(1)
+	r, err := e.c.ImageLoad(ctx, archive)
+	if err != nil {
+		return fmt.Errorf("load an image: %w", err)
+	}
+	defer r.Close()
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return fmt.Errorf("load an image: %w", err)
 	}
 	return nil
 }
