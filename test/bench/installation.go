@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -26,7 +27,10 @@ type wish struct {
 	concurrent int
 	keys       []string // lines for the [[runners]] entry
 	traces     store.Mode
-	project    bool // host a repository and claim a job for the floor's token
+	project    bool             // host a repository and claim a job for the floor's token
+	listen     string           // the coordinator's address; empty: a loopback's
+	engine     *containerEngine // run jobs in containers, as the engine's user
+	more       []string         // lines after the entry
 }
 
 // installation is a coordinator, and a runner process with a home of its own, so that neither the
@@ -52,7 +56,7 @@ func install(ctx context.Context, s *settings, w wish) (in *installation, err er
 	if err := os.Mkdir(filepath.Join(dir, "home"), 0o700); err != nil {
 		return nil, err
 	}
-	if in.co, err = gitlabtest.New(gitlabtest.Options{Dir: filepath.Join(dir, "coordinator"), Traces: w.traces}); err != nil {
+	if in.co, err = gitlabtest.New(gitlabtest.Options{Dir: filepath.Join(dir, "coordinator"), Traces: w.traces, Listen: w.listen}); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -82,8 +86,13 @@ func (in *installation) listening(ctx context.Context) error {
 }
 
 func (in *installation) start(s *settings, w wish) error {
-	config := fmt.Sprintf("concurrent = %d\ncheck_interval = 1\nlog_level = \"warn\"\n\n[[runners]]\nname = \"bench\"\nurl = %q\ntoken = %q\nexecutor = \"shell\"\n%s\n  [runners.custom_build_dir]\n    enabled = true\n",
-		w.concurrent, in.co.URL(), in.co.AddRunner(gitlabtest.RunnerSpec{}).Token, strings.Join(w.keys, "\n"))
+	executor := "shell"
+	if w.engine != nil {
+		executor = "docker"
+	}
+	config := fmt.Sprintf("concurrent = %d\ncheck_interval = 1\nlog_level = \"warn\"\n\n[[runners]]\nname = \"bench\"\nurl = %q\ntoken = %q\nexecutor = %q\n%s\n  [runners.custom_build_dir]\n    enabled = true\n",
+		w.concurrent, in.co.URL(), in.co.AddRunner(gitlabtest.RunnerSpec{}).Token, executor, strings.Join(w.keys, "\n"))
+	config += strings.Join(w.more, "\n") + "\n"
 	path := filepath.Join(in.dir, "config.toml")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return err
@@ -96,7 +105,14 @@ func (in *installation) start(s *settings, w wish) error {
 	// Not CommandContext: an interrupted benchmark ends its runner gracefully, see close.
 	in.runner = exec.Command(s.skerry, "run", "--working-directory", in.dir, "--config", path) //nolint:noctx // see above
 	in.runner.Env, in.runner.Stdout, in.runner.Stderr = in.env, stderr, stderr
-	in.runner.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	in.runner.SysProcAttr = &syscall.SysProcAttr{}
+	if w.engine != nil {
+		in.runner.SysProcAttr = w.engine.credential()
+		if err := in.lend(path, w.engine); err != nil {
+			return err
+		}
+	}
+	in.runner.SysProcAttr.Setpgid, in.runner.SysProcAttr.Pdeathsig = true, syscall.SIGTERM
 	if err := in.runner.Start(); err != nil {
 		in.runner = nil
 		return err
@@ -104,6 +120,22 @@ func (in *installation) start(s *settings, w wish) error {
 	in.exited = make(chan error, 1)
 	go func() { in.exited <- in.runner.Wait() }()
 	return nil
+}
+
+// lend gives the runner's directory to the user that it will run as.
+func (in *installation) lend(config string, e *containerEngine) error {
+	if e.as == nil {
+		return nil
+	}
+	uid, err := strconv.Atoi(e.as.Uid)
+	if err != nil {
+		return err
+	}
+	errs := []error{os.Chmod(filepath.Dir(in.dir), 0o711)}
+	for _, path := range []string{in.dir, filepath.Join(in.dir, "home"), config} {
+		errs = append(errs, os.Chown(path, uid, -1))
+	}
+	return errors.Join(errs...)
 }
 
 // words is the end of what the runner had to say.

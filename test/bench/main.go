@@ -22,6 +22,9 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == idleFlag {
 		os.Exit(idle(os.Args[2:], os.Stderr))
 	}
+	if len(os.Args) > 1 && os.Args[1] == serveFlag {
+		os.Exit(serve(os.Stderr))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := bench(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
@@ -45,7 +48,7 @@ type benchmark struct {
 }
 
 func benchmarks() []benchmark {
-	return []benchmark{
+	all := []benchmark{
 		{"shell-job", shellJob},
 		{"shell-throughput", shellThroughput},
 		{"pickup", pickup},
@@ -57,6 +60,13 @@ func benchmarks() []benchmark {
 		{"archive-mixed", archiveMixed},
 		{"agent-start", agentStart},
 	}
+	for _, c := range []struct {
+		engine string
+		limit  float64 // of a job, in floors
+	}{{"docker", 0.6}, {"podman", 0.5}, {"rootless", 0.5}} {
+		all = append(all, containers(c.engine, c.limit)...)
+	}
+	return all
 }
 
 // bench returns the exit code: 0, 1 when something could not be run (or, with -strict, a goal was
