@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"gitlab.com/skerry/skerry/internal/cli/daemon"
 	"gitlab.com/skerry/skerry/internal/config"
 )
 
@@ -246,7 +247,7 @@ func load(t *testing.T, text string) *config.Config {
 	}
 	c, err := config.Load(path, config.Options{
 		Env:       func(string) (string, bool) { return "glrt-0123456789abcdefghij", true },
-		Executors: []string{"shell"}, NoSystemID: true,
+		Executors: daemon.Executors(), NoSystemID: true,
 	})
 	if err != nil {
 		t.Fatal(err)
