@@ -100,7 +100,7 @@ func Install(dir string) (string, error) {
 func (a *Agent) Install(dir string) (string, error) {
 	home := filepath.Join(dir, "agents", a.SHA256[:12])
 	path := filepath.Join(home, "agent")
-	if i, err := os.Stat(path); err == nil && i.Mode().IsRegular() && i.Size() == a.Size && i.Mode().Perm() == 0o755 {
+	if a.installed(path) {
 		return path, nil
 	}
 	if err := os.MkdirAll(home, 0o755); err != nil {
@@ -112,6 +112,24 @@ func (a *Agent) Install(dir string) (string, error) {
 	}
 	defer r.Close()
 	return path, write(path, r)
+}
+
+// installed reports whether path is this program: a machine that lost power may have left a file of the
+// right size and of nothing but zeros.
+func (a *Agent) installed(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	if i, err := f.Stat(); err != nil || !i.Mode().IsRegular() || i.Size() != a.Size || i.Mode().Perm() != 0o755 {
+		return false
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return false
+	}
+	return hex.EncodeToString(h.Sum(nil)) == a.SHA256
 }
 
 // Place puts an installed agent into the directory of one environment, as DIR/agent, and returns the

@@ -73,6 +73,15 @@ func TestInstallOnce(t *testing.T) {
 	if err != nil || len(entries) != 1 {
 		t.Errorf("left behind: %v %v", entries, err)
 	}
+	if err := os.WriteFile(path, make([]byte, a.Size), 0o755); err != nil { // as a loss of power may leave it
+		t.Fatal(err)
+	}
+	if _, err := a.Install(dir); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(path); err != nil || b[0] == 0 {
+		t.Errorf("a damaged agent was not installed again: %q, %v", b, err)
+	}
 	env := t.TempDir()
 	for range 2 {
 		if placed, err := Place(path, env); err != nil || placed != filepath.Join(env, "agent") {
