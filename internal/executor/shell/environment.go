@@ -18,6 +18,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/agent"
 	"gitlab.com/skerry/skerry/internal/agent/embedded"
 	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/executor/scope"
 	"gitlab.com/skerry/skerry/internal/executor/sockdir"
 )
 
@@ -169,14 +170,14 @@ func (v *environment) Close(ctx context.Context) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.restarts = maxRestarts // nothing is started again from here on
-	var groups []group
+	var groups []scope.Group
 	if p, ok := v.readAgent(); ok && p.alive() {
-		groups, _ = groupsOf(strconv.Itoa(p.pid)) // without: the runner's own tell where it was
+		groups, _ = scope.Of(strconv.Itoa(p.pid)) // without: the runner's own tell where it was
 	}
 	if err := v.stopAgent(ctx); err != nil {
 		return err
 	}
-	removeSiblings(v.ref.Owner, groups)
+	scope.RemoveSiblings(siblingName(v.ref.Owner), groups)
 	return v.remove()
 }
 

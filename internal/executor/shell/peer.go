@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gitlab.com/skerry/skerry/internal/boottime"
+	"gitlab.com/skerry/skerry/internal/executor/scope"
 )
 
 // heal corrects the record of the agent's process. A runner that is killed between an agent's start
@@ -31,7 +32,7 @@ func (v *environment) heal(ctx context.Context, conn net.Conn) {
 		if err := os.WriteFile(v.path(fileAgent), []byte(p.String()), 0o600); err != nil {
 			v.e.log.Warn("The process of a job's agent could not be recorded", "ref", v.ref, "error", err)
 		}
-		if together(pid) {
+		if scope.Together(pid) {
 			v.leave(ctx, p)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/agent"
 	"gitlab.com/skerry/skerry/internal/boottime"
+	"gitlab.com/skerry/skerry/internal/executor/scope"
 	"gitlab.com/skerry/skerry/internal/executor/sockdir"
 	"gitlab.com/skerry/skerry/internal/procstat"
 )
@@ -61,7 +62,7 @@ func (v *environment) ensureAgent(ctx context.Context) error {
 	defer v.mu.Unlock()
 	p, known := v.readAgent()
 	if known && p.alive() {
-		if together(p.pid) {
+		if scope.Together(p.pid) {
 			v.leave(ctx, p)
 		}
 		return nil
@@ -121,7 +122,7 @@ func (v *environment) leave(ctx context.Context, p process) {
 	if err == nil {
 		return
 	}
-	if service, _ := inService(); service {
+	if service, _ := scope.InService(); service {
 		v.e.log.Warn("The job's agent stays in the control group of the runner's service, and may be ended with it", "ref", v.ref, "error", err)
 		return
 	}

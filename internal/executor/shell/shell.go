@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/executor/scope"
 	"gitlab.com/skerry/skerry/internal/job"
 )
 
@@ -74,7 +75,7 @@ func (e *Executor) Adopt(ctx context.Context, ref executor.Ref) (executor.Enviro
 		}
 		return nil, fmt.Errorf("look at the environment of %s: %w", ref, err)
 	}
-	if p, ok := env.readAgent(); ok && p.alive() && together(p.pid) {
+	if p, ok := env.readAgent(); ok && p.alive() && scope.Together(p.pid) {
 		env.leave(ctx, p) // the runner before was killed between its start and that
 	}
 	return env, nil

@@ -1,4 +1,4 @@
-package shell
+package scope
 
 import (
 	"errors"
@@ -11,23 +11,18 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"gitlab.com/skerry/skerry/internal/executor"
 )
 
-// siblingName is the control group of an installation's agents, where there is no systemd.
-func siblingName(owner executor.OwnerID) string { return "skerry-jobs-" + string(owner) }
-
 // sibling makes a control group beside the runner's, in the unified hierarchy and in systemd's named
-// one, whichever there are, and moves the agent there.
-func sibling(ref executor.Ref, pid int) error {
-	groups, err := groupsOf("self")
+// one, whichever there are, and moves the process there.
+func sibling(name string, pid int) error {
+	groups, err := Of("self")
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, g := range groups {
-		errs = append(errs, enter(filepath.Join(g.mount, filepath.Dir(g.path), siblingName(ref.Owner)), pid))
+		errs = append(errs, enter(filepath.Join(g.Mount, filepath.Dir(g.Path), name), pid))
 	}
 	if len(groups) == 0 {
 		return errors.New("no control group hierarchy that could be used")
@@ -54,42 +49,42 @@ func enter(dir string, pid int) error {
 	return err
 }
 
-// together reports whether a process is in the runner's control group, and so would end with the
+// Together reports whether a process is in the runner's control group, and so would end with the
 // runner's service. Its runner may have died before it was moved.
-func together(pid int) bool {
-	mine, err := groupsOf("self")
+func Together(pid int) bool {
+	mine, err := Of("self")
 	if err != nil {
 		return false
 	}
-	its, err := groupsOf(strconv.Itoa(pid))
-	return err == nil && slices.ContainsFunc(its, func(g group) bool { return slices.Contains(mine, g) })
+	its, err := Of(strconv.Itoa(pid))
+	return err == nil && slices.ContainsFunc(its, func(g Group) bool { return slices.Contains(mine, g) })
 }
 
-// removeSiblings removes the groups for agents that an agent, which has ended by now, and the runner
-// itself would use; those where another job still runs stay.
-func removeSiblings(owner executor.OwnerID, agent []group) {
-	mine, _ := groupsOf("self")
+// RemoveSiblings removes the groups of a name that a process, which has ended by now, and the runner
+// itself would use; those where something still runs stay.
+func RemoveSiblings(name string, had []Group) {
+	mine, _ := Of("self")
 	for _, g := range mine {
-		agent = append(agent, group{g.mount, filepath.Join(filepath.Dir(g.path), siblingName(owner))})
+		had = append(had, Group{g.Mount, filepath.Join(filepath.Dir(g.Path), name)})
 	}
-	for _, g := range agent {
-		if filepath.Base(g.path) == siblingName(owner) {
-			_ = os.Remove(filepath.Join(g.mount, g.path)) // fails while it is in use
+	for _, g := range had {
+		if filepath.Base(g.Path) == name {
+			_ = os.Remove(filepath.Join(g.Mount, g.Path)) // fails while it is in use
 		}
 	}
 }
 
-// group is where a process is in one hierarchy.
-type group struct{ mount, path string }
+// Group is where a process is in one hierarchy.
+type Group struct{ Mount, Path string }
 
-// groupsOf finds the place of a process ("self" or a pid) in the unified hierarchy and in systemd's
+// Of finds the place of a process ("self" or a pid) in the unified hierarchy and in systemd's
 // named one (cgroups(7)).
-func groupsOf(process string) ([]group, error) {
+func Of(process string) ([]Group, error) {
 	b, err := os.ReadFile(filepath.Join("/proc", process, "cgroup"))
 	if err != nil {
 		return nil, fmt.Errorf("find the control group of a process: %w", err)
 	}
-	var groups []group
+	var groups []Group
 	for line := range strings.Lines(string(b)) {
 		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
 		if len(parts) != 3 {
@@ -104,7 +99,7 @@ func groupsOf(process string) ([]group, error) {
 		}
 		for _, m := range mounts {
 			if _, err := os.Stat(filepath.Join(m, "cgroup.procs")); err == nil {
-				groups = append(groups, group{mount: m, path: parts[2]})
+				groups = append(groups, Group{Mount: m, Path: parts[2]})
 				break
 			}
 		}
