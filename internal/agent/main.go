@@ -2,15 +2,14 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"syscall"
 
 	"gitlab.com/skerry/skerry/internal/agent/netslot"
@@ -21,6 +20,9 @@ const usage = `skerry-agent is started by skerry in a job's environment; it need
 
   skerry-agent            serve in the directory of this executable, or in ../state when that is named bin
   skerry-agent attach     connect standard input and output to the agent of this directory
+  skerry-agent attach wait
+                          the same, but wait for the agent, and say "ready" on standard error when it is there
+  skerry-agent probe      say the nonce in this directory on a socket there, once
   skerry-agent pause      wait: holds the network namespace of a job (also: look, up)
   skerry-agent --version
 `
@@ -33,6 +35,10 @@ func Main(args []string, run RunFunc) int {
 		err = serve(run)
 	case len(args) == 1 && args[0] == "attach":
 		err = attach(os.Stdin, os.Stdout)
+	case slices.Equal(args, []string{"attach", "wait"}):
+		err = attachWait(os.Stdin, os.Stdout, os.Stderr)
+	case len(args) == 1 && args[0] == "probe":
+		err = probe()
 	case len(args) == 1 && (args[0] == "--version" || args[0] == "version"):
 		fmt.Fprintln(os.Stdout, Version())
 	default:
@@ -80,7 +86,7 @@ func dir() (string, error) {
 	}
 	state := filepath.Join(filepath.Dir(d), "state")
 	if i, err := os.Stat(state); err != nil || !i.IsDir() {
-		return d, nil
+		return d, nil //nolint:nilerr // there is none beside it
 	}
 	return state, nil
 }
@@ -105,32 +111,6 @@ func serve(run RunFunc) error {
 	defer stop()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	return Run(ctx, Options{Dir: d, Version: Version(), Run: run, Log: log})
-}
-
-// attach copies between the agent of the executable's directory and in and out until the agent
-// closes the connection. When in ends, the agent is told; a connection that cannot be made is an error.
-func attach(in io.Reader, out io.Writer) error {
-	d, err := dir()
-	if err != nil {
-		return err
-	}
-	config, err := readConfig(d)
-	if err != nil {
-		return err
-	}
-	conn, err := Dial(config.sockDir(d))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close() }()
-	go func() { // ends with the process: a read of standard input cannot be interrupted
-		_, _ = io.Copy(conn, in)
-		_ = conn.CloseWrite()
-	}()
-	if _, err := io.Copy(out, conn); err != nil && !errors.Is(err, net.ErrClosed) {
-		return fmt.Errorf("copy from the agent: %w", err)
-	}
-	return nil
 }
 
 // Dial connects to the agent whose socket is in dir, however long dir's path is. It trusts dir; for a

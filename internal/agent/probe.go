@@ -1,0 +1,50 @@
+package agent
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// The files of a probe, beside each other in its state directory.
+const (
+	ProbeNonce  = "nonce"      // written by the runner before the probe is started
+	ProbeSocket = "probe.sock" // on which the probe says the nonce
+)
+
+// probeTime is how long a probe waits for its runner.
+const probeTime = time.Minute
+
+// probe proves to a runner that it has a directory, a kernel and the agent's program in common with this
+// container: it says the nonce to the first who connects. A directory without the nonce is an error.
+func probe() error {
+	d, err := dir()
+	if err != nil {
+		return err
+	}
+	nonce, err := os.ReadFile(filepath.Join(d, ProbeNonce))
+	if err != nil {
+		return fmt.Errorf("read the runner's nonce: %w", err)
+	}
+	path := filepath.Join(d, ProbeSocket)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return fmt.Errorf("make a socket: %w", err)
+	}
+	defer func() { _ = l.Close() }()
+	err = errors.Join(os.Chmod(path, 0o777), l.SetDeadline(time.Now().Add(probeTime))) //nolint:gosec // for the runner, who has another uid
+	if err != nil {
+		return fmt.Errorf("make a socket: %w", err)
+	}
+	conn, err := l.Accept()
+	if err != nil {
+		return fmt.Errorf("wait for the runner: %w", err)
+	}
+	defer conn.Close()
+	_, err = conn.Write(bytes.TrimSpace(nonce))
+	return err
+}
