@@ -43,14 +43,6 @@ func (d *Daemon) adopt(ctx context.Context) error {
 	if local, err := d.place.entry(&config.Runner{Executor: executorShell}, gitlab.TLSData{}); err == nil {
 		kinds[executorShell] = local
 	}
-	for i, r := range d.engines(ctx) {
-		entry, err := d.place.entry(r, gitlab.TLSData{})
-		if err != nil {
-			d.log.Warn("Left-over containers cannot be looked for", "runner", r.Name, "error", err)
-			continue
-		}
-		kinds[fmt.Sprint(r.Executor, "/", i)] = entry
-	}
 	for kind, entry := range kinds {
 		exec, err := newExecutor(entry, &d.containers, d.log)
 		if err == nil {
@@ -60,6 +52,7 @@ func (d *Daemon) adopt(ctx context.Context) error {
 			d.log.Warn("Left-over environments could not all be removed; it is tried again at the next start", "executor", kind, "error", err)
 		}
 	}
+	d.tidy(ctx, keep)
 	d.expire(ctx)
 	return nil
 }

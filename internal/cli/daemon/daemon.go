@@ -53,6 +53,7 @@ type Daemon struct {
 	jobs     context.Context //nolint:containedctx // of all jobs: its cause says what becomes of them when the runner stops
 	stopJobs context.CancelCauseFunc
 	adopted  sync.WaitGroup
+	tidying  sync.WaitGroup
 	lost     atomic.Pointer[error] // of the state directory
 
 	containers container.Host
@@ -93,8 +94,9 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	}
 	d := &Daemon{
 		o: o, clock: realClock{}, journal: j, runners: map[string]*runner{}, former: map[string]*runner{}, identities: identities{}, board: newBoard(o),
-		place: place{workDir: o.WorkDir, envDir: environments(o, j.Owner()), agent: agent, user: o.User, systemID: o.SystemID},
+		place: place{workDir: o.WorkDir, envDir: environments(o, j.Owner()), agent: agent, user: o.User, systemID: o.SystemID, engines: newEngines(o, j.Owner())},
 	}
+	d.containers.Podman = d.place.engines.podman
 	d.log = slog.New(d.board.CountLog(o.Log.Handler()))
 	d.jobs, d.stopJobs = context.WithCancelCause(context.WithoutCancel(ctx))
 	d.engine = engine.New(engine.Options{
@@ -128,6 +130,7 @@ func (d *Daemon) Close() error {
 
 // set takes over a configuration: new, changed and removed runners.
 func (d *Daemon) set(c *config.Config) {
+	d.place.engines.forget()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	settings := poll.Settings{Concurrent: c.Concurrent, CheckInterval: c.Interval()}
@@ -210,7 +213,7 @@ func (d *Daemon) checkState() error {
 
 // request asks a runner's coordinator for a job.
 func (d *Daemon) request(ctx context.Context, r *runner, lastUpdate string) (poll.Answer, error) {
-	if err := d.checkState(); err != nil {
+	if err := errors.Join(d.checkState(), d.ready(ctx, r.config)); err != nil {
 		return poll.Answer{}, err
 	}
 	res, err := r.client.RequestJob(ctx, gitlab.JobRequest{

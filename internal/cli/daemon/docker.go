@@ -6,13 +6,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/config"
 	"gitlab.com/skerry/skerry/internal/executor/container"
-	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/plan"
 )
@@ -30,14 +28,11 @@ func isContainer(name string) bool { return name == executorDocker || name == ex
 // containers fills in what an entry of the container executor has that others do not.
 func (p place) containers(e *plan.Runner, r *config.Runner) (container.Options, error) {
 	e.BuildsDir, e.CacheDir = orElse(r.BuildsDir, containerBuilds), orElse(r.CacheDir, containerCache)
-	d := r.Docker
-	if d == nil {
-		d = &config.Docker{}
-	}
+	d := dockerOf(r)
 	if d.CacheDir != "" {
 		e.CacheDir = d.CacheDir
 	}
-	address, err := engineapi.Find(engineapi.Address{Host: d.Host, CertPath: d.TLSCertPath, Verify: d.TLSVerify}, os.Getenv)
+	address, err := p.engines.address(context.Background(), d)
 	if err != nil {
 		return container.Options{}, fmt.Errorf("runner %q: %w", r.Name, err)
 	}
@@ -91,8 +86,8 @@ func orElse(s, def string) string {
 	return s
 }
 
-// reconcileEngines removes what no job needs from every engine that the configuration names.
-func (d *Daemon) engines(_ context.Context) []*config.Runner {
+// engineRunners are the entries whose jobs run in containers.
+func (d *Daemon) engineRunners() []*config.Runner {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var runners []*config.Runner

@@ -19,6 +19,7 @@ type place struct {
 	agent    string // the installed agent
 	user     string // --user
 	systemID string
+	engines  *engines
 }
 
 // entry makes the effective runner entry of a job from the configuration and what the coordinator's

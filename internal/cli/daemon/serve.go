@@ -47,7 +47,10 @@ func (d *Daemon) Serve(ctx context.Context, s Service) error {
 		return err
 	}
 	defer stopMetrics()
-	if err := d.adopt(ctx); err != nil {
+	tidy, stopTidying := context.WithCancel(ctx)
+	defer d.tidying.Wait()
+	defer stopTidying()
+	if err := d.adopt(tidy); err != nil {
 		return err
 	}
 	d.board.SetReady(true)

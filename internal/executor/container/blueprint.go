@@ -10,6 +10,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/agent"
 	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/executor/container/carrier"
 	"gitlab.com/skerry/skerry/internal/job"
 )
 
@@ -21,6 +22,7 @@ type blueprint struct {
 	Ref      executor.Ref  `json:"ref"`
 	Network  string        `json:"network,omitempty"` // the mode that the runner's configuration names; empty: a slot
 	Slot     string        `json:"slot,omitempty"`    // the name of the slot that the job has
+	Agent    *carrier.Way  `json:"agent,omitempty"`   // how the agent comes and is reached; nil: not decided
 	Helper   part          `json:"helper"`
 	Build    part          `json:"build"`
 	Services []servicePart `json:"services,omitempty"`

@@ -22,8 +22,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/executor/container/carrier"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 	"gitlab.com/skerry/skerry/internal/executor/container/slot"
 	"gitlab.com/skerry/skerry/internal/job"
@@ -43,9 +45,11 @@ func New(o Options, host *Host, log *slog.Logger) *Executor {
 
 // Prepare implements executor.Executor.
 func (e *Executor) Prepare(ctx context.Context, ref executor.Ref, j *job.Job, log io.Writer) (executor.Environment, error) {
+	e.host.begun(ref)
 	dir := e.dir(ref)
 	b, err := readBlueprint(dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	fresh := errors.Is(err, fs.ErrNotExist)
+	if fresh {
 		b, err = e.draw(ref, j)
 		if err == nil {
 			err = b.write(dir)
@@ -54,15 +58,11 @@ func (e *Executor) Prepare(ctx context.Context, ref executor.Ref, j *job.Job, lo
 	if err != nil {
 		return nil, err
 	}
-	engine, err := e.host.engine(ctx, e.o.Engine)
-	if err != nil {
-		return nil, err
-	}
 	fmt.Fprintf(log, "Using %s executor with image %s ...\n", "Docker", b.Build.Image)
 	for _, w := range b.Warnings {
 		fmt.Fprintf(log, "\x1b[0;33mWARNING: %s\x1b[0;m\n", w)
 	}
-	return e.begin(ctx, b, engine, log), nil
+	return e.begin(ctx, b, fresh, log), nil
 }
 
 // Adopt implements executor.Executor.
@@ -74,14 +74,12 @@ func (e *Executor) Adopt(ctx context.Context, ref executor.Ref) (executor.Enviro
 	if err != nil {
 		return nil, err
 	}
-	engine, err := e.host.engine(ctx, e.o.Engine)
-	if err != nil {
-		return nil, err
-	}
-	return e.begin(ctx, b, engine, io.Discard), nil
+	e.host.begun(ref)
+	return e.begin(ctx, b, false, io.Discard), nil
 }
 
-// Reconcile implements executor.Executor.
+// Reconcile implements executor.Executor. It may be called while jobs run: what this process has begun
+// stays, whether keep names it or not.
 func (e *Executor) Reconcile(ctx context.Context, owner executor.OwnerID, keep []executor.Ref) error {
 	engine, err := e.host.engine(ctx, e.o.Engine)
 	if err != nil {
@@ -91,13 +89,13 @@ func (e *Executor) Reconcile(ctx context.Context, owner executor.OwnerID, keep [
 	if err != nil {
 		return err
 	}
-	used := e.usedSlots(keep)
+	used := e.usedSlots(owner, keep)
 	left := func(t engineapi.Thing) bool {
 		if name := t.Labels[slot.LabelSlot]; name != "" {
-			return !used[name]
+			return !used[name] && !e.host.knows(name)
 		}
 		ref, err := executor.ParseRef(t.Labels[labelRef])
-		return err == nil && ref.Owner == owner && !slices.Contains(keep, ref)
+		return err == nil && ref.Owner == owner && !slices.Contains(keep, ref) && !e.host.alive(ref)
 	}
 	// A container whose network others have joined is removed after them.
 	slices.SortStableFunc(containers, func(a, b engineapi.Thing) int {
@@ -115,13 +113,13 @@ func (e *Executor) Reconcile(ctx context.Context, owner executor.OwnerID, keep [
 			errs = append(errs, engine.RemoveNetwork(ctx, n.Name))
 		}
 	}
-	return errors.Join(append(errs, e.reconcileDirs(ctx, owner, keep, engine))...)
+	return errors.Join(append(errs, e.reconcileDirs(ctx, owner, keep))...)
 }
 
-// usedSlots are the networks that the jobs of refs have.
-func (e *Executor) usedSlots(refs []executor.Ref) map[string]bool {
+// usedSlots are the networks that the jobs of refs, and those of this process, have.
+func (e *Executor) usedSlots(owner executor.OwnerID, refs []executor.Ref) map[string]bool {
 	used := map[string]bool{}
-	for _, ref := range refs {
+	for _, ref := range slices.Concat(refs, e.host.all(owner)) {
 		if b, err := readBlueprint(e.dir(ref)); err == nil && b.Slot != "" {
 			used[b.Slot] = true
 		}
@@ -130,7 +128,7 @@ func (e *Executor) usedSlots(refs []executor.Ref) map[string]bool {
 }
 
 // reconcileDirs removes the directories of environments that nobody keeps.
-func (e *Executor) reconcileDirs(ctx context.Context, owner executor.OwnerID, keep []executor.Ref, engine *engineapi.Engine) error {
+func (e *Executor) reconcileDirs(ctx context.Context, owner executor.OwnerID, keep []executor.Ref) error {
 	entries, err := os.ReadDir(e.o.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -141,11 +139,14 @@ func (e *Executor) reconcileDirs(ctx context.Context, owner executor.OwnerID, ke
 	var errs []error
 	for _, entry := range entries {
 		dir := filepath.Join(e.o.Dir, entry.Name())
+		if i, err := entry.Info(); err == nil && strings.HasPrefix(entry.Name(), carrier.ProbePrefix) && time.Since(i.ModTime()) > time.Hour {
+			errs = append(errs, os.RemoveAll(dir))
+		}
 		b, err := readBlueprint(dir)
-		if err != nil || b.Ref.Owner != owner || b.Ref.ID != entry.Name() || slices.Contains(keep, b.Ref) {
+		if err != nil || b.Ref.Owner != owner || b.Ref.ID != entry.Name() || slices.Contains(keep, b.Ref) || e.host.alive(b.Ref) {
 			continue
 		}
-		errs = append(errs, (&environment{e: e, b: b, engine: engine, dir: dir}).removeDir(ctx))
+		errs = append(errs, (&environment{e: e, b: b, dir: dir}).removeDir(ctx))
 	}
 	return errors.Join(errs...)
 }

@@ -29,35 +29,39 @@ func options(t *testing.T, e enginetest.Engine) container.Options {
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
-		o := options(t, e)
-		log := slog.New(slog.NewTextHandler(t.Output(), nil))
-		api := e.Client(t)
-		executortest.Run(t, executortest.Harness{
-			New: func(t *testing.T) executor.Executor {
-				host := &container.Host{}
-				t.Cleanup(func() {
-					if err := host.Close(context.Background()); err != nil {
-						t.Error(err)
-					}
-				})
-				return container.New(o, host, log)
-			},
-			Dir: func(*testing.T) string { return "/builds/conformance" },
-			Kill: func(t *testing.T, ref executor.Ref, place executor.Place) {
-				if _, err := api.ContainerKill(context.Background(), "skerry-"+ref.ID+"-"+string(place), client.ContainerKillOptions{Signal: "KILL"}); err != nil {
-					t.Fatal(err)
+	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) { conform(t, e, false) })
+}
+
+// conform runs the suite; remote engines are those with which the runner shares no directories.
+func conform(t *testing.T, e enginetest.Engine, remote bool) {
+	t.Helper()
+	o := options(t, e)
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	api := e.Client(t)
+	executortest.Run(t, executortest.Harness{
+		New: func(t *testing.T) executor.Executor {
+			host := &container.Host{Remote: remote}
+			t.Cleanup(func() {
+				if err := host.Close(context.Background()); err != nil {
+					t.Error(err)
 				}
-			},
-		})
-		left, err := os.ReadDir(o.Dir)
-		for _, entry := range left {
-			if entry.Name() != ".leases" {
-				t.Errorf("left behind: %s", entry.Name())
+			})
+			return container.New(o, host, log)
+		},
+		Dir: func(*testing.T) string { return "/builds/conformance" },
+		Kill: func(t *testing.T, ref executor.Ref, place executor.Place) {
+			if _, err := api.ContainerKill(context.Background(), "skerry-"+ref.ID+"-"+string(place), client.ContainerKillOptions{Signal: "KILL"}); err != nil {
+				t.Fatal(err)
 			}
-		}
-		if err != nil {
-			t.Error(err)
-		}
+		},
 	})
+	left, err := os.ReadDir(o.Dir)
+	for _, entry := range left {
+		if entry.Name() != ".leases" {
+			t.Errorf("left behind: %s", entry.Name())
+		}
+	}
+	if err != nil {
+		t.Error(err)
+	}
 }

@@ -5,23 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/moby/moby/client"
 
-	"gitlab.com/skerry/skerry/internal/agent"
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 	"gitlab.com/skerry/skerry/internal/executor/container/slot"
-	"gitlab.com/skerry/skerry/internal/executor/sockdir"
 )
 
 // environment is one job's containers.
@@ -38,11 +32,12 @@ type environment struct {
 	slot        slot.Slot
 	entrypoint  bool // the build image has one, which may have something to say
 
-	greet sync.Once
-
-	stop   context.CancelCauseFunc
-	making sync.WaitGroup
-	steps  map[string]*step
+	greet   sync.Once
+	fresh   bool  // nothing of it was made by an earlier process
+	reached *step // to the engine; nil when all has been made
+	stop    context.CancelCauseFunc
+	making  sync.WaitGroup
+	steps   map[string]*step
 }
 
 // step is a piece of the making that others wait for.
@@ -62,30 +57,93 @@ func (s *step) wait(ctx context.Context) error {
 
 var errClosing = errors.New("the environment is being removed")
 
-// begin makes what is missing of an environment, beside the caller; Dial waits for it.
-func (e *Executor) begin(ctx context.Context, b *blueprint, engine *engineapi.Engine, out io.Writer) *environment {
+// begin makes what is missing of an environment, beside the caller; Dial waits for it. Of one that has been
+// made nothing is asked of the engine: its agents answer although that may be away just now.
+func (e *Executor) begin(ctx context.Context, b *blueprint, fresh bool, out io.Writer) *environment {
 	v := &environment{
-		e: e, b: b, engine: engine, dir: e.dir(b.Ref), out: out, log: e.log.With("ref", b.Ref.String()), steps: map[string]*step{},
+		e: e, b: b, dir: e.dir(b.Ref), out: out, log: e.log.With("ref", b.Ref.String()), steps: map[string]*step{},
 	}
 	making, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	v.stop = stop
-	helper := v.step(func() error { return v.findHelper(making) })
-	network := v.step(func() error { return v.makeNetwork(making, helper) })
-	services := v.step(func() error { return v.makeServices(making, network) })
-	volumes := v.step(func() error { return v.makeVolumes(making) })
-	v.steps[string(executor.Helper)] = v.step(func() error {
+	if v.made() {
+		done := v.step(func() error { return nil })
+		v.steps[string(executor.Helper)], v.steps[string(executor.Build)] = done, done
+		return v
+	}
+	connect := v.step(func() (err error) {
+		v.engine, err = e.host.engine(making, e.o.Engine)
+		return err
+	})
+	v.fresh, v.reached = fresh, connect
+	v.make(making, connect)
+	return v
+}
+
+// make begins all steps; each waits for those that it needs.
+func (v *environment) make(making context.Context, connect *step) {
+	b := v.b
+	helper := v.step(func() error {
+		if err := connect.wait(making); err != nil {
+			return err
+		}
+		return v.findHelper(making)
+	})
+	way := v.step(func() error {
 		if err := helper.wait(making); err != nil {
+			return err
+		}
+		return v.chooseWay(making)
+	})
+	network := v.step(func() error { return v.makeNetwork(making, way) })
+	services := v.step(func() error {
+		if err := connect.wait(making); err != nil {
+			return err
+		}
+		return v.makeServices(making, network)
+	})
+	volumes := v.step(func() error {
+		if err := connect.wait(making); err != nil {
+			return err
+		}
+		return v.makeVolumes(making)
+	})
+	helperPlace := v.step(func() error {
+		if err := way.wait(making); err != nil {
 			return err
 		}
 		return v.makePlace(making, executor.Helper, &b.Helper, network, volumes)
 	})
-	v.steps[string(executor.Build)] = v.step(func() error {
-		if err := v.makePlace(making, executor.Build, &b.Build, network, volumes); err != nil {
+	build := v.step(func() error {
+		if err := connect.wait(making); err != nil {
+			return err
+		}
+		if err := v.makePlace(making, executor.Build, &b.Build, way, network, volumes); err != nil {
 			return err
 		}
 		return services.wait(making)
 	})
-	return v
+	v.steps[string(executor.Helper)], v.steps[string(executor.Build)] = helperPlace, build
+	v.step(func() error {
+		if err := errors.Join(helperPlace.wait(making), build.wait(making)); err != nil {
+			return err
+		}
+		return v.setMade()
+	})
+}
+
+// fileMade says that all of an environment has been made.
+const fileMade = "made"
+
+func (v *environment) made() bool {
+	_, err := os.Stat(filepath.Join(v.dir, fileMade))
+	return err == nil
+}
+
+func (v *environment) setMade() error {
+	if err := os.WriteFile(filepath.Join(v.dir, fileMade), nil, 0o600); err != nil {
+		return fmt.Errorf("record that the environment is made: %w", err)
+	}
+	return nil
 }
 
 func (v *environment) step(work func() error) *step {
@@ -109,11 +167,11 @@ func (v *environment) findHelper(ctx context.Context) (err error) {
 }
 
 // makeNetwork takes a slot that nobody uses, or makes one. Which one is written down first.
-func (v *environment) makeNetwork(ctx context.Context, helper *step) error {
+func (v *environment) makeNetwork(ctx context.Context, need *step) error {
 	if v.b.Network != "" {
 		return nil
 	}
-	if err := helper.wait(ctx); err != nil {
+	if err := need.wait(ctx); err != nil {
 		return err
 	}
 	v.pool = v.e.host.pool(v.engine, v.e.o.kind(v.b), v.log)
@@ -158,10 +216,6 @@ func (v *environment) makeVolumes(ctx context.Context) error {
 
 // makePlace makes and starts the container of a place.
 func (v *environment) makePlace(ctx context.Context, place executor.Place, p *part, needs ...*step) error {
-	dir := filepath.Join(v.dir, string(place))
-	if err := makePlace(dir, v.e.o.Umask); err != nil {
-		return err
-	}
 	image, err := v.image(ctx, p)
 	if err != nil {
 		return err
@@ -179,8 +233,16 @@ func (v *environment) makePlace(ctx context.Context, place executor.Place, p *pa
 	if place == executor.Build {
 		v.entrypoint = len(p.entry(image)) > 0
 	}
+	if v.b.Agent.Volume == "" {
+		if err := makePlace(filepath.Join(v.dir, string(place)), v.e.o.Umask); err != nil {
+			return err
+		}
+	}
 	if _, err := v.engine.Create(ctx, v.container(place, p, image)); err != nil {
 		return err
+	}
+	if v.b.Agent.Volume != "" {
+		return v.startRemote(ctx, p)
 	}
 	return v.engine.Start(ctx, p.Name)
 }
@@ -206,105 +268,18 @@ func (v *environment) image(ctx context.Context, p *part) (*engineapi.Image, err
 	return i, err
 }
 
-// Dial implements executor.Environment.
-func (v *environment) Dial(ctx context.Context, place executor.Place) (net.Conn, error) {
-	s := v.steps[string(place)]
-	if err := s.wait(ctx); err != nil {
-		return nil, err
-	}
-	dir := filepath.Join(v.dir, string(place))
-	look := time.Now().Add(lookAfter)
-	for pause := 500 * time.Microsecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		conn, err := sockdir.Dial(ctx, dir, "sock/"+agent.SockName)
-		if err == nil {
-			if place == executor.Build {
-				v.greet.Do(func() { v.showPrelude(ctx) })
-			}
-			return conn, nil
-		}
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
-			return nil, err
-		}
-		if time.Now().After(look) {
-			look = time.Now().Add(lookEvery)
-			if why := v.Diagnose(ctx, place); why != nil {
-				return nil, why
-			}
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, context.Cause(ctx)
-		}
-	}
-}
-
-// showPrelude puts what the image's entrypoint wrote before it started the agent into the job's log.
-func (v *environment) showPrelude(ctx context.Context) {
-	if !v.entrypoint {
-		return
-	}
-	said, err := v.engine.Logs(ctx, v.b.Build.Name, preludeLines, 64<<10)
-	if err != nil {
-		v.log.Debug("The output of an image's entrypoint cannot be read", "error", err)
-	}
-	for line := range strings.Lines(said) {
-		_, _ = io.WriteString(v.out, strings.TrimSuffix(line, "\n")+"\n") // the log's own trouble is told elsewhere
-	}
-}
-
-// preludeLines is how much of what an entrypoint wrote is shown.
-const preludeLines = 500
-
-// When an agent that does not answer makes one look at its container, first and again.
-const (
-	lookAfter = 300 * time.Millisecond
-	lookEvery = 2 * time.Second
-)
-
-// Diagnose implements executor.Environment.
-func (v *environment) Diagnose(ctx context.Context, place executor.Place) error {
-	p := &v.b.Build
-	if place == executor.Helper {
-		p = &v.b.Helper
-	}
-	s, err := v.engine.State(ctx, p.Name)
-	switch {
-	case engineapi.IsAbsent(err):
-		return fmt.Errorf("the %s container is gone: somebody removed it", place)
-	case err != nil:
-		return err
-	case s.Running:
-		return nil
-	case s.OOMKilled:
-		return fmt.Errorf("the %s container ran out of memory and was killed%s", place, limitWords(s.Memory))
-	}
-	said, err := v.engine.Logs(ctx, p.Name, 20, 4096)
-	if err != nil {
-		v.log.Debug("The last words of a container cannot be read", "container", p.Name, "error", err)
-	}
-	if said != "" {
-		said = "; its last words: " + said
-	}
-	return fmt.Errorf("the %s container ended with exit code %d%s%s", place, s.ExitCode, s.Error, said)
-}
-
-func limitWords(limit int64) string {
-	if limit <= 0 {
-		return ""
-	}
-	return fmt.Sprintf(" (its limit is %d MiB)", limit>>20)
-}
-
 // Close implements executor.Environment.
 func (v *environment) Close(ctx context.Context) error {
 	v.stop(errClosing)
 	v.making.Wait()
+	if v.fresh && v.reached != nil && v.reached.err != nil {
+		return v.removeDir(ctx) // there was no engine that could have made anything
+	}
+	engine, err := v.e.host.engine(ctx, v.e.o.Engine)
+	if err != nil {
+		return err
+	}
+	v.engine = engine
 	var errs []error
 	names := []string{v.b.Build.Name}
 	for _, s := range v.b.Services {
@@ -323,6 +298,9 @@ func (v *environment) Close(ctx context.Context) error {
 	removing.Wait()
 	if err := errors.Join(errs...); err != nil {
 		return err
+	}
+	if v.pool == nil && v.b.Slot != "" && v.b.Agent != nil { // an earlier process has made it
+		v.pool = v.e.host.pool(v.engine, v.e.o.kind(v.b), v.log)
 	}
 	if v.b.Slot != "" && v.pool != nil {
 		// The record goes first: from then on the slot is nobody's.
@@ -345,6 +323,9 @@ func (v *environment) removeDir(context.Context) error {
 	err := v.e.release(func(r executor.Ref) bool { return r == v.b.Ref })
 	if err == nil {
 		err = os.RemoveAll(v.dir)
+	}
+	if err == nil {
+		v.e.host.ended(v.b.Ref)
 	}
 	if err != nil {
 		return fmt.Errorf("remove the environment: %w", err)

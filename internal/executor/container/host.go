@@ -7,33 +7,62 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"time"
 
+	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/executor/container/carrier"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/executor/container/podman"
 	"gitlab.com/skerry/skerry/internal/executor/container/slot"
 )
 
 // Host is what all runner entries of a process share: the connections to engines and what has been
 // found out about them. The zero value is ready. It is safe for concurrent use.
 type Host struct {
+	// Remote takes no engine for local, so that nothing of this machine is mounted into containers.
+	Remote bool
+	// Podman is the engine that the runner starts itself; nil: none.
+	Podman *podman.Service
+
+	mu    sync.Mutex
+	sites map[engineapi.Address]*site
+	pools map[string]*slot.Pool
+	live  map[executor.Ref]bool // environments that this process has begun and not closed
+}
+
+// site is what is known of one engine.
+type site struct {
+	helpers helpers
+	carrier carrier.Carrier
+
 	mu      sync.Mutex
-	engines map[engineapi.Address]*engineapi.Engine
-	pools   map[string]*slot.Pool
-	helpers map[engineapi.Address]*helpers
+	engine  *engineapi.Engine
+	attempt *attempt // to connect; nil: nobody tries just now
+}
+
+// attempt is one attempt to connect, whose outcome all who wait for it get.
+type attempt struct {
+	done chan struct{}
+	err  error // valid when done is closed
+}
+
+func (h *Host) site(a engineapi.Address) *site {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.sites[a]
+	if s == nil {
+		s = &site{}
+		if h.sites == nil {
+			h.sites = map[engineapi.Address]*site{}
+		}
+		h.sites[a] = s
+	}
+	return s
 }
 
 // helper returns the name of the helper image for an engine.
 func (h *Host) helper(ctx context.Context, engine *engineapi.Engine, out io.Writer) (string, error) {
-	h.mu.Lock()
-	f := h.helpers[engine.Address]
-	if f == nil {
-		f = &helpers{}
-		if h.helpers == nil {
-			h.helpers = map[engineapi.Address]*helpers{}
-		}
-		h.helpers[engine.Address] = f
-	}
-	h.mu.Unlock()
-	return f.find(ctx, engine, out)
+	return h.site(engine.Address).helpers.find(ctx, engine, out)
 }
 
 // keepSlots is how many networks of one kind are kept while no job has them.
@@ -55,36 +84,146 @@ func (h *Host) pool(engine *engineapi.Engine, kind slot.Kind, log *slog.Logger) 
 	return p
 }
 
-// engine returns the connection to the engine at a, made once.
-func (h *Host) engine(ctx context.Context, a engineapi.Address) (*engineapi.Engine, error) {
+// knows reports whether a network is one that this process has made and cares for.
+func (h *Host) knows(name string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if e := h.engines[a]; e != nil {
+	for _, p := range h.pools {
+		if p.Knows(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// begun and alive remember the environments of this process: what is removed because no journaled job
+// needed it at the start is none of theirs.
+func (h *Host) begun(ref executor.Ref) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.live == nil {
+		h.live = map[executor.Ref]bool{}
+	}
+	h.live[ref] = true
+}
+
+func (h *Host) alive(ref executor.Ref) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.live[ref]
+}
+
+// all are those of an owner.
+func (h *Host) all(owner executor.OwnerID) []executor.Ref {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var refs []executor.Ref
+	for ref := range h.live {
+		if ref.Owner == owner {
+			refs = append(refs, ref)
+		}
+	}
+	return refs
+}
+
+func (h *Host) ended(ref executor.Ref) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.live, ref)
+}
+
+// engine returns the connection to the engine at a, made once. A failure is not remembered, and who
+// waits for one engine keeps nobody from another.
+func (h *Host) engine(ctx context.Context, a engineapi.Address) (*engineapi.Engine, error) {
+	s := h.site(a)
+	s.mu.Lock()
+	if e := s.engine; e != nil {
+		s.mu.Unlock()
 		return e, nil
 	}
-	e, err := engineapi.Connect(ctx, a)
-	if err != nil {
-		return nil, fmt.Errorf("%w: is it running, and may this user connect to it?", err)
+	t := s.attempt
+	if t == nil {
+		t = &attempt{done: make(chan struct{})}
+		s.attempt = t
+		go h.connect(context.WithoutCancel(ctx), a, s, t) // Connect bounds it
 	}
-	if h.engines == nil {
-		h.engines = map[engineapi.Address]*engineapi.Engine{}
+	s.mu.Unlock()
+	select {
+	case <-t.done:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
-	h.engines[a] = e
-	return e, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.engine == nil && t.err == nil {
+		return nil, errClosed
+	}
+	return s.engine, t.err
 }
+
+var errClosed = errors.New("the connections to container engines have been closed")
+
+func (h *Host) connect(ctx context.Context, a engineapi.Address, s *site, t *attempt) {
+	var revive func(context.Context) error
+	if h.Podman != nil && h.Podman.Address() == a.Host {
+		revive = h.Podman.Ensure
+	}
+	e, err := engineapi.Connect(ctx, a, revive)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.engine, t.err, s.attempt = e, err, nil
+	close(t.done)
+}
+
+// Reachable reports why no job should be asked for that needs the engine at a: it is not there. It asks the
+// engine itself unless there was a sign of life just now, and does not wait for it.
+func (h *Host) Reachable(ctx context.Context, a engineapi.Address) error {
+	s := h.site(a)
+	s.mu.Lock()
+	e := s.engine
+	s.mu.Unlock()
+	if h.Podman != nil && h.Podman.Address() == a.Host {
+		if e != nil {
+			return nil // it is started again when it is needed
+		}
+		_, err := h.engine(ctx, a)
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, reachTime)
+	defer cancel()
+	return engineapi.Ping(ctx, a, reachFresh, e)
+}
+
+const (
+	reachTime  = 5 * time.Second  // an engine that takes longer is not there
+	reachFresh = 15 * time.Second // a sign of life counts for so long
+)
 
 // Close removes the networks that nobody uses and closes the connections.
 func (h *Host) Close(ctx context.Context) error {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	var errs []error
-	for _, p := range h.pools {
-		errs = append(errs, p.Close(ctx))
+	pools, sites := h.pools, h.sites
+	h.pools, h.sites = nil, nil
+	h.mu.Unlock()
+	var closing sync.WaitGroup
+	errs := make(chan error, len(pools))
+	for _, p := range pools {
+		closing.Go(func() { errs <- p.Close(ctx) })
 	}
-	h.pools = nil
-	for _, e := range h.engines {
-		_ = e.Close()
+	closing.Wait()
+	close(errs)
+	var all error
+	for err := range errs {
+		all = errors.Join(all, err)
 	}
-	h.engines = nil
-	return errors.Join(errs...)
+	for _, s := range sites {
+		s.carrier.Wait()
+		s.mu.Lock()
+		if s.engine != nil {
+			_ = s.engine.Close()
+		}
+		s.engine = nil
+		s.mu.Unlock()
+	}
+	return all
 }

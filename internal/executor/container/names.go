@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/executor/container/carrier"
 	"gitlab.com/skerry/skerry/internal/job"
 )
 
@@ -15,7 +16,7 @@ import (
 const (
 	labelOwner = "com.gitlab.skerry.owner"
 	labelRef   = "com.gitlab.skerry.ref"
-	labelPart  = "com.gitlab.skerry.part" // helper, build, service, network, volume
+	labelPart  = carrier.LabelPart // helper, build, service, network, volume, agent
 )
 
 // gitlabLabel begins the labels that GitLab Runner gives to its containers: monitoring looks for them.

@@ -82,7 +82,7 @@ type ServiceImage struct {
 // kind is what the job's network is to be like.
 func (o Options) kind(b *blueprint) slot.Kind {
 	return slot.Kind{
-		Owner: string(b.Ref.Owner), Image: b.Helper.Image, AgentDir: filepath.Dir(o.Agent), MTU: o.NetworkMTU,
+		Owner: string(b.Ref.Owner), Image: b.Helper.Image, AgentDir: filepath.Dir(o.Agent), AgentVolume: b.Agent.Volume, MTU: o.NetworkMTU,
 		Hostname: o.Build.Hostname, DNS: o.Build.DNS, DNSSearch: o.Build.DNSSearch, ExtraHosts: o.Build.ExtraHosts, Sysctls: netSysctls(o.Build.Sysctls),
 	}
 }

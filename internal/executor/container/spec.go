@@ -8,14 +8,14 @@ import (
 	"github.com/moby/moby/client"
 
 	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/executor/container/carrier"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 )
 
 // Where the agent is in a place.
 const (
-	agentBin   = "/.skerry/bin"
-	agentState = "/.skerry/state"
-	agentExe   = agentBin + "/agent"
+	agentState = carrier.State
+	agentExe   = carrier.Exe
 )
 
 // container is what the engine is told to make of a part.
@@ -64,9 +64,9 @@ func start(entrypoint []string) (exec, cmd []string) {
 }
 
 func (v *environment) mounts(place executor.Place) []mount.Mount {
-	m := []mount.Mount{
-		{Type: mount.TypeBind, Source: filepath.Join(v.dir, string(place)), Target: agentState},
-		{Type: mount.TypeBind, Source: filepath.Dir(v.e.o.Agent), Target: agentBin, ReadOnly: true},
+	m := []mount.Mount{v.b.Agent.Mount(v.e.o.Agent)}
+	if v.b.Agent.Volume == "" {
+		m = append(m, mount.Mount{Type: mount.TypeBind, Source: filepath.Join(v.dir, string(place)), Target: agentState})
 	}
 	for _, vol := range v.b.Volumes {
 		m = append(m, mount.Mount{Type: mount.TypeVolume, Source: vol.Name, Target: vol.Path})

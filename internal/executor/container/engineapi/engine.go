@@ -4,12 +4,14 @@
 package engineapi
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
+	"net/http"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
@@ -37,6 +39,7 @@ const (
 // Engine is a connection to one engine. It is safe for concurrent use.
 type Engine struct {
 	c *client.Client
+	d *dialer
 
 	Address  Address
 	Kind     Kind
@@ -47,26 +50,77 @@ type Engine struct {
 	calls atomic.Int64
 }
 
-// Connect reaches the engine and asks what it is. The caller closes it.
-func Connect(ctx context.Context, a Address) (*Engine, error) {
-	opts := []client.Opt{client.WithHost(a.Host)}
-	if a.CertPath != "" {
-		opts = append(opts, client.WithTLSClientConfig(
-			filepath.Join(a.CertPath, "ca.pem"), filepath.Join(a.CertPath, "cert.pem"), filepath.Join(a.CertPath, "key.pem")))
-	}
-	c, err := client.New(opts...)
+// Connect reaches the engine and asks what it is. The caller closes it. An engine that is not there is
+// waited for a little, here and by every later request; where revive is not nil it is called to start it. The
+// error is *UnreachableError when there is none.
+func Connect(ctx context.Context, a Address, revive func(context.Context) error) (*Engine, error) {
+	d, err := newDialer(a, revive)
 	if err != nil {
-		return nil, fmt.Errorf("container engine at %s: %w", a.Host, err)
+		return nil, err
 	}
-	e := &Engine{c: c, Address: a, Kind: Docker}
-	if err := e.identify(ctx); err != nil {
+	c, err := client.New(client.WithHost(a.Host), client.WithHTTPClient(&http.Client{Transport: d.transport(), CheckRedirect: client.CheckRedirect}))
+	if err != nil {
+		return nil, fmt.Errorf("the container engine at %s: %w", a.Host, err)
+	}
+	e := &Engine{c: c, d: d, Address: a, Kind: Docker}
+	limited, cancel := context.WithTimeout(ctx, identifyTime)
+	defer cancel()
+	if err := e.again(limited, e.identify); err != nil {
 		_ = c.Close()
-		return nil, fmt.Errorf("container engine at %s: %w", a.Host, err)
+		if limited.Err() != nil && ctx.Err() == nil {
+			return nil, &UnreachableError{Host: a.Host, why: fmt.Sprintf("it does not answer within %s", identifyTime)}
+		}
+		return nil, explain(a, err)
 	}
 	return e, nil
 }
 
+// identifyTime bounds how long an engine may take to say what it is, the wait for it included.
+const identifyTime = patience + 15*time.Second
+
+// Ping asks the engine for a sign of life, without the patience of other requests. It returns at once
+// when there has been one within fresh.
+func Ping(ctx context.Context, a Address, fresh time.Duration, e *Engine) error {
+	if e != nil && time.Since(time.Unix(0, e.d.contact.Load())) < fresh {
+		return nil
+	}
+	d, err := newDialer(a, nil)
+	if err != nil {
+		return err
+	}
+	conn, err := d.once(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return &UnreachableError{Host: a.Host, why: "it does not answer"}
+		}
+		return unreachable(a, err)
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://engine/_ping", nil)
+	if err != nil {
+		return err
+	}
+	req.Close = true
+	if err = req.Write(conn); err == nil {
+		var res *http.Response
+		if res, err = http.ReadResponse(bufio.NewReader(conn), req); err == nil {
+			_ = res.Body.Close()
+		}
+	}
+	if err != nil {
+		return &UnreachableError{Host: a.Host, why: "it does not answer"}
+	}
+	if e != nil {
+		e.d.contact.Store(time.Now().UnixNano())
+	}
+	return nil
+}
+
 func (e *Engine) identify(ctx context.Context) error {
+	if _, err := e.c.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true}); err != nil {
+		return err
+	}
 	v, err := e.c.ServerVersion(ctx, client.ServerVersionOptions{})
 	if err != nil {
 		return err
@@ -117,9 +171,6 @@ func taken(err error) bool {
 // IsAbsent reports whether err says that a container, image, network or volume does not exist.
 func IsAbsent(err error) bool { return absent(err) }
 
-// IsUnreachable reports whether the engine could not be reached at all.
-func IsUnreachable(err error) bool { return client.IsErrConnectionFailed(err) }
-
 // State is what a container is doing.
 type State struct {
 	ID        string
@@ -134,8 +185,11 @@ type State struct {
 
 // State looks at a container; IsAbsent tells that there is none.
 func (e *Engine) State(ctx context.Context, name string) (State, error) {
-	e.calls.Add(1)
-	r, err := e.c.ContainerInspect(ctx, name, client.ContainerInspectOptions{})
+	var r client.ContainerInspectResult
+	err := e.again(ctx, func(ctx context.Context) (err error) {
+		r, err = e.c.ContainerInspect(ctx, name, client.ContainerInspectOptions{})
+		return err
+	})
 	if err != nil {
 		return State{}, fmt.Errorf("inspect container %s: %w", name, err)
 	}

@@ -16,11 +16,15 @@ const maxOutput = 1 << 20
 // Exec runs a command in a container that runs and returns its standard output. A command that fails is an
 // error with its standard error.
 func (e *Engine) Exec(ctx context.Context, container, user string, command ...string) ([]byte, error) {
-	e.calls.Add(3)
-	made, err := e.c.ExecCreate(ctx, container, client.ExecCreateOptions{User: user, Cmd: command, AttachStdout: true, AttachStderr: true})
+	var made client.ExecCreateResult
+	err := e.again(ctx, func(ctx context.Context) (err error) {
+		made, err = e.c.ExecCreate(ctx, container, client.ExecCreateOptions{User: user, Cmd: command, AttachStdout: true, AttachStderr: true})
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("run %s in container %s: %w", command[0], container, err)
 	}
+	e.calls.Add(2)
 	r, err := e.c.ExecAttach(ctx, made.ID, client.ExecAttachOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("run %s in container %s: %w", command[0], container, err)

@@ -25,8 +25,11 @@ type Image struct {
 
 // Image looks for an image among those that the engine has; IsAbsent tells that it has none.
 func (e *Engine) Image(ctx context.Context, ref string) (*Image, error) {
-	e.calls.Add(1)
-	r, err := e.c.ImageInspect(ctx, ref)
+	var r client.ImageInspectResult
+	err := e.again(ctx, func(ctx context.Context) (err error) {
+		r, err = e.c.ImageInspect(ctx, ref)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("inspect image %q: %w", ref, err)
 	}

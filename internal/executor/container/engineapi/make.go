@@ -22,8 +22,11 @@ func (e *Engine) Create(ctx context.Context, o client.ContainerCreateOptions) (s
 		return "", errNoName
 	}
 	for attempt := 1; ; attempt++ {
-		e.calls.Add(1)
-		r, err := e.c.ContainerCreate(ctx, o)
+		var r client.ContainerCreateResult
+		err := e.again(ctx, func(ctx context.Context) (err error) {
+			r, err = e.c.ContainerCreate(ctx, o)
+			return err
+		})
 		if err == nil {
 			return r.ID, nil
 		}
@@ -47,8 +50,10 @@ const createAttempts = 20
 // Start starts a container. One that runs is left as it is.
 func (e *Engine) Start(ctx context.Context, name string) error {
 	for attempt := 1; ; attempt++ {
-		e.calls.Add(1)
-		_, err := e.c.ContainerStart(ctx, name, client.ContainerStartOptions{})
+		err := e.again(ctx, func(ctx context.Context) error {
+			_, err := e.c.ContainerStart(ctx, name, client.ContainerStartOptions{})
+			return err
+		})
 		if err == nil {
 			return nil
 		}
@@ -73,8 +78,10 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // Kill sends a signal ("KILL") to a container's first process. One that does not run is no error.
 func (e *Engine) Kill(ctx context.Context, name, signal string) error {
-	e.calls.Add(1)
-	_, err := e.c.ContainerKill(ctx, name, client.ContainerKillOptions{Signal: signal})
+	err := e.again(ctx, func(ctx context.Context) error {
+		_, err := e.c.ContainerKill(ctx, name, client.ContainerKillOptions{Signal: signal})
+		return err
+	})
 	if err == nil || absent(err) || strings.Contains(err.Error(), "not running") {
 		return nil
 	}
@@ -87,7 +94,7 @@ const removeAttempts = 8
 
 // Remove kills and removes a container with its anonymous volumes. One that is not there is no error.
 func (e *Engine) Remove(ctx context.Context, name string) error {
-	return e.repeat(ctx, "remove container "+name, func() error {
+	return e.repeat(ctx, "remove container "+name, func(ctx context.Context) error {
 		_, err := e.c.ContainerRemove(ctx, name, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 		return err
 	})
@@ -99,8 +106,11 @@ func (e *Engine) Network(ctx context.Context, name string, o client.NetworkCreat
 	if ids, err := e.networks(ctx, name); err != nil || len(ids) > 0 {
 		return first(ids), err
 	}
-	e.calls.Add(1)
-	r, err := e.c.NetworkCreate(ctx, name, o)
+	var r client.NetworkCreateResult
+	err := e.again(ctx, func(ctx context.Context) (err error) {
+		r, err = e.c.NetworkCreate(ctx, name, o)
+		return err
+	})
 	if err == nil {
 		return e.elect(ctx, name, r.ID)
 	}
@@ -122,7 +132,7 @@ func (e *Engine) elect(ctx context.Context, name, mine string) (string, error) {
 	if err != nil || len(ids) == 0 || ids[0] == mine {
 		return mine, err
 	}
-	return ids[0], e.repeat(ctx, "remove network "+name, func() error {
+	return ids[0], e.repeat(ctx, "remove network "+name, func(ctx context.Context) error {
 		_, err := e.c.NetworkRemove(ctx, mine, client.NetworkRemoveOptions{})
 		return err
 	})
@@ -130,8 +140,11 @@ func (e *Engine) elect(ctx context.Context, name, mine string) (string, error) {
 
 // networks are the ids of the networks of a name, the oldest first.
 func (e *Engine) networks(ctx context.Context, name string) ([]string, error) {
-	e.calls.Add(1)
-	r, err := e.c.NetworkList(ctx, client.NetworkListOptions{Filters: make(client.Filters).Add("name", name)})
+	var r client.NetworkListResult
+	err := e.again(ctx, func(ctx context.Context) (err error) {
+		r, err = e.c.NetworkList(ctx, client.NetworkListOptions{Filters: make(client.Filters).Add("name", name)})
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("look for network %s: %w", name, err)
 	}
@@ -158,7 +171,7 @@ func first(ids []string) string {
 func (e *Engine) RemoveNetwork(ctx context.Context, name string) error {
 	ids, err := e.networks(ctx, name)
 	for _, id := range ids {
-		err = errors.Join(err, e.repeat(ctx, "remove network "+name, func() error {
+		err = errors.Join(err, e.repeat(ctx, "remove network "+name, func(ctx context.Context) error {
 			_, err := e.c.NetworkRemove(ctx, id, client.NetworkRemoveOptions{})
 			return err
 		}))
@@ -168,8 +181,11 @@ func (e *Engine) RemoveNetwork(ctx context.Context, name string) error {
 
 // Volume makes a named volume, or finds it.
 func (e *Engine) Volume(ctx context.Context, name string, labels map[string]string) error {
-	e.calls.Add(1)
-	if _, err := e.c.VolumeCreate(ctx, client.VolumeCreateOptions{Name: name, Labels: labels}); err != nil && !taken(err) {
+	err := e.again(ctx, func(ctx context.Context) error {
+		_, err := e.c.VolumeCreate(ctx, client.VolumeCreateOptions{Name: name, Labels: labels})
+		return err
+	})
+	if err != nil && !taken(err) {
 		return fmt.Errorf("create volume %s: %w", name, err)
 	}
 	return nil
@@ -177,17 +193,16 @@ func (e *Engine) Volume(ctx context.Context, name string, labels map[string]stri
 
 // RemoveVolume removes a volume. One that is not there is no error.
 func (e *Engine) RemoveVolume(ctx context.Context, name string) error {
-	return e.repeat(ctx, "remove volume "+name, func() error {
+	return e.repeat(ctx, "remove volume "+name, func(ctx context.Context) error {
 		_, err := e.c.VolumeRemove(ctx, name, client.VolumeRemoveOptions{Force: true})
 		return err
 	})
 }
 
 // repeat tries a removal until it succeeds, the thing is gone, or it has failed often.
-func (e *Engine) repeat(ctx context.Context, what string, remove func() error) error {
+func (e *Engine) repeat(ctx context.Context, what string, remove func(context.Context) error) error {
 	for attempt, wait := 1, 20*time.Millisecond; ; attempt, wait = attempt+1, min(2*wait, time.Second) {
-		e.calls.Add(1)
-		err := remove()
+		err := e.again(ctx, remove)
 		if err == nil || absent(err) {
 			return nil
 		}
@@ -203,8 +218,11 @@ func (e *Engine) repeat(ctx context.Context, what string, remove func() error) e
 // Owned lists what carries label=value, by name.
 func (e *Engine) Owned(ctx context.Context, label, value string) (containers []Thing, networks []Thing, err error) {
 	filter := make(client.Filters).Add("label", label+"="+value)
-	e.calls.Add(2)
-	cs, err := e.c.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filter})
+	var cs client.ContainerListResult
+	err = e.again(ctx, func(ctx context.Context) (err error) {
+		cs, err = e.c.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filter})
+		return err
+	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("list containers: %w", err)
 	}
@@ -215,7 +233,11 @@ func (e *Engine) Owned(ctx context.Context, label, value string) (containers []T
 		}
 		containers = append(containers, t)
 	}
-	ns, err := e.c.NetworkList(ctx, client.NetworkListOptions{Filters: filter})
+	var ns client.NetworkListResult
+	err = e.again(ctx, func(ctx context.Context) (err error) {
+		ns, err = e.c.NetworkList(ctx, client.NetworkListOptions{Filters: filter})
+		return err
+	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("list networks: %w", err)
 	}
@@ -249,8 +271,11 @@ func (e *Engine) Logs(ctx context.Context, name string, lines int, limit int64) 
 
 // Subnets are those of the engine's networks.
 func (e *Engine) Subnets(ctx context.Context) ([]netip.Prefix, error) {
-	e.calls.Add(1)
-	r, err := e.c.NetworkList(ctx, client.NetworkListOptions{})
+	var r client.NetworkListResult
+	err := e.again(ctx, func(ctx context.Context) (err error) {
+		r, err = e.c.NetworkList(ctx, client.NetworkListOptions{})
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list networks: %w", err)
 	}

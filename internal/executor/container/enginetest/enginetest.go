@@ -73,7 +73,7 @@ func All() []Engine {
 // Connect connects to the engine until the test ends.
 func (e Engine) Connect(t *testing.T) *engineapi.Engine {
 	t.Helper()
-	c, err := engineapi.Connect(t.Context(), e.Address)
+	c, err := engineapi.Connect(t.Context(), e.Address, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ type Image struct {
 	Files      map[string]string // path to content, mode 0755
 }
 
-var loading sync.Mutex
+var loading sync.Mutex //nolint:gochecknoglobals // what a test process loads, one image at a time
 
 // Load gives the engine an image made of a static busybox and Files.
 func (e Engine) Load(t *testing.T, i Image) {

@@ -25,15 +25,17 @@ import (
 
 // Kind is what a slot is made of; slots of one kind are alike.
 type Kind struct {
-	Owner      string // begins the names and is the value of LabelOwner
-	Image      string // of the container that holds the namespace; the engine has it
-	AgentDir   string // holds the agent's program, mounted at /.skerry/bin
-	MTU        int
-	Hostname   string
-	DNS        []string
-	DNSSearch  []string
-	ExtraHosts []string
-	Sysctls    map[string]string
+	Owner    string // begins the names and is the value of LabelOwner
+	Image    string // of the container that holds the namespace; the engine has it
+	AgentDir string // holds the agent's program, mounted at /.skerry/bin
+	// AgentVolume is a volume that is mounted in its stead, for an engine on another machine.
+	AgentVolume string
+	MTU         int
+	Hostname    string
+	DNS         []string
+	DNSSearch   []string
+	ExtraHosts  []string
+	Sysctls     map[string]string
 }
 
 // The labels of what a slot is made of.
@@ -58,13 +60,14 @@ type Pool struct {
 	mu     sync.Mutex
 	keep   int // how many unused ones are kept
 	idle   []Slot
+	made   map[string]bool
 	giving sync.WaitGroup
 	closed bool
 }
 
 // NewPool returns a pool that keeps at most keep slots that nobody uses.
 func NewPool(engine *engineapi.Engine, kind Kind, keep int, log *slog.Logger) *Pool {
-	return &Pool{engine: engine, kind: kind, keep: keep, log: log}
+	return &Pool{engine: engine, kind: kind, keep: keep, log: log, made: map[string]bool{}}
 }
 
 // NewName returns the name for a new slot, random.
@@ -89,6 +92,9 @@ func (p *Pool) Idle() (Slot, bool) {
 
 // Make makes the slot name, or completes it.
 func (p *Pool) Make(ctx context.Context, name string) (Slot, error) {
+	p.mu.Lock()
+	p.made[name] = true
+	p.mu.Unlock()
 	labels := map[string]string{LabelOwner: p.kind.Owner, LabelSlot: name}
 	o := client.NetworkCreateOptions{Driver: "bridge", Labels: labels}
 	if p.kind.MTU > 0 {
@@ -118,7 +124,7 @@ func (p *Pool) holder(s Slot, labels map[string]string) client.ContainerCreateOp
 			Init:        &no,
 			CapDrop:     []string{"ALL"},
 			SecurityOpt: []string{"no-new-privileges"},
-			Mounts:      []mount.Mount{{Type: mount.TypeBind, Source: p.kind.AgentDir, Target: "/.skerry/bin", ReadOnly: true}},
+			Mounts:      []mount.Mount{p.kind.agent()},
 			Tmpfs:       map[string]string{"/.skerry/state": "size=256k,mode=0700"},
 			DNSSearch:   p.kind.DNSSearch,
 			ExtraHosts:  p.kind.ExtraHosts,
@@ -128,6 +134,33 @@ func (p *Pool) holder(s Slot, labels map[string]string) client.ContainerCreateOp
 	}
 }
 
+// agent is the mount of the agent's program.
+func (k Kind) agent() mount.Mount {
+	m := mount.Mount{Type: mount.TypeBind, Source: k.AgentDir, Target: "/.skerry/bin", ReadOnly: true}
+	if k.AgentVolume != "" {
+		m.Type, m.Source, m.VolumeOptions = mount.TypeVolume, k.AgentVolume, &mount.VolumeOptions{NoCopy: true}
+	}
+	return m
+}
+
+// Knows reports whether the pool has made the slot name, and it is not removed yet.
+func (p *Pool) Knows(name string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.made[name]
+}
+
+// remove removes a slot of the pool.
+func (p *Pool) remove(ctx context.Context, name string) error {
+	err := Remove(ctx, p.engine, name)
+	if err == nil {
+		p.mu.Lock()
+		delete(p.made, name)
+		p.mu.Unlock()
+	}
+	return err
+}
+
 // Give returns a slot after its job's containers are gone. One that is not to be used again (a job had
 // rights over its network, say) or is not as it was made is removed. It returns at once.
 func (p *Pool) Give(ctx context.Context, s Slot, again bool) {
@@ -135,7 +168,7 @@ func (p *Pool) Give(ctx context.Context, s Slot, again bool) {
 		if again && p.clean(ctx, s) && p.store(s) {
 			return
 		}
-		if err := Remove(ctx, p.engine, s.Name); err != nil {
+		if err := p.remove(ctx, s.Name); err != nil {
 			p.log.Warn("A job's network could not be removed; it is tried again at the next start", "network", s.Name, "error", err)
 		}
 	})
@@ -196,7 +229,7 @@ func (p *Pool) Warm(ctx context.Context, n int) error {
 		name := NewName(p.kind.Owner)
 		s, err := p.Make(ctx, name)
 		if err != nil || !p.store(s) {
-			return errors.Join(err, Remove(context.WithoutCancel(ctx), p.engine, name))
+			return errors.Join(err, p.remove(context.WithoutCancel(ctx), name))
 		}
 	}
 }
@@ -211,7 +244,7 @@ func (p *Pool) Close(ctx context.Context) error {
 	p.giving.Wait()
 	var errs []error
 	for _, s := range idle {
-		errs = append(errs, Remove(ctx, p.engine, s.Name))
+		errs = append(errs, p.remove(ctx, s.Name))
 	}
 	return errors.Join(errs...)
 }

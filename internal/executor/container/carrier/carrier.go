@@ -1,0 +1,338 @@
+// Package carrier brings the agent's program into the containers of an engine: by a mount of this machine's
+// directory where the engine is proved to share those, else by a volume with the agent in it.
+package carrier
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/client"
+
+	"gitlab.com/skerry/skerry/internal/agent"
+	"gitlab.com/skerry/skerry/internal/agent/embedded"
+	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+)
+
+// Where the agent is in a container.
+const (
+	Bin   = "/.skerry/bin"
+	State = "/.skerry/state"
+	Exe   = Bin + "/agent"
+)
+
+// LabelPart says what a thing is for; that of a volume with an agent has the value PartAgent. All
+// runners of an engine share those, so no owner is named.
+const (
+	LabelPart = "com.gitlab.skerry.part"
+	PartAgent = "agent"
+)
+
+// Job is on whose behalf something is brought.
+type Job struct {
+	Agent  string            // this machine's, alone in its directory
+	Dir    string            // for probes; only the runner's user may enter it
+	Image  string            // which the engine has; nothing of it is run
+	Labels map[string]string // of the containers that are made for a moment
+}
+
+// Way is how the agent comes into the containers of an environment, and how it is reached there.
+type Way struct {
+	// Volume holds the agent where the engine shares no directories with the runner: then the agent's state is
+	// in the container, and it is reached through the engine. Empty: both are mounted from this machine.
+	Volume string `json:"volume,omitempty"`
+}
+
+// Carrier brings the agent into the containers of one engine. The zero value is ready. It is safe for
+// concurrent use.
+type Carrier struct {
+	removing sync.WaitGroup
+
+	mu     sync.Mutex
+	proved bool // local is known
+	local  bool
+	filled map[string]bool // volumes that this process has seen to hold the agent
+	carts  map[string]cart // by the path of this machine's agent
+}
+
+// Wait waits for what is removed in the background.
+func (c *Carrier) Wait() { c.removing.Wait() }
+
+// cart is the agent's program for an engine.
+type cart struct {
+	volume  string
+	program []byte
+}
+
+// Choose finds out which way the agent comes into the engine's containers; the first time it makes one.
+func (c *Carrier) Choose(ctx context.Context, e *engineapi.Engine, j Job, log *slog.Logger) (Way, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.proved {
+		why, err := c.prove(ctx, e, j)
+		if err != nil {
+			return Way{}, err
+		}
+		c.proved, c.local = true, why == nil
+		if why != nil {
+			log.Info("The container engine shares no directories with this runner: the agent comes by a volume and is reached through the engine",
+				"engine", e.String(), "because", why)
+		}
+	}
+	if c.local {
+		return Way{}, nil
+	}
+	t, err := c.cart(e, j.Agent)
+	return Way{Volume: t.volume}, err
+}
+
+// Remote is Choose for an engine that is taken for one that shares no directories.
+func (c *Carrier) Remote(e *engineapi.Engine, j Job) (Way, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t, err := c.cart(e, j.Agent)
+	return Way{Volume: t.volume}, err
+}
+
+// cart reads the agent for the engine's architecture.
+func (c *Carrier) cart(e *engineapi.Engine, agent string) (cart, error) {
+	if t, ok := c.carts[agent]; ok {
+		return t, nil
+	}
+	var program []byte
+	var err error
+	if e.Arch == runtime.GOARCH {
+		program, err = os.ReadFile(agent)
+	} else {
+		program, err = embeddedAgent(e.Arch)
+	}
+	if err != nil {
+		return cart{}, fmt.Errorf("read the agent for the engine's machine: %w", err)
+	}
+	sum := sha256.Sum256(program)
+	t := cart{volume: "skerry-agent-" + hex.EncodeToString(sum[:6]), program: program}
+	if c.carts == nil {
+		c.carts = map[string]cart{}
+	}
+	c.carts[agent] = t
+	return t, nil
+}
+
+func embeddedAgent(arch string) ([]byte, error) {
+	a, err := embedded.Find(arch)
+	if err != nil {
+		return nil, err
+	}
+	r, err := a.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(r)
+}
+
+// Fill sees to it that the volume of w holds the agent: it is filled once, and again when somebody has
+// removed it. A container which is never started is what the engine needs for that.
+func (c *Carrier) Fill(ctx context.Context, e *engineapi.Engine, j Job, w Way) error {
+	if c.isFilled(w.Volume) {
+		switch labels, err := e.VolumeLabels(ctx, w.Volume); {
+		case err == nil && labels[LabelPart] == PartAgent:
+			return nil
+		case err != nil && !engineapi.IsAbsent(err):
+			return err
+		}
+		c.Forget(w.Volume)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.filled[w.Volume] { // by another job meanwhile
+		return nil
+	}
+	t, err := c.cart(e, j.Agent)
+	if err != nil {
+		return err
+	}
+	if t.volume != w.Volume {
+		return nil // an earlier runner's, whose containers are there already
+	}
+	if err := e.Volume(ctx, w.Volume, map[string]string{LabelPart: PartAgent}); err != nil {
+		return err
+	}
+	if err := c.put(ctx, e, j, t); err != nil {
+		return err
+	}
+	if c.filled == nil {
+		c.filled = map[string]bool{}
+	}
+	c.filled[w.Volume] = true
+	c.removing.Go(func() { removeOldAgents(ctx, e, w.Volume) })
+	return nil
+}
+
+// put brings the agent into its volume, unless it is there.
+func (c *Carrier) put(ctx context.Context, e *engineapi.Engine, j Job, t cart) error {
+	name := t.volume + "-fill"
+	create := client.ContainerCreateOptions{
+		Name:       name,
+		Config:     &container.Config{Image: j.Image, User: "0:0", Entrypoint: []string{Exe}, Labels: j.Labels},
+		HostConfig: &container.HostConfig{NetworkMode: "none", Mounts: []mount.Mount{{Type: mount.TypeVolume, Source: t.volume, Target: Bin}}},
+	}
+	if err := claim(ctx, e, create); err != nil {
+		return err
+	}
+	defer c.remove(ctx, e, name)
+	size, err := e.SizeIn(ctx, name, Exe)
+	if err == nil && size == int64(len(t.program)) {
+		return nil
+	}
+	if err != nil && !engineapi.IsAbsent(err) {
+		return err
+	}
+	archive, err := pack([]tar.Header{{Typeflag: tar.TypeReg, Name: "agent", Mode: 0o755}}, t.program)
+	if err == nil {
+		err = e.CopyInto(ctx, name, Bin, archive)
+	}
+	if err != nil {
+		return fmt.Errorf("bring the agent into volume %s: %w", t.volume, err)
+	}
+	return nil
+}
+
+// agentAge is after which the volume with an agent is removed that nobody uses; its runner makes it again
+// when it is one that still runs.
+const agentAge = 7 * 24 * time.Hour
+
+// removeOldAgents removes the agents of runners that have been replaced.
+func removeOldAgents(ctx context.Context, e *engineapi.Engine, mine string) {
+	ctx, cancel := whole(ctx)
+	defer cancel()
+	old, err := e.OldVolumes(ctx, LabelPart, PartAgent, time.Now().Add(-agentAge))
+	if err != nil {
+		return // the next runner that begins tries it
+	}
+	for _, name := range old {
+		if name != mine {
+			_ = e.RemoveUnused(ctx, name) // fails while a container has it
+		}
+	}
+}
+
+func (c *Carrier) isFilled(volume string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.filled[volume]
+}
+
+// Forget has the next Fill look at the volume.
+func (c *Carrier) Forget(volume string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.filled, volume)
+}
+
+// claimTime is after which a container that claims a volume is taken for one that a killed runner left.
+const claimTime = 30 * time.Second
+
+// claim makes the container that only one runner has at a time.
+func claim(ctx context.Context, e *engineapi.Engine, o client.ContainerCreateOptions) error {
+	until := time.Now().Add(claimTime)
+	for {
+		mine, err := e.Claim(ctx, o)
+		if mine || err != nil {
+			return err
+		}
+		if time.Now().After(until) {
+			if err := e.Remove(ctx, o.Name); err != nil {
+				return err
+			}
+			until = time.Now().Add(claimTime)
+			continue
+		}
+		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// wholeTime bounds a request to the engine that is not given up with the job.
+const wholeTime = 2 * time.Minute
+
+func whole(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), wholeTime)
+}
+
+// remove removes a container that has done its duty.
+func (c *Carrier) remove(ctx context.Context, e *engineapi.Engine, name string) {
+	c.removing.Go(func() {
+		ctx, cancel := whole(ctx)
+		defer cancel()
+		_ = e.Remove(ctx, name) // its label names the job's environment: the next start removes it
+	})
+}
+
+// StateArchive is the directory of an agent's state as an archive, for a container that nothing is mounted in.
+func StateArchive(umask *int) ([]byte, error) {
+	config, err := json.Marshal(agent.Config{Shared: true, Umask: umask})
+	if err != nil {
+		return nil, err
+	}
+	state := strings.TrimPrefix(State, "/")
+	return pack([]tar.Header{
+		{Typeflag: tar.TypeDir, Name: path.Dir(state) + "/", Mode: 0o755},
+		{Typeflag: tar.TypeDir, Name: state + "/", Mode: 0o1777},
+		{Typeflag: tar.TypeDir, Name: state + "/sock/", Mode: 0o1777},
+		{Typeflag: tar.TypeReg, Name: state + "/" + agent.ConfigName, Mode: 0o644},
+	}, config)
+}
+
+// pack makes an archive whose last entry has content.
+func pack(entries []tar.Header, content []byte) ([]byte, error) {
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	for i, h := range entries {
+		h.ModTime = time.Unix(0, 0)
+		if i == len(entries)-1 {
+			h.Size = int64(len(content))
+		}
+		if err := w.WriteHeader(&h); err != nil {
+			return nil, err
+		}
+	}
+	_, err := w.Write(content)
+	return out.Bytes(), errors.Join(err, w.Close())
+}
+
+// Mount is the mount of the agent's program.
+func (w Way) Mount(agent string) mount.Mount {
+	if w.Volume == "" {
+		return mount.Mount{Type: mount.TypeBind, Source: filepath.Dir(agent), Target: Bin, ReadOnly: true}
+	}
+	return mount.Mount{Type: mount.TypeVolume, Source: w.Volume, Target: Bin, ReadOnly: true, VolumeOptions: &mount.VolumeOptions{NoCopy: true}}
+}

@@ -1,0 +1,49 @@
+package engineapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/moby/moby/client"
+)
+
+const (
+	answerTime = 2 * time.Minute // for one request that is no stream
+	breaks     = 4               // so often a request is made whose connection breaks
+)
+
+// again makes a request that may be repeated. An engine that is stopped breaks its connections, and the next
+// one waits until it is back.
+func (e *Engine) again(ctx context.Context, request func(context.Context) error) error {
+	for attempt := 1; ; attempt++ {
+		err := e.bounded(ctx, request)
+		if err == nil || ctx.Err() != nil || attempt == breaks || !broken(err) || !pause(ctx, time.Duration(attempt)*50*time.Millisecond) {
+			return err
+		}
+	}
+}
+
+func (e *Engine) bounded(ctx context.Context, request func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	e.calls.Add(1)
+	err := request(limited)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("the container engine at %s has not answered within %s", e.Address.Host, answerTime)
+	}
+	return err
+}
+
+// broken reports that a request was perhaps made, and its answer has not come.
+func broken(err error) bool {
+	var down *UnreachableError
+	return client.IsErrConnectionFailed(err) && !errors.As(err, &down)
+}
+
+// IsUnreachable reports whether the engine could not be reached, or went away before it answered.
+func IsUnreachable(err error) bool {
+	var down *UnreachableError
+	return errors.As(err, &down) || client.IsErrConnectionFailed(err)
+}
