@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Starts the container engines that the tests of the container executor use, each on a socket of its own, and
-# prints `export SKERRY_TEST_ENGINES=…` for them. Needs root. What runs already is left as it is.
+# prints `export SKERRY_TEST_ENGINES=…` for them, and `export SKERRY_TEST_ADDRESS=…`: an address of this machine
+# that containers reach (127.0.0.1 is their own). Needs root. What runs already is left as it is.
 #
 #   scripts/engines.sh         installs, starts, prints
 #   scripts/engines.sh stop    ends what it started
@@ -10,6 +11,7 @@
 set -euo pipefail
 home=/var/lib/skerry-test-engines
 user=skerry-rootless
+address=10.77.0.1
 log() { echo "engines: $*" >&2; }
 
 stop() {
@@ -18,11 +20,12 @@ stop() {
     kill "$(cat "$f")" 2>/dev/null || true
     rm -f "$f"
   done
+  ip address delete "$address/32" dev lo 2>/dev/null || true
 }
 
 install_packages() {
   local need=()
-  for p in podman crun runc fuse-overlayfs slirp4netns uidmap netavark aardvark-dns catatonit iptables nftables busybox-static docker.io containerd dbus-user-session; do
+  for p in podman crun runc fuse-overlayfs slirp4netns uidmap netavark aardvark-dns catatonit iproute2 iptables nftables busybox-static docker.io containerd dbus-user-session; do
     dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null | grep -qx installed || need+=("$p")
   done
   [ "${#need[@]}" -eq 0 ] && return
@@ -83,6 +86,7 @@ fi
 type -P curl >/dev/null || { apt-get update -qq; apt-get install -y -qq curl >/dev/null; }
 install_packages
 configure
+ip -o address show to "$address" | grep -q . || ip address add "$address/32" dev lo
 start docker "$home/docker.sock" dockerd --host "unix://$home/docker.sock" --data-root "$home/docker" --exec-root "$home/docker-run" \
   --pidfile "$home/dockerd.pid" --bip 172.29.0.1/24
 start podman "$home/podman.sock" env CONTAINERS_CONF="$home/containers.conf" podman system service --time=0 "unix://$home/podman.sock"
@@ -90,3 +94,4 @@ start rootless "/run/$user/podman.sock" setpriv --reuid "$user" --regid "$user" 
   env -i HOME="$(getent passwd "$user" | cut -d: -f6)" USER="$user" PATH="$PATH" XDG_RUNTIME_DIR="/run/$user" \
   sh -c "cd && exec podman system service --time=0 unix:///run/$user/podman.sock"
 echo "export SKERRY_TEST_ENGINES=docker=unix://$home/docker.sock,podman=unix://$home/podman.sock,rootless=unix:///run/$user/podman.sock"
+echo "export SKERRY_TEST_ADDRESS=$address"

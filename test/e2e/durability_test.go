@@ -17,47 +17,6 @@ import (
 	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 )
 
-// gate is where a job's script waits for the test, without using the processor: the script wants a
-// lock that the test holds.
-type gate struct {
-	dir  string
-	lock *os.File
-}
-
-func newGate(t *testing.T) gate {
-	t.Helper()
-	dir := t.TempDir()
-	f, err := os.Create(filepath.Join(dir, "lock"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	return gate{dir, f}
-}
-
-// lines are script lines that say that they are there and wait for open.
-func (g gate) lines() []string {
-	return []string{fmt.Sprintf("touch %s/reached; flock -s %s/lock true", g.dir, g.dir)}
-}
-
-func (g gate) await(t *testing.T) {
-	t.Helper()
-	until(t, "the script reaches its gate", func() bool {
-		_, err := os.Stat(filepath.Join(g.dir, "reached"))
-		return err == nil
-	})
-}
-
-func (g gate) open(t *testing.T) {
-	t.Helper()
-	if err := syscall.Flock(int(g.lock.Fd()), syscall.LOCK_UN); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func want(t *testing.T, j gitlabtest.Job, log, status, reason string) {
 	t.Helper()
 	if j.Status != status || j.Reason != reason {
@@ -76,103 +35,113 @@ func contains(t *testing.T, log string, texts ...string) {
 
 func TestTermLeavesJobsToTheNextStart(t *testing.T) {
 	t.Parallel()
-	r := newRunner(t, gitlabtest.Start(t, gitlabtest.Options{}))
-	r.start()
-	g := newGate(t)
-	id := r.add(gitlabtest.JobSpec{Script: append(g.lines(), "echo went on")})
-	g.await(t)
-	r.signal(syscall.SIGTERM)
-	r.co.RunnerDied()
-	g.open(t)
-	r.start()
-	j, log := r.wait(id)
-	want(t, j, log, gitlabtest.StatusSuccess, "")
-	contains(t, log, "went on")
+	everywhere(t, func(t *testing.T, m machine) {
+		r := m.runner(t, m.coordinator(t, gitlabtest.Options{}))
+		r.start()
+		g := m.gate(t)
+		id := r.add(gitlabtest.JobSpec{Script: append(g.lines(), "echo went on")})
+		g.await(t)
+		r.signal(syscall.SIGTERM)
+		r.co.RunnerDied()
+		g.open(t)
+		r.start()
+		j, log := r.wait(id)
+		want(t, j, log, gitlabtest.StatusSuccess, "")
+		contains(t, log, "went on")
+	})
 }
 
 func TestQuitDrains(t *testing.T) {
 	t.Parallel()
-	r := newRunner(t, gitlabtest.Start(t, gitlabtest.Options{}))
-	r.start()
-	g := newGate(t)
-	id := r.add(gitlabtest.JobSpec{Script: append(g.lines(), "echo finished")})
-	g.await(t)
-	if err := r.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
-		t.Fatal(err)
-	}
-	g.open(t)
-	j, log := r.wait(id)
-	want(t, j, log, gitlabtest.StatusSuccess, "")
-	select {
-	case <-r.stopped:
-	case <-time.After(patience):
-		t.Fatal("the runner does not end after QUIT")
-	}
-	if left := r.environments(); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
+	everywhere(t, func(t *testing.T, m machine) {
+		r := m.runner(t, m.coordinator(t, gitlabtest.Options{}))
+		r.start()
+		g := m.gate(t)
+		id := r.add(gitlabtest.JobSpec{Script: append(g.lines(), "echo finished")})
+		g.await(t)
+		if err := r.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
+			t.Fatal(err)
+		}
+		g.open(t)
+		j, log := r.wait(id)
+		want(t, j, log, gitlabtest.StatusSuccess, "")
+		select {
+		case <-r.stopped:
+		case <-time.After(patience):
+			t.Fatal("the runner does not end after QUIT")
+		}
+		if left := r.environments(); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+	})
 }
 
 func TestRunnerUnregisteredMeanwhile(t *testing.T) {
 	t.Parallel()
-	r := newRunner(t, gitlabtest.Start(t, gitlabtest.Options{}))
-	r.start()
-	g := newGate(t)
-	id := r.add(gitlabtest.JobSpec{Script: append(g.lines(), "echo still here")})
-	g.await(t)
-	r.kill()
-	r.co.RunnerDied()
-	if err := os.WriteFile(filepath.Join(r.dir, "config.toml"), []byte("concurrent = 1\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	r.start()
-	g.open(t)
-	j, log := r.wait(id)
-	want(t, j, log, gitlabtest.StatusSuccess, "")
-	contains(t, log, "still here")
+	everywhere(t, func(t *testing.T, m machine) {
+		r := m.runner(t, m.coordinator(t, gitlabtest.Options{}))
+		r.start()
+		g := m.gate(t)
+		id := r.add(gitlabtest.JobSpec{Script: append(g.lines(), "echo still here")})
+		g.await(t)
+		r.kill()
+		r.co.RunnerDied()
+		if err := os.WriteFile(filepath.Join(r.dir, "config.toml"), []byte("concurrent = 1\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r.start()
+		g.open(t)
+		j, log := r.wait(id)
+		want(t, j, log, gitlabtest.StatusSuccess, "")
+		contains(t, log, "still here")
+	})
 }
 
 func TestCoordinatorGone(t *testing.T) {
 	t.Parallel()
-	r := newRunner(t, gitlabtest.Start(t, gitlabtest.Options{}))
-	r.start()
-	g := newGate(t)
-	id := r.add(gitlabtest.JobSpec{Script: append(g.lines(), "echo written while it was away")})
-	g.await(t)
-	r.co.Down()
-	g.open(t)
-	until(t, "the job ends although the coordinator is away", func() bool {
-		return strings.Contains(r.log.String(), "could not be delivered") || len(r.environments()) == 0
+	everywhere(t, func(t *testing.T, m machine) {
+		r := m.runner(t, m.coordinator(t, gitlabtest.Options{}))
+		r.start()
+		g := m.gate(t)
+		id := r.add(gitlabtest.JobSpec{Script: append(g.lines(), "echo written while it was away")})
+		g.await(t)
+		r.co.Down()
+		g.open(t)
+		until(t, "the job ends although the coordinator is away", func() bool {
+			return strings.Contains(r.log.String(), "could not be delivered") || len(r.environments()) == 0
+		})
+		r.kill() // and the runner is killed while it has nobody to tell
+		r.start()
+		r.co.RunnerDied()
+		if err := r.co.Up(); err != nil {
+			t.Fatal(err)
+		}
+		j, log := r.wait(id)
+		want(t, j, log, gitlabtest.StatusSuccess, "")
+		contains(t, log, "written while it was away", "Job succeeded")
 	})
-	r.kill() // and the runner is killed while it has nobody to tell
-	r.start()
-	r.co.RunnerDied()
-	if err := r.co.Up(); err != nil {
-		t.Fatal(err)
-	}
-	j, log := r.wait(id)
-	want(t, j, log, gitlabtest.StatusSuccess, "")
-	contains(t, log, "written while it was away", "Job succeeded")
 }
 
 func TestKilledBetweenAnswerAndRecord(t *testing.T) {
 	t.Parallel()
-	co := gitlabtest.Start(t, gitlabtest.Options{Limits: gitlabtest.Limits{Pending: 2 * time.Second}})
-	r := newRunner(t, co)
-	handed := make(chan struct{})
-	co.Fault(fault.Fault{Endpoint: gitlabtest.EndpointRequest, Skip: 1, Handle: true, Cut: true, Then: func() { close(handed) }})
-	r.start()
-	until(t, "the runner asks", func() bool { return strings.Contains(r.log.String(), "request_job") })
-	id := r.add(gitlabtest.JobSpec{Script: []string{"echo at last"}})
-	select {
-	case <-handed:
-		r.restart()
-	case <-time.After(patience):
-		t.Fatal("the job was not handed out")
-	}
-	j, log := r.wait(id)
-	want(t, j, log, gitlabtest.StatusSuccess, "")
-	contains(t, log, "at last")
+	everywhere(t, func(t *testing.T, m machine) {
+		co := m.coordinator(t, gitlabtest.Options{Limits: gitlabtest.Limits{Pending: 2 * time.Second}})
+		r := m.runner(t, co)
+		handed := make(chan struct{})
+		co.Fault(fault.Fault{Endpoint: gitlabtest.EndpointRequest, Skip: 1, Handle: true, Cut: true, Then: func() { close(handed) }})
+		r.start()
+		until(t, "the runner asks", func() bool { return strings.Contains(r.log.String(), "request_job") })
+		id := r.add(gitlabtest.JobSpec{Script: []string{"echo at last"}})
+		select {
+		case <-handed:
+			r.restart()
+		case <-time.After(patience):
+			t.Fatal("the job was not handed out")
+		}
+		j, log := r.wait(id)
+		want(t, j, log, gitlabtest.StatusSuccess, "")
+		contains(t, log, "at last")
+	})
 }
 
 func TestKilledAgentIsASystemFailure(t *testing.T) {

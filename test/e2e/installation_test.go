@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
@@ -24,10 +23,9 @@ func (r *runner) startAs(path string, wrapper ...string) {
 	}
 	args := append(wrapper, path, "run", "--working-directory", r.dir, "--config", r.config())
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), r.env...)
+	r.m.as(r.t, cmd, r.env)
 	cmd.Stderr = r.log
 	cmd.Stdout = r.log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}

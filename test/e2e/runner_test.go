@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"gitlab.com/skerry/skerry/internal/agent/agenttest"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
 )
 
@@ -24,6 +23,9 @@ const patience = 2 * time.Minute
 var program = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "skerry-e2e")
 	if err != nil {
+		return "", err
+	}
+	if err := os.Chmod(dir, 0o755); err != nil { // other users run it, too
 		return "", err
 	}
 	path := filepath.Join(dir, "skerry")
@@ -44,6 +46,7 @@ func TestMain(m *testing.M) {
 // runner is an installation: a directory with configuration and state, and the process when it runs.
 type runner struct {
 	t     *testing.T
+	m     machine
 	dir   string
 	co    *gitlabtest.Coordinator
 	token string
@@ -55,12 +58,25 @@ type runner struct {
 	stopped chan struct{}
 }
 
-// newRunner installs a runner for the coordinator; lines are added to its [[runners]] entry.
+// newRunner installs a runner with the shell executor for the coordinator; lines are added to its
+// [[runners]] entry.
 func newRunner(t *testing.T, co *gitlabtest.Coordinator, lines ...string) *runner {
 	t.Helper()
-	r := &runner{t: t, co: co, dir: t.TempDir(), log: &lockedBuffer{}, token: co.AddRunner(gitlabtest.RunnerSpec{}).Token}
-	config := fmt.Sprintf("concurrent = 10\ncheck_interval = 1\nlog_level = \"debug\"\n\n[[runners]]\nname = \"e2e\"\nurl = %q\ntoken = %q\nexecutor = \"shell\"\n%s\n",
-		co.URL(), r.token, strings.Join(lines, "\n"))
+	return machine{}.runner(t, co, lines...)
+}
+
+// runner installs a runner for the coordinator; lines are added to its [[runners]] entry.
+func (m machine) runner(t *testing.T, co *gitlabtest.Coordinator, lines ...string) *runner {
+	t.Helper()
+	return m.runnerWith(t, co, lines)
+}
+
+// runnerWith is runner with lines for [runners.docker], too.
+func (m machine) runnerWith(t *testing.T, co *gitlabtest.Coordinator, lines []string, docker ...string) *runner {
+	t.Helper()
+	r := &runner{t: t, m: m, dir: m.dir(t), co: co, log: &lockedBuffer{}, token: co.AddRunner(gitlabtest.RunnerSpec{}).Token}
+	config := fmt.Sprintf("concurrent = 10\ncheck_interval = 1\nlog_level = \"debug\"\n\n[[runners]]\nname = \"e2e\"\nurl = %q\ntoken = %q\n%s\n%s",
+		co.URL(), r.token, strings.Join(lines, "\n"), m.entry(t, docker...))
 	if err := os.WriteFile(filepath.Join(r.dir, "config.toml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -68,10 +84,23 @@ func newRunner(t *testing.T, co *gitlabtest.Coordinator, lines ...string) *runne
 	if err := os.Mkdir(home, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	r.env = []string{"HOME=" + home, "SKERRY_AGENT=" + agenttest.Build(t)}
+	m.own(t, home)
+	m.own(t, filepath.Join(r.dir, "config.toml"))
+	r.env = []string{"HOME=" + home, "SKERRY_AGENT=" + m.agent(t)}
+	if m.shell() {
+		t.Cleanup(func() {
+			r.kill()
+			r.removeEnvironments()
+			if t.Failed() {
+				t.Logf("the runner's log:\n%s", r.log)
+			}
+		})
+		return r
+	}
+	api := m.client(t)
 	t.Cleanup(func() {
+		r.end(api)
 		r.kill()
-		r.removeEnvironments()
 		if t.Failed() {
 			t.Logf("the runner's log:\n%s", r.log)
 		}
@@ -122,7 +151,7 @@ func (r *runner) signal(s syscall.Signal) {
 
 // environments lists the environments that are there.
 func (r *runner) environments() []string {
-	dirs, err := filepath.Glob(filepath.Join(r.stateDir(), "envs", "*"))
+	dirs, err := filepath.Glob(filepath.Join(r.stateDir(), "envs", "[^.]*"))
 	if err != nil {
 		r.t.Fatal(err)
 	}
