@@ -109,7 +109,7 @@ func disturbedJob(t *testing.T, c chaos, dependency int64, disturb func(*jobpayl
 // its log, its artifact, and without a breach of the contract (Start sees to that).
 func TestFaultsOfTheCoordinator(t *testing.T) {
 	t.Parallel()
-	c := newChaos(t)
+	c := newChaos(t, machine{})
 	check := func(t *testing.T, j gitlabtest.Job, log string) {
 		t.Helper()
 		want(t, j, log, gitlabtest.StatusFailed, "script_failure")

@@ -18,6 +18,7 @@ import (
 // files appear, so that they can still be read when runner and agent have removed them.
 type keeper struct {
 	dir  string
+	one  bool // all places have one directory
 	stop chan struct{}
 	done sync.WaitGroup
 }
@@ -29,7 +30,7 @@ var errMissed = errors.New("a spool was gone before it was kept")
 // keep begins to hold on to what the runner in r makes.
 func keep(t *testing.T, r *runner) *keeper {
 	t.Helper()
-	k := &keeper{dir: filepath.Join(r.dir, "kept"), stop: make(chan struct{})}
+	k := &keeper{dir: filepath.Join(r.dir, "kept"), one: r.m.shell(), stop: make(chan struct{})}
 	if err := os.Mkdir(k.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +58,7 @@ func (k *keeper) end() {
 }
 
 func (k *keeper) link(state string) {
-	for _, pattern := range []string{"jobs/*/outline", "envs/*/place/stages/*/spool/*"} {
+	for _, pattern := range []string{"jobs/*/outline", "envs/*/*/stages/*/spool/*"} {
 		files, _ := filepath.Glob(filepath.Join(state, pattern))
 		for _, f := range files {
 			rel, _ := filepath.Rel(state, f)
@@ -80,9 +81,17 @@ func (k *keeper) outline(t *testing.T) []byte {
 	return b
 }
 
+// placeDir is the directory of a place in an environment's.
+func (k *keeper) placeDir(place string) string {
+	if k.one {
+		return "place"
+	}
+	return place
+}
+
 // spool returns the bytes of a stage's spool.
-func (k *keeper) spool(_, stage string) ([]byte, error) {
-	files, err := filepath.Glob(filepath.Join(k.dir, "envs!*!place!stages!"+stage+"!spool!*"))
+func (k *keeper) spool(place, stage string) ([]byte, error) {
+	files, err := filepath.Glob(filepath.Join(k.dir, "envs!*!"+k.placeDir(place)+"!stages!"+stage+"!spool!*"))
 	if err != nil {
 		return nil, err
 	}

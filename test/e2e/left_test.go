@@ -92,7 +92,7 @@ func (r *runner) isStopped() bool {
 
 // quit ends the runner's process, when its jobs are over and what it keeps for others is removed.
 func (r *runner) quit() {
-	r.awaitLog("Runner is ready")
+	r.awaitLogAgain("Runner is ready", r.starts)
 	_ = r.cmd.Process.Signal(syscall.SIGQUIT)
 	select {
 	case <-r.stopped:

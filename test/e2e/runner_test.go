@@ -45,12 +45,13 @@ func TestMain(m *testing.M) {
 
 // runner is an installation: a directory with configuration and state, and the process when it runs.
 type runner struct {
-	t     *testing.T
-	m     machine
-	dir   string
-	co    *gitlabtest.Coordinator
-	token string
-	env   []string // beyond the process's own
+	t      *testing.T
+	m      machine
+	dir    string
+	co     *gitlabtest.Coordinator
+	token  string
+	env    []string // beyond the process's own
+	starts int      // of the process
 
 	mu      sync.Mutex
 	cmd     *exec.Cmd

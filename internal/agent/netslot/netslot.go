@@ -5,6 +5,7 @@ package netslot
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -163,7 +165,7 @@ func look(proc string) (State, error) {
 	}{
 		{"route", &s.Routes, func(f []string) string { return strings.Join(f[:min(8, len(f))], " ") }},
 		{"ipv6_route", &s.Routes, route6},
-		{"arp", &s.Neighbours, func(f []string) string { return f[0] }},
+		{"arp", &s.Neighbours, neighbour},
 		{"tcp", &s.Sockets, socket}, {"tcp6", &s.Sockets, socket}, {"udp", &s.Sockets, socket}, {"udp6", &s.Sockets, socket},
 		{"raw", &s.Sockets, socket}, {"raw6", &s.Sockets, socket}, {"udplite", &s.Sockets, socket}, {"packet", &s.Sockets, whole},
 		{"unix", &s.Sockets, abstract},
@@ -183,7 +185,34 @@ func look(proc string) (State, error) {
 		}
 		slices.Sort(*t.into)
 	}
+	s.Neighbours = slices.DeleteFunc(s.Neighbours, func(n string) bool { return slices.Contains(gateways(s.Routes), n) })
 	return s, nil
+}
+
+// neighbour is an entry's address, with a mark when somebody has set it. What the kernel has learnt it asks for again.
+func neighbour(f []string) string {
+	if len(f) > 2 {
+		if flags, err := strconv.ParseUint(strings.TrimPrefix(f[2], "0x"), 16, 32); err == nil && flags&^2 != 0 {
+			return f[0] + " " + f[2]
+		}
+	}
+	return f[0]
+}
+
+// gateways are the neighbours that routes lead to: every job that reaches anything has learnt of them, and
+// they stay the same.
+func gateways(routes []string) []string {
+	var out []string
+	for _, r := range routes {
+		f := strings.Fields(r)
+		if len(f) < 4 || f[0] != "route" {
+			continue
+		}
+		if b, err := hex.DecodeString(f[3]); err == nil && len(b) == 4 {
+			out = append(out, fmt.Sprintf("arp %d.%d.%d.%d", b[3], b[2], b[1], b[0]))
+		}
+	}
+	return out
 }
 
 // timeWait is a connection's last state, field st of /proc/net/tcp.

@@ -70,6 +70,9 @@ func (e *Executor) begin(ctx context.Context, b *blueprint, fresh bool, out io.W
 		v.steps[string(executor.Helper)], v.steps[string(executor.Build)] = done, done
 		return v
 	}
+	if v.isClosing() { // what is half-removed is not made again
+		stop(errClosing)
+	}
 	connect := v.step(func() (err error) {
 		v.engine, err = e.host.engine(making, e.o.Engine)
 		return err
@@ -280,6 +283,7 @@ func (v *environment) Close(ctx context.Context) error {
 		return err
 	}
 	v.engine = engine
+	v.markClosing()
 	var errs []error
 	names := []string{v.b.Build.Name}
 	for _, s := range v.b.Services {
@@ -307,6 +311,10 @@ func (v *environment) Close(ctx context.Context) error {
 		s := v.slot
 		s.Name = v.b.Slot
 		defer v.pool.Give(context.WithoutCancel(ctx), s, s.Network != "" && v.e.o.Build.harmless())
+	} else if v.b.Slot != "" { // closed before it came to the network that an earlier process had taken
+		if err := slot.Remove(ctx, v.engine, v.b.Slot); err != nil {
+			return err
+		}
 	}
 	return v.removeDir(ctx)
 }

@@ -108,6 +108,7 @@ func (p *Pool) Make(ctx context.Context, name string) (Slot, error) {
 	if _, err := p.engine.Create(ctx, p.holder(s, labels)); err != nil {
 		return s, err
 	}
+	defer guard(ctx, p.engine, joining)()
 	return s, p.engine.Start(ctx, name)
 }
 
@@ -251,7 +252,10 @@ func (p *Pool) Close(ctx context.Context) error {
 
 // Remove removes a slot; nothing has to be left of it.
 func Remove(ctx context.Context, engine *engineapi.Engine, name string) error {
-	if err := engine.Remove(ctx, name); err != nil {
+	release := guard(ctx, engine, leaving)
+	err := engine.Remove(ctx, name)
+	release()
+	if err != nil {
 		return err
 	}
 	return engine.RemoveNetwork(ctx, name)
