@@ -29,7 +29,7 @@ func (r *runner) startAs(path string, wrapper ...string) {
 	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
-	r.starts++
+	r.before = len(r.log.String())
 	stopped := make(chan struct{})
 	r.mu.Lock()
 	r.cmd, r.stopped = cmd, stopped

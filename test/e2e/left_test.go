@@ -92,7 +92,7 @@ func (r *runner) isStopped() bool {
 
 // quit ends the runner's process, when its jobs are over and what it keeps for others is removed.
 func (r *runner) quit() {
-	r.awaitLogAgain("Runner is ready", r.starts)
+	until(r.t, "the runner is ready", func() bool { return strings.Contains(r.log.String()[r.before:], "Runner is ready") })
 	_ = r.cmd.Process.Signal(syscall.SIGQUIT)
 	select {
 	case <-r.stopped:

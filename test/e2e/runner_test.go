@@ -51,7 +51,7 @@ type runner struct {
 	co     *gitlabtest.Coordinator
 	token  string
 	env    []string // beyond the process's own
-	starts int      // of the process
+	before int      // bytes of the log that earlier processes wrote
 
 	mu      sync.Mutex
 	cmd     *exec.Cmd
