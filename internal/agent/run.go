@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"gitlab.com/skerry/skerry/internal/agent/memory"
 	"gitlab.com/skerry/skerry/internal/agent/proc"
 	"gitlab.com/skerry/skerry/internal/agent/spool"
 	"gitlab.com/skerry/skerry/internal/boottime"
@@ -131,7 +132,14 @@ func (a *Agent) work1(ctx context.Context, r *run, scratch string) {
 			a.o.Log.Warn("stage has no timeout", "stage", r.id, "error", err)
 		}
 	}
+	before, counted := memory.Read(memory.Root)
+	counted = counted && a.config.Shared // in a container: elsewhere what is counted is not the job's alone
 	res := a.perform(ctx, r, scratch)
+	if counted && res.Reason == stage.Failed {
+		if after, ok := memory.Read(memory.Root); ok {
+			res.Memory = after.Killed(before)
+		}
+	}
 	a.finish(ctx, r, res)
 	_ = os.RemoveAll(scratch) // takes space only
 }

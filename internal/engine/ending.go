@@ -97,6 +97,9 @@ func stageResult(r *job.Result, st *stageError, p *plan.Plan) {
 		// Whatever ends with an exit code fails the job with it, git too: gitlab-runner executors/shell.
 		r.Reason, r.ExitCode = job.ReasonScript, st.result.ExitCode
 		r.Message = exitWords(p.Runner.Executor, r.ExitCode)
+		if st.result.Memory != "" {
+			r.Message += ", " + st.result.Memory
+		}
 		if st.name == job.StageAfterScript {
 			r.Message = string(st.name) + ": " + r.Message
 		}
