@@ -84,7 +84,7 @@ func TestContainerKilled(t *testing.T) {
 			r := m.runner(t, m.coordinator(t, gitlabtest.Options{}))
 			r.start()
 			g, api := m.gate(t), m.client(t)
-			id := r.add(gitlabtest.JobSpec{Script: []string{strings.Replace(g.lines()[0], "nc ", "timeout 3 nc ", 2) + " || true", "exit 7"}})
+			id := r.add(gitlabtest.JobSpec{Script: []string{"timeout 5 " + g.door.line() + " || true", "exit 7"}})
 			g.await(t)
 			if _, err := api.ContainerKill(t.Context(), r.container(api, r.owner(t), "slot"), client.ContainerKillOptions{Signal: "KILL"}); err != nil {
 				t.Fatal(err)

@@ -45,7 +45,7 @@ func (m machine) gate(t *testing.T) gate {
 func (g gate) lines() []string {
 	if g.door != nil {
 		a := g.door.listener.Addr().(*net.TCPAddr)
-		return []string{fmt.Sprintf("if type nc > /dev/null 2>&1; then nc %s %d < /dev/null; else bash -c 'read -r x < /dev/tcp/%s/%d || true'; fi", a.IP, a.Port, a.IP, a.Port)}
+		return []string{fmt.Sprintf("if type nc > /dev/null 2>&1; then %s; else bash -c 'read -r x < /dev/tcp/%s/%d || true'; fi", g.door.line(), a.IP, a.Port)}
 	}
 	return []string{fmt.Sprintf("touch %s/reached; flock -s %s/lock true", g.dir, g.dir)}
 }
@@ -113,6 +113,12 @@ func newDoor(t *testing.T, address string) *door {
 		d.done.Wait()
 	})
 	return d
+}
+
+// line is how busybox comes to the door.
+func (d *door) line() string {
+	a := d.listener.Addr().(*net.TCPAddr)
+	return fmt.Sprintf("nc %s %d < /dev/null", a.IP, a.Port)
 }
 
 func (d *door) open() { d.once.Do(func() { close(d.opened) }) }
