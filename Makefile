@@ -9,6 +9,8 @@ EMBED     := internal/agent/embedded/bin
 ARCHES    ?= $(shell $(GO) env GOARCH)
 LINT      := $(GO) tool -modfile=tools/go.mod golangci-lint
 PKG       ?= ./...
+TIMEOUT   ?= 25m
+ENGINES   := scripts/engines.sh run
 
 .PHONY: help build agents demo test race lint bench check fuzz clean setup
 
@@ -30,11 +32,11 @@ demo: build ## register a runner with a coordinator made here and run a real pip
 setup: ## install what the tests need, where that is allowed
 	scripts/setup.sh
 
-test: setup agents ## every test
-	$(GO) test $(PKG)
+test: setup agents ## every test, with Docker and Podman where they can be started (root)
+	$(ENGINES) $(GO) test -timeout $(TIMEOUT) $(PKG)
 
 race: setup agents ## every test under the race detector
-	$(GO) test -race $(PKG)
+	$(ENGINES) $(GO) test -race -timeout $(TIMEOUT) $(PKG)
 
 lint: ## formatting, vet and golangci-lint
 	@test -z "$$(gofmt -l cmd internal test)" || { gofmt -l cmd internal test; echo 'run gofmt -w on these'; exit 1; }

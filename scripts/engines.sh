@@ -4,6 +4,7 @@
 # that containers reach (127.0.0.1 is their own). Needs root. What runs already is left as it is.
 #
 #   scripts/engines.sh         installs, starts, prints
+#   scripts/engines.sh run COMMAND...   the same, and runs the command with them; says so when there are none
 #   scripts/engines.sh stop    ends what it started
 #
 # The options are those of a machine with hybrid control groups, without CAP_SYS_RESOURCE and with the
@@ -78,7 +79,22 @@ start() {
   return 1
 }
 
-[ "${1:-}" = stop ] && { stop; exit; }
+# run COMMAND...: with the engines that are set in the environment, else with those that this script starts.
+run() {
+  local code=0 exports
+  if [ -z "${SKERRY_TEST_ENGINES:-}" ]; then
+    exports=$("$0")
+    eval "$exports"
+  fi
+  "$@" || code=$?
+  [ -n "${SKERRY_TEST_ENGINES:-}" ] || log "NOT RUN: every test with Docker and Podman; run this as root, or set SKERRY_TEST_ENGINES and SKERRY_TEST_ADDRESS"
+  return "$code"
+}
+
+case "${1:-}" in
+stop) stop; exit ;;
+run) shift; run "$@"; exit ;;
+esac
 if [ "$(id -u)" -ne 0 ]; then
   log "not root: no engines are started; set SKERRY_TEST_ENGINES yourself to test with yours"
   exit 0
