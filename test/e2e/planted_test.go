@@ -89,12 +89,18 @@ func evil(t *testing.T) (lines []string, canary, out string) {
 			t.Fatal(err)
 		}
 	}
-	return []string{
+	return append([]string{
 		"export EVIL=" + program, "export HOOKS=" + filepath.Join(dir, "hooks"), "export OUT=" + out, "export REPO=" + filepath.Join(dir, "repo"),
+	}, evilRepository()...), canary, out
+}
+
+// evilRepository are script lines that make the repository of plants.
+func evilRepository() []string {
+	return []string{
 		"git clone -q --bare . $REPO", "git -C $REPO config core.bare false", "git -C $REPO config core.fsmonitor $EVIL",
 		"git -C $REPO config core.hooksPath $HOOKS", "git -C $REPO config credential.helper $EVIL",
 		"git -C $REPO config filter.evil.smudge $EVIL", "mkdir -p $REPO/info", "echo '* filter=evil' > $REPO/info/attributes",
-	}, canary, out
+	}
 }
 
 // TestPlantedRepositories runs a job that plants something in its project's directory, and then another
