@@ -50,6 +50,14 @@ func (g gate) lines() []string {
 	return []string{fmt.Sprintf("touch %s/reached; flock -s %s/lock true", g.dir, g.dir)}
 }
 
+// name is what tells the gate's lines from those of another.
+func (g gate) name() string {
+	if g.door != nil {
+		return fmt.Sprint(g.door.listener.Addr().(*net.TCPAddr).Port)
+	}
+	return g.dir
+}
+
 // reached reports whether a script has come to the gate.
 func (g gate) reached() bool {
 	if g.door != nil {
