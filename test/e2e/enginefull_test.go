@@ -1,0 +1,62 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"gitlab.com/skerry/skerry/internal/executor/container/enginetest"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
+)
+
+// smallPodman makes a Podman whose images, containers and volumes are on a disk of their own.
+func smallPodman(t *testing.T, size string) machine {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "skerry-e2e-small")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("skerry-e2e", dir, "tmpfs", 0, "size="+size); err != nil {
+		t.Fatalf("this test fills a disk of its own: it needs the right to mount a tmpfs (root, CAP_SYS_ADMIN): %v", err)
+	}
+	t.Cleanup(func() {
+		_ = unix.Unmount(filepath.Join(dir, "root", "overlay"), unix.MNT_DETACH) // which podman leaves
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+		_ = os.Remove(dir)
+	})
+	p := &engineProcess{
+		t: t, socket: filepath.Join(dir, "podman.sock"), env: []string{"CONTAINERS_CONF=/var/lib/skerry-test-engines/containers.conf"},
+	}
+	p.command = []string{
+		"podman", "--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run"), "system", "service", "--time=0", "unix://" + p.socket,
+	}
+	p.start()
+	t.Cleanup(func() { p.end(syscall.SIGTERM) })
+	m := machine{engine: enginetest.Engine{Name: "podman-small"}}
+	m.engine.Address.Host = "unix://" + p.socket
+	return m
+}
+
+// TestDiskOfTheEngineFull lets a job fill the disk that it writes to: what it sees is its own affair, its end and its log
+// are true, and the next job has the space again.
+func TestDiskOfTheEngineFull(t *testing.T) {
+	t.Parallel()
+	onEngines(t, func(t *testing.T, _ machine) {
+		m := smallPodman(t, "400m")
+		r := m.runner(t, m.project(t, gitlabtest.Options{}))
+		r.start()
+		for range 2 {
+			j, log := r.wait(r.add(gitlabtest.JobSpec{Project: "group/project", Script: []string{
+				"echo said before", "dd if=/dev/zero of=/big bs=1M || echo it is full", "seq 2000 | tail -n 1", "exit 7",
+			}, AfterScript: []string{"echo after $CI_JOB_STATUS"}}))
+			want(t, j, log, gitlabtest.StatusFailed, "script_failure")
+			contains(t, log, "01O said before", "No space left on device", "01O it is full", "01O 2000", "after failed", "exit code 7")
+			until(t, "the environment is gone", func() bool { return len(r.environments()) == 0 })
+		}
+	}, "podman")
+}
