@@ -184,6 +184,7 @@ func TestManyContainersAtOnce(t *testing.T) {
 		r := m.runner(t, m.coordinator(t, gitlabtest.Options{}), "request_concurrency = 4")
 		r.editConfig("concurrent = 10", fmt.Sprintf("concurrent = %d", many))
 		r.m.own(t, r.config())
+		r.patience = 3 * patience
 		g := m.gate(t)
 		var ids []int64
 		for i := range many {

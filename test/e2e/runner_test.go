@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -45,13 +46,14 @@ func TestMain(m *testing.M) {
 
 // runner is an installation: a directory with configuration and state, and the process when it runs.
 type runner struct {
-	t      *testing.T
-	m      machine
-	dir    string
-	co     *gitlabtest.Coordinator
-	token  string
-	env    []string // beyond the process's own
-	before int      // bytes of the log that earlier processes wrote
+	t        *testing.T
+	m        machine
+	dir      string
+	co       *gitlabtest.Coordinator
+	token    string
+	env      []string      // beyond the process's own
+	patience time.Duration // with a job; 0: patience
+	before   int           // bytes of the log that earlier processes wrote
 
 	mu      sync.Mutex
 	cmd     *exec.Cmd
@@ -192,7 +194,7 @@ func (r *runner) removeEnvironments() {
 // wait returns a job that is over, with its log.
 func (r *runner) wait(id int64) (gitlabtest.Job, string) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(r.t.Context(), cmp.Or(r.patience, patience))
 	defer cancel()
 	j, err := r.co.Wait(ctx, id)
 	if err != nil {
