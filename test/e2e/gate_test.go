@@ -53,7 +53,7 @@ func (g gate) lines() []string {
 // name is what tells the gate's lines from those of another.
 func (g gate) name() string {
 	if g.door != nil {
-		return fmt.Sprint(g.door.listener.Addr().(*net.TCPAddr).Port)
+		return g.lines()[0]
 	}
 	return g.dir
 }
