@@ -23,11 +23,12 @@ func smallPodman(t *testing.T, size string) machine {
 		t.Fatalf("this test fills a disk of its own: it needs the right to mount a tmpfs (root, CAP_SYS_ADMIN): %v", err)
 	}
 	t.Cleanup(func() {
-		_ = unix.Unmount(filepath.Join(dir, "root", "overlay"), unix.MNT_DETACH) // which podman leaves
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-		_ = os.Remove(dir)
+		// Podman leaves a mount, and cleans up after containers in processes of its own, which make it again.
+		until(t, "the disk is gone", func() bool {
+			_ = unix.Unmount(filepath.Join(dir, "root", "overlay"), unix.MNT_DETACH)
+			_ = unix.Unmount(dir, unix.MNT_DETACH)
+			return os.RemoveAll(dir) == nil
+		})
 	})
 	p := &engineProcess{
 		t: t, socket: filepath.Join(dir, "podman.sock"), env: []string{"CONTAINERS_CONF=/var/lib/skerry-test-engines/containers.conf"},
