@@ -149,7 +149,7 @@ func (e *Executor) reconcileDirs(ctx context.Context, owner executor.OwnerID, ke
 		errs = append(errs, (&environment{e: e, b: b, dir: dir}).removeDir(ctx))
 	}
 	// A job whose runner died between its lease and its record has nothing but the lease.
-	errs = append(errs, e.release(func(r executor.Ref) bool { return r.Owner == owner && !slices.Contains(keep, r) }))
+	errs = append(errs, e.release(func(r executor.Ref) bool { return r.Owner == owner && !slices.Contains(keep, r) && !e.host.alive(r) }))
 	return errors.Join(errs...)
 }
 

@@ -22,7 +22,7 @@ func TestLeaseWithoutARecordEnds(t *testing.T) {
 			t.Fatalf("lease of %s: %d, %v; want %d", ref, got, err, n)
 		}
 	}
-	if err := e.reconcileDirs(t.Context(), owner, []executor.Ref{alive}, nil); err != nil {
+	if err := e.reconcileDirs(t.Context(), owner, []executor.Ref{alive}); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := e.lease(next, j); err != nil || got != 0 {
