@@ -27,6 +27,15 @@ func options(t *testing.T, e enginetest.Engine) container.Options {
 	}
 }
 
+func TestRootlessIsKnown(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
+		if got := e.Connect(t).Rootless; got != (e.Name == "rootless") {
+			t.Errorf("rootless: %t", got)
+		}
+	})
+}
+
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) { conform(t, e, false) })

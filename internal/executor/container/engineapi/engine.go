@@ -140,7 +140,10 @@ func (e *Engine) identify(ctx context.Context) error {
 			e.Rootless = true
 		}
 	}
-	return nil
+	if e.Kind == Podman && !e.Rootless {
+		e.Rootless, err = e.askRootless(ctx)
+	}
+	return err
 }
 
 // String names the engine for people: "podman 4.3.1 (rootless) at unix:///run/user/1000/podman/podman.sock".
