@@ -50,6 +50,7 @@ type Docker struct {
 	MacAddress                 string              `toml:"mac_address" flag:"mac-address" env:"DOCKER_MAC_ADDRESS" state:"todo"`
 	Links                      []string            `toml:"links" flag:"links" env:"DOCKER_LINKS"`
 	Services                   []Service           `toml:"services"`
+	ServicesRequired           bool                `toml:"services_required" flag:"services-required" env:"DOCKER_SERVICES_REQUIRED" help:"end a job when one of its services does not come up"` // Skerry's own
 	ServicesLimit              *int                `toml:"services_limit" flag:"services-limit" env:"DOCKER_SERVICES_LIMIT"`
 	ServiceMemory              string              `toml:"service_memory" flag:"service-memory" env:"DOCKER_SERVICE_MEMORY"`
 	ServiceMemorySwap          string              `toml:"service_memory_swap" flag:"service-memory-swap" env:"DOCKER_SERVICE_MEMORY_SWAP"`

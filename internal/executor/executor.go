@@ -95,6 +95,16 @@ type Environment interface {
 	Close(ctx context.Context) error
 }
 
+// Companion is an Environment in which more runs than a job's places: its services. One that does not
+// implement it has nothing else.
+type Companion interface {
+	// Follow copies what the i-th of them writes (0, 1, …) to open(i), whole lines in one Write each, from its very
+	// beginning, until it ends or ctx does. It may open one several times, each time to begin at the beginning.
+	Follow(ctx context.Context, open func(i int) io.Writer)
+	// Report writes lines about those that ended before the job did, at its end. It returns when ctx ends.
+	Report(ctx context.Context, log io.Writer)
+}
+
 // Failure is an error with a reason other than the runner's own fault.
 //
 //nolint:errname // it is a failure with a reason, and "FailureError" would say less

@@ -13,7 +13,8 @@ import (
 // Settings is what the job's variables say about how the runner should do its work.
 // Source: gitlab-runner common/build_settings.go and docs.gitlab.com/ci/runners/configure_runners.
 type Settings struct {
-	DebugTrace bool // CI_DEBUG_TRACE
+	DebugTrace    bool // CI_DEBUG_TRACE
+	DebugServices bool // CI_DEBUG_SERVICES
 
 	GitStrategy      string
 	GitCheckout      bool
@@ -156,6 +157,7 @@ func readSettings(j *job.Job, r Runner, value func(key string) string, timeout t
 	}
 	set := Settings{
 		DebugTrace:         s.boolean("CI_DEBUG_TRACE", false),
+		DebugServices:      s.boolean("CI_DEBUG_SERVICES", false),
 		GitStrategy:        s.choice("GIT_STRATEGY", strategy, "clone", "fetch", "none", "empty"),
 		GitCheckout:        s.boolean("GIT_CHECKOUT", true),
 		GitClonePath:       value("GIT_CLONE_PATH"),

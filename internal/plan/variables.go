@@ -15,10 +15,10 @@ func public(key, value string) job.Variable {
 	return job.Variable{Key: key, Value: value, Public: true}
 }
 
-// environmentVariable reads one entry of the runner's `environment`: KEY=VALUE.
+// environmentVariable reads one entry of the runner's `environment`: KEY=VALUE. Services get it, too.
 func environmentVariable(entry string) (job.Variable, bool) {
 	key, value, ok := strings.Cut(entry, "=")
-	return job.Variable{Key: key, Value: value}, ok && key != ""
+	return job.Variable{Key: key, Value: value, Public: true}, ok && key != ""
 }
 
 // before lists the variables that the job's own may override.

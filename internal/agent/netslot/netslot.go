@@ -179,6 +179,9 @@ func look(proc string) (State, error) {
 			if len(f) < 2 || i == 0 && t.file != "ipv6_route" {
 				continue // a heading
 			}
+			if t.file == "arp" && derived(f) {
+				continue
+			}
 			if text := t.field(f); text != "" {
 				*t.into = append(*t.into, t.file+" "+text)
 			}
@@ -213,6 +216,17 @@ func gateways(routes []string) []string {
 		}
 	}
 	return out
+}
+
+// derived reports whether an entry of /proc/net/arp is that of a service: their MAC addresses follow from
+// their addresses, so that it is right for a later service, too.
+func derived(f []string) bool {
+	a, err := netip.ParseAddr(f[0])
+	if err != nil || !a.Is4() || len(f) < 4 {
+		return false
+	}
+	b := a.As4()
+	return f[2] == "0x2" && strings.EqualFold(f[3], fmt.Sprintf("02:42:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3]))
 }
 
 // timeWait is a connection's last state, field st of /proc/net/tcp.

@@ -55,7 +55,7 @@ func TestLookReadsTables(t *testing.T) {
 	for name, text := range map[string]string{
 		"route":      "Iface Destination Gateway Flags RefCnt Use Metric Mask\neth0 00000000 F1C5D50A 0003 0 0 0 00000000 0 0 0\n",
 		"ipv6_route": "fe80000000000000 40 0 00 0 100 1 0 1 eth0\n20010db8 40 0 00 gw 100 1 0 1 eth0\n",
-		"arp":        "IP address HW type Flags\n10.0.0.2 0x1 0x2 02:42 * eth0\n10.213.197.241 0x1 0x2 02:42 * eth0\n10.213.197.241 0x1 0x6 02:42 * eth0\n",
+		"arp":        "IP address HW type Flags\n10.0.0.2 0x1 0x2 02:42 * eth0\n10.0.0.14 0x1 0x2 02:42:0a:00:00:0e * eth0\n10.213.197.241 0x1 0x2 02:42 * eth0\n10.213.197.241 0x1 0x6 02:42 * eth0\n",
 		"tcp":        "sl local rem st\n0: 0100007F:0050 00000000:0000 0A\n1: 0100007F:0051 0100007F:0052 06\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, "net", name), []byte(text), 0o600); err != nil {

@@ -44,10 +44,13 @@ func (p place) containers(e *plan.Runner, r *config.Runner) (container.Options, 
 		Image: d.Image, HelperImage: d.HelperImage, DisableCache: d.DisableCache,
 		Volumes: d.Volumes, VolumesFrom: d.VolumesFrom, NetworkMode: d.NetworkMode, NetworkMTU: d.NetworkMTU,
 		Labels: d.ContainerLabels, Umask: &zero, User: d.User, EntrypointIsKept: d.DisableEntrypointOverwrite,
-		WaitForServicesSecond: d.WaitForServicesTimeout,
+		WaitForServicesSecond: d.WaitForServicesTimeout, ServicesLimit: d.ServicesLimit, ServicesRequired: d.ServicesRequired,
+		Services: services(d.Services),
 	}
-	o.Build, err = buildLimits(d)
-	return o, err
+	var buildErr, serviceErr error
+	o.Build, buildErr = buildLimits(d)
+	o.Service, serviceErr = serviceLimits(d)
+	return o, errors.Join(buildErr, serviceErr)
 }
 
 func buildLimits(d *config.Docker) (container.Limits, error) {

@@ -11,6 +11,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/agent"
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/carrier"
+	"gitlab.com/skerry/skerry/internal/executor/container/slot"
 	"gitlab.com/skerry/skerry/internal/job"
 )
 
@@ -28,6 +29,8 @@ type blueprint struct {
 	Services []servicePart `json:"services,omitempty"`
 	Volumes  []volume      `json:"volumes,omitempty"`
 	Warnings []string      `json:"warnings,omitempty"` // for the job's author
+
+	fresh bool // nothing of it can have been made before
 }
 
 // part is one container to be.
@@ -44,11 +47,11 @@ type part struct {
 type servicePart struct {
 	part
 
-	Aliases []string `json:"aliases"`
+	Title   string   `json:"title"`   // for people: "postgres:16"
+	Aliases []string `json:"aliases"` // host names
 	Command []string `json:"command,omitempty"`
 	Env     []string `json:"env,omitempty"`
-	Port    uint16   `json:"port,omitempty"` // HEALTHCHECK_TCP_PORT
-	Ports   []uint16 `json:"-"`              // to be reached; known when the image is
+	Ports   []uint16 `json:"-"` // to be reached; known when the image is
 }
 
 // volume is a named volume that helper and build share.
@@ -60,7 +63,7 @@ type volume struct {
 
 // draw makes the blueprint of a job. Its errors are *executor.Failure where the job is at fault.
 func (e *Executor) draw(ref executor.Ref, j *job.Job) (*blueprint, error) {
-	b := &blueprint{Ref: ref}
+	b := &blueprint{Ref: ref, fresh: true}
 	if m := e.o.NetworkMode; m != "bridge" {
 		b.Network = m
 	}
@@ -84,7 +87,13 @@ func (e *Executor) draw(ref executor.Ref, j *job.Job) (*blueprint, error) {
 		Entrypoint: entrypoint, Labels: labels(ref, j, "build", e.o.Labels),
 	}
 	b.Helper = part{Name: containerName(ref, "helper"), Image: e.o.HelperImage, Labels: labels(ref, j, "helper", e.o.Labels)}
-	b.Services, b.Warnings = e.drawServices(ref, j)
+	var err error
+	if b.Services, b.Warnings, err = e.drawServices(ref, j); err != nil {
+		return nil, err
+	}
+	if len(b.Services) > slot.MaxServices && b.Network == "" {
+		return nil, misconfigured("the job has %d services, and a network of a job has room for %d", len(b.Services), slot.MaxServices)
+	}
 	n, err := e.lease(ref, j)
 	if err != nil {
 		return nil, err

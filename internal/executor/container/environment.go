@@ -32,9 +32,14 @@ type environment struct {
 	slot        slot.Slot
 	entrypoint  bool // the build image has one, which may have something to say
 
+	hosts []string // names of services, where the places do not share a hosts file
+	told  told     // services that have been warned of
+
 	greet   sync.Once
 	fresh   bool  // nothing of it was made by an earlier process
 	reached *step // to the engine; nil when all has been made
+	closing sync.Mutex
+	closed  bool
 	stop    context.CancelCauseFunc
 	making  sync.WaitGroup
 	steps   map[string]*step
@@ -98,12 +103,6 @@ func (v *environment) make(making context.Context, connect *step) {
 		return v.chooseWay(making)
 	})
 	network := v.step(func() error { return v.makeNetwork(making, way) })
-	services := v.step(func() error {
-		if err := connect.wait(making); err != nil {
-			return err
-		}
-		return v.makeServices(making, network)
-	})
 	volumes := v.step(func() error {
 		if err := connect.wait(making); err != nil {
 			return err
@@ -116,6 +115,12 @@ func (v *environment) make(making context.Context, connect *step) {
 		}
 		return v.makePlace(making, executor.Helper, &b.Helper, network, volumes)
 	})
+	services := v.step(func() error {
+		if err := connect.wait(making); err != nil {
+			return err
+		}
+		return v.makeServices(making, needs{network, volumes, helperPlace})
+	})
 	build := v.step(func() error {
 		if err := connect.wait(making); err != nil {
 			return err
@@ -123,7 +128,10 @@ func (v *environment) make(making context.Context, connect *step) {
 		if err := v.makePlace(making, executor.Build, &b.Build, way, network, volumes); err != nil {
 			return err
 		}
-		return services.wait(making)
+		if err := services.wait(making); err != nil {
+			return err
+		}
+		return v.nameServices(making)
 	})
 	v.steps[string(executor.Helper)], v.steps[string(executor.Build)] = helperPlace, build
 	v.step(func() error {
@@ -275,6 +283,17 @@ func (v *environment) image(ctx context.Context, p *part) (*engineapi.Image, err
 func (v *environment) Close(ctx context.Context) error {
 	v.stop(errClosing)
 	v.making.Wait()
+	v.closing.Lock()
+	defer v.closing.Unlock()
+	if v.closed { // and its network may be another job's by now
+		return nil
+	}
+	err := v.close(ctx)
+	v.closed = err == nil
+	return err
+}
+
+func (v *environment) close(ctx context.Context) error {
 	if v.fresh && v.reached != nil && v.reached.err != nil {
 		return v.removeDir(ctx) // there was no engine that could have made anything
 	}

@@ -41,7 +41,9 @@ type Options struct {
 
 	User                  string `json:"user,omitempty"`
 	EntrypointIsKept      bool   `json:"entrypoint_is_kept,omitempty"` // disable_entrypoint_overwrite
-	WaitForServicesSecond int    `json:"wait_for_services,omitempty"`
+	WaitForServicesSecond int    `json:"wait_for_services,omitempty"`  // 0: 30, negative: they are not waited for
+	ServicesLimit         *int   `json:"services_limit,omitempty"`     // of a job; nil or negative: none
+	ServicesRequired      bool   `json:"services_required,omitempty"`  // a service that does not come up is the job's end
 }
 
 // Limits is how containers of one kind are confined and what they get of the host.
@@ -82,7 +84,7 @@ type ServiceImage struct {
 // kind is what the job's network is to be like.
 func (o Options) kind(b *blueprint) slot.Kind {
 	return slot.Kind{
-		Owner: string(b.Ref.Owner), Image: b.Helper.Image, AgentDir: filepath.Dir(o.Agent), AgentVolume: b.Agent.Volume, MTU: o.NetworkMTU,
+		Owner: string(b.Ref.Owner), Image: b.Helper.Image, AgentDir: filepath.Dir(o.Agent), AgentVolume: b.Agent.Volume, MTU: o.NetworkMTU, Bits: slot.Bits(len(b.Services)),
 		Hostname: o.Build.Hostname, DNS: o.Build.DNS, DNSSearch: o.Build.DNSSearch, ExtraHosts: o.Build.ExtraHosts, Sysctls: netSysctls(o.Build.Sysctls),
 	}
 }

@@ -100,11 +100,17 @@ func (e *Engine) Remove(ctx context.Context, name string) error {
 	})
 }
 
-// Network makes a bridge network, or finds the one that has its name; it returns the id. Docker lets
-// two requests at once make two networks of one name: the older one counts then.
-func (e *Engine) Network(ctx context.Context, name string, o client.NetworkCreateOptions) (string, error) {
-	if ids, err := e.networks(ctx, name); err != nil || len(ids) > 0 {
-		return first(ids), err
+// Network is a network that the engine has.
+type Network struct {
+	ID     string
+	Subnet netip.Prefix // of version 4; invalid when there is none or it is not known
+}
+
+// Network makes a bridge network, or finds the one that has its name. Docker lets two requests at once
+// make two networks of one name: the older one counts then.
+func (e *Engine) Network(ctx context.Context, name string, o client.NetworkCreateOptions) (Network, error) {
+	if all, err := e.networks(ctx, name); err != nil || len(all) > 0 {
+		return first(all), err
 	}
 	var r client.NetworkCreateResult
 	err := e.again(ctx, func(ctx context.Context) (err error) {
@@ -112,34 +118,48 @@ func (e *Engine) Network(ctx context.Context, name string, o client.NetworkCreat
 		return err
 	})
 	if err == nil {
-		return e.elect(ctx, name, r.ID)
+		made := Network{ID: r.ID}
+		if o.IPAM != nil {
+			made.Subnet = subnet(o.IPAM.Config)
+		}
+		return e.elect(ctx, name, made)
 	}
 	if taken(err) {
-		if ids, lookErr := e.networks(ctx, name); lookErr == nil && len(ids) > 0 {
-			return ids[0], nil
+		if all, lookErr := e.networks(ctx, name); lookErr == nil && len(all) > 0 {
+			return all[0], nil
 		}
 	}
-	return "", fmt.Errorf("create network %s: %w", name, err)
+	return Network{}, fmt.Errorf("create network %s: %w", name, err)
+}
+
+// subnet is the first one of version 4.
+func subnet(configs []network.IPAMConfig) netip.Prefix {
+	for _, c := range configs {
+		if c.Subnet.Addr().Is4() {
+			return c.Subnet
+		}
+	}
+	return netip.Prefix{}
 }
 
 // elect settles which network of a name counts when two requests have each made one, and removes the
 // caller's own when it does not.
-func (e *Engine) elect(ctx context.Context, name, mine string) (string, error) {
+func (e *Engine) elect(ctx context.Context, name string, mine Network) (Network, error) {
 	if e.Kind == Podman {
 		return mine, nil // its names are unique
 	}
-	ids, err := e.networks(ctx, name)
-	if err != nil || len(ids) == 0 || ids[0] == mine {
+	all, err := e.networks(ctx, name)
+	if err != nil || len(all) == 0 || all[0].ID == mine.ID {
 		return mine, err
 	}
-	return ids[0], e.repeat(ctx, "remove network "+name, func(ctx context.Context) error {
-		_, err := e.c.NetworkRemove(ctx, mine, client.NetworkRemoveOptions{})
+	return all[0], e.repeat(ctx, "remove network "+name, func(ctx context.Context) error {
+		_, err := e.c.NetworkRemove(ctx, mine.ID, client.NetworkRemoveOptions{})
 		return err
 	})
 }
 
-// networks are the ids of the networks of a name, the oldest first.
-func (e *Engine) networks(ctx context.Context, name string) ([]string, error) {
+// networks are the networks of a name, the oldest first.
+func (e *Engine) networks(ctx context.Context, name string) ([]Network, error) {
 	var r client.NetworkListResult
 	err := e.again(ctx, func(ctx context.Context) (err error) {
 		r, err = e.c.NetworkList(ctx, client.NetworkListOptions{Filters: make(client.Filters).Add("name", name)})
@@ -151,28 +171,28 @@ func (e *Engine) networks(ctx context.Context, name string) ([]string, error) {
 	slices.SortFunc(r.Items, func(a, b network.Summary) int {
 		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
 	})
-	var ids []string
+	var all []Network
 	for _, n := range r.Items {
 		if n.Name == name { // the filter matches parts of names
-			ids = append(ids, n.ID)
+			all = append(all, Network{ID: n.ID, Subnet: subnet(n.IPAM.Config)})
 		}
 	}
-	return ids, nil
+	return all, nil
 }
 
-func first(ids []string) string {
-	if len(ids) == 0 {
-		return ""
+func first(all []Network) Network {
+	if len(all) == 0 {
+		return Network{}
 	}
-	return ids[0]
+	return all[0]
 }
 
 // RemoveNetwork removes every network of a name. None is no error.
 func (e *Engine) RemoveNetwork(ctx context.Context, name string) error {
-	ids, err := e.networks(ctx, name)
-	for _, id := range ids {
+	all, err := e.networks(ctx, name)
+	for _, n := range all {
 		err = errors.Join(err, e.repeat(ctx, "remove network "+name, func(ctx context.Context) error {
-			_, err := e.c.NetworkRemove(ctx, id, client.NetworkRemoveOptions{})
+			_, err := e.c.NetworkRemove(ctx, n.ID, client.NetworkRemoveOptions{})
 			return err
 		}))
 	}

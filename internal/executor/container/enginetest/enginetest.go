@@ -118,6 +118,7 @@ type Image struct {
 	Entrypoint []string
 	User       string
 	Env        []string
+	Ports      []string          // exposed: "80/tcp"
 	Files      map[string]string // path to content, mode 0755
 }
 
@@ -170,6 +171,12 @@ func build(i Image) (v1.Image, error) {
 	f.OS, f.Architecture = "linux", runtime.GOARCH
 	f.Config.Entrypoint, f.Config.User = i.Entrypoint, i.User
 	f.Config.Env = append([]string{"PATH=/bin"}, i.Env...)
+	for _, p := range i.Ports {
+		if f.Config.ExposedPorts == nil {
+			f.Config.ExposedPorts = map[string]struct{}{}
+		}
+		f.Config.ExposedPorts[p] = struct{}{}
+	}
 	return mutate.ConfigFile(img, f)
 }
 

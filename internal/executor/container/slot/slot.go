@@ -4,6 +4,7 @@
 package slot
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -11,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync"
 
@@ -31,6 +33,7 @@ type Kind struct {
 	// AgentVolume is a volume that is mounted in its stead, for an engine on another machine.
 	AgentVolume string
 	MTU         int
+	Bits        int // the prefix of its subnet, see Bits; 0 for the usual one
 	Hostname    string
 	DNS         []string
 	DNSSearch   []string
@@ -46,8 +49,9 @@ const (
 
 // Slot is one network. Name is that of the network and of the container.
 type Slot struct {
-	Name    string `json:"name"`
-	Network string `json:"network"` // the network's id
+	Name    string       `json:"name"`
+	Network string       `json:"network"` // the network's id
+	Subnet  netip.Prefix `json:"subnet"`  // invalid when the engine does not tell
 }
 
 // Pool makes slots of one kind with one engine, and keeps those that nobody uses. It is safe for
@@ -100,11 +104,11 @@ func (p *Pool) Make(ctx context.Context, name string) (Slot, error) {
 	if p.kind.MTU > 0 {
 		o.Options = map[string]string{"com.docker.network.driver.mtu": fmt.Sprint(p.kind.MTU)}
 	}
-	id, err := p.makeNetwork(ctx, name, o)
+	made, err := p.makeNetwork(ctx, name, o)
 	if err != nil {
 		return Slot{}, err
 	}
-	s := Slot{Name: name, Network: id}
+	s := Slot{Name: name, Network: made.ID, Subnet: made.Subnet}
 	if _, err := p.engine.Create(ctx, p.holder(s, labels)); err != nil {
 		return s, err
 	}
@@ -132,6 +136,7 @@ func (p *Pool) holder(s Slot, labels map[string]string) client.ContainerCreateOp
 			Sysctls:     p.kind.Sysctls,
 			DNS:         addresses(p.kind.DNS),
 		},
+		NetworkingConfig: &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{s.Network: Endpoint(s.Job(), JobAlias)}},
 	}
 }
 
@@ -160,6 +165,21 @@ func (p *Pool) remove(ctx context.Context, name string) error {
 		p.mu.Unlock()
 	}
 	return err
+}
+
+// JobAlias is the name by which services reach the job. Source: gitlab-runner executors/docker, buildContainerType.
+const JobAlias = "build"
+
+// Endpoint is a place on a network with names and, if address is valid, an address of its own and a MAC address
+// that follows from it: what the namespace of a slot has learnt of an address stays right for the next job.
+func Endpoint(address netip.Addr, aliases ...string) *network.EndpointSettings {
+	e := &network.EndpointSettings{Aliases: aliases}
+	if address.Is4() {
+		b := address.As4()
+		e.IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: address}
+		e.MacAddress = network.HardwareAddr{0x02, 0x42, b[0], b[1], b[2], b[3]}
+	}
+	return e
 }
 
 // Give returns a slot after its job's containers are gone. One that is not to be used again (a job had
@@ -262,29 +282,30 @@ func Remove(ctx context.Context, engine *engineapi.Engine, name string) error {
 }
 
 // makeNetwork makes the network with a small subnet of its own: an engine's pools have few large ones.
-func (p *Pool) makeNetwork(ctx context.Context, name string, o client.NetworkCreateOptions) (string, error) {
+func (p *Pool) makeNetwork(ctx context.Context, name string, o client.NetworkCreateOptions) (engineapi.Network, error) {
 	var last error
+	none := engineapi.Network{}
 	for range subnetAttempts {
 		taken, err := p.engine.Subnets(ctx)
 		if err != nil {
-			return "", err
+			return none, err
 		}
-		subnet, ok := free(taken)
+		subnet, ok := free(taken, cmp.Or(p.kind.Bits, bits))
 		if !ok {
 			break
 		}
 		o.IPAM = &network.IPAM{Config: []network.IPAMConfig{{Subnet: subnet}}}
-		id, err := p.engine.Network(ctx, name, o)
+		made, err := p.engine.Network(ctx, name, o)
 		if err == nil {
-			return id, nil
+			return made, nil
 		}
 		last = err
 		if words := strings.ToLower(err.Error()); !strings.Contains(words, "overlap") && !strings.Contains(words, "already used") && !strings.Contains(words, "conflict") {
-			return "", err
+			return none, err
 		}
 	}
 	if last == nil {
 		last = errors.New("no subnet is free in " + space)
 	}
-	return "", fmt.Errorf("make a network for the job: %w", last)
+	return none, fmt.Errorf("make a network for the job: %w", last)
 }

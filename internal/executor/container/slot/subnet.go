@@ -11,15 +11,56 @@ import (
 	"strings"
 )
 
-// Networks of jobs get subnets of 16 addresses out of this space: the gateway, the job and its services.
+// Networks of jobs get small subnets out of this space: the gateway, the job and its services.
 const (
 	space          = "10.213.0.0/16"
-	bits           = 28
+	bits           = 28 // unless there are many services
 	subnetAttempts = 10
 )
 
+// reserved is how many addresses of a subnet are not for services: the network's own, the gateway's, the
+// job's and the one for broadcasts.
+const reserved = 4
+
+// MaxServices is how many services the largest subnet has addresses for.
+const MaxServices = 256 - reserved
+
+// Bits is the length of the prefix of the smallest subnet that has room for a job with n services; 0 is
+// that of most jobs.
+func Bits(n int) int {
+	b := bits
+	for 1<<(32-b)-reserved < n && b > 24 {
+		b--
+	}
+	if b == bits {
+		return 0
+	}
+	return b
+}
+
+// Job is the address of the container that holds the namespace, and so of the job; invalid when the
+// subnet is not known.
+func (s Slot) Job() netip.Addr {
+	if !s.Subnet.IsValid() {
+		return netip.Addr{}
+	}
+	return s.Subnet.Masked().Addr().Next().Next()
+}
+
+// Service is the address of the job's i-th service, counted from the end of the subnet; invalid when
+// there is none.
+func (s Slot) Service(i int) netip.Addr {
+	if !s.Subnet.IsValid() || i < 0 || i >= 1<<(32-s.Subnet.Bits())-reserved {
+		return netip.Addr{}
+	}
+	b := s.Subnet.Masked().Addr().As4()
+	last := binary.BigEndian.Uint32(b[:]) + 1<<(32-s.Subnet.Bits()) - 2
+	binary.BigEndian.PutUint32(b[:], last-uint32(i)) //nolint:gosec // below the subnet's size
+	return netip.AddrFrom4(b)
+}
+
 // free picks a subnet at random that overlaps neither taken nor what this host has routes for.
-func free(taken []netip.Prefix) (netip.Prefix, bool) {
+func free(taken []netip.Prefix, bits int) (netip.Prefix, bool) {
 	avoid := append(hostRoutes(), taken...)
 	whole := netip.MustParsePrefix(space)
 	base := whole.Addr().As4()
