@@ -35,6 +35,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gitlab.com/skerry/skerry/internal/agent/meter"
 	"gitlab.com/skerry/skerry/internal/agent/proc"
 	"gitlab.com/skerry/skerry/internal/stage"
 )
@@ -58,6 +59,7 @@ type Agent struct {
 	reaper   *proc.Reaper
 	archives *os.Root
 	tools    *tools
+	meter    *meter.Meter
 
 	mu      sync.Mutex
 	state   jobState
@@ -97,7 +99,7 @@ func Run(ctx context.Context, o Options) error {
 	defer reaper.Close()
 	a := &Agent{
 		o: o, config: config, store: st, reaper: reaper, archives: archives, stages: map[string]*run{},
-		stopped: make(chan struct{}), tools: newTools(reaper, filepath.Dir(o.Dir)),
+		stopped: make(chan struct{}), tools: newTools(reaper, filepath.Dir(o.Dir)), meter: meter.New(config.Shared),
 	}
 	a.fence, a.unfence = context.WithCancelCause(context.WithoutCancel(ctx))
 	defer a.unfence(nil)

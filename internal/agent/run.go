@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"gitlab.com/skerry/skerry/internal/agent/memory"
+	"gitlab.com/skerry/skerry/internal/agent/meter"
 	"gitlab.com/skerry/skerry/internal/agent/proc"
 	"gitlab.com/skerry/skerry/internal/agent/spool"
 	"gitlab.com/skerry/skerry/internal/boottime"
@@ -132,16 +132,23 @@ func (a *Agent) work1(ctx context.Context, r *run, scratch string) {
 			a.o.Log.Warn("stage has no timeout", "stage", r.id, "error", err)
 		}
 	}
-	before, counted := memory.Read(memory.Root)
-	counted = counted && a.config.Shared // in a container: elsewhere what is counted is not the job's alone
+	before := a.meter.Read()
 	res := a.perform(ctx, r, scratch)
-	if counted && res.Reason == stage.Failed {
-		if after, ok := memory.Read(memory.Root); ok {
-			res.Memory = after.Killed(before)
-		}
-	}
+	res.Usage = a.used(before, res.Usage)
 	a.finish(ctx, r, res)
 	_ = os.RemoveAll(scratch) // takes space only
+}
+
+// used adds what the place has used to what the stage's work knows itself.
+func (a *Agent) used(before meter.Reading, u *stage.Usage) *stage.Usage {
+	if u == nil {
+		u = &stage.Usage{}
+	}
+	now := a.meter.Read()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	u.Place, u.CPU, u.Memory, u.Limit, u.OOMKills = a.state.Mark, now.CPU, now.Memory, now.Limit, max(0, now.OOMKills-before.OOMKills)
+	return u
 }
 
 // perform calls the run function. Work that does not notice that it has been ended is abandoned:

@@ -31,7 +31,8 @@ func words(text string, limit int) string {
 
 // claimed is what an agent says of a stage's end, within bounds.
 func claimed(res stage.Result) stage.Result {
-	res.Message, res.Memory = words(res.Message, maxWords), words(res.Memory, maxWords)
+	res.Message = words(res.Message, maxWords)
+	res.Usage = claimedUsage(res.Usage)
 	switch res.Reason {
 	case stage.Success, stage.Failed, stage.Timeout, stage.Canceled, stage.System, stage.Lost:
 	default:

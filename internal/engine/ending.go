@@ -96,10 +96,7 @@ func stageResult(r *job.Result, st *stageError, p *plan.Plan) {
 	case stage.Failed:
 		// Whatever ends with an exit code fails the job with it, git too: gitlab-runner executors/shell.
 		r.Reason, r.ExitCode = job.ReasonScript, st.result.ExitCode
-		r.Message = exitWords(p.Runner.Executor, r.ExitCode)
-		if st.result.Memory != "" {
-			r.Message += ", " + st.result.Memory
-		}
+		r.Message = exitWords(p.Runner.Executor, r.ExitCode) + memoryWords(st.result.Usage)
 		if st.name == job.StageAfterScript {
 			r.Message = string(st.name) + ": " + r.Message
 		}

@@ -32,9 +32,11 @@ type execution struct {
 	planErr error
 	api     Coordinator
 	trace   *trace.Trace
-	debug   bool // CI_DEBUG_TRACE: GitLab shows such a log to fewer people
+	debug   bool // CI_DEBUG_TRACE, CI_DEBUG_SERVICES: GitLab shows such a log to fewer people
 
-	places *places
+	places  *places
+	account account
+	company *company // nil: nothing runs beside the places
 
 	cancelWork   context.CancelCauseFunc
 	cancelScript context.CancelCauseFunc
@@ -107,7 +109,7 @@ func (e *Engine) prepareExecution(rec journal.Record, j *job.Job) (*execution, e
 	x.plan, x.planErr = plan.New(j, entry, plan.Slot{Concurrent: rec.ConcurrentID, Project: rec.ProjectID}, e.o.Version)
 	x.clock = readProgress(rec.Extra, rec.Accepted, j.Timeout)
 	x.ended = time.Now().Add(-x.clock.sinceEnd(rec.Ended))
-	x.debug = x.plan.Settings.DebugTrace
+	x.debug = x.plan.Settings.DebugTrace || x.plan.Settings.DebugServices
 	x.places = newPlaces(func() wire.Handover {
 		return wire.Handover{Job: rec.Ref, Epoch: e.o.Journal.Epoch(), Lease: e.o.Lease, Left: x.left()}
 	})
@@ -160,9 +162,11 @@ func (x *execution) perform(ctx, send context.Context) error {
 	x.header()
 	err = x.work(work, script)
 	if detached(ctx, err) {
+		x.company.leave()
 		beside.leave()
 		return ErrDetach
 	}
+	x.company.end(ctx, x)
 	res := result(err, x.plan)
 	x.footer(res)
 	if err := beside.finish(ctx, x); err != nil {

@@ -78,12 +78,15 @@ func TestDetachWhileDownloading(t *testing.T) {
 	})
 }
 
-// withoutTimes takes the times out of a log.
+// withoutTimes takes the times out of a log, and what the job has used.
 func withoutTimes(log string) string {
 	var out strings.Builder
 	for line := range strings.Lines(log) {
 		if _, rest, ok := strings.Cut(line, "Z "); ok {
 			line = rest
+		}
+		if strings.Contains(line, "Job account: ") {
+			line = "Job account\n"
 		}
 		before, after, ok := strings.Cut(line, "section_")
 		if ok {

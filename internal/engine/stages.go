@@ -71,6 +71,7 @@ func (x *execution) stageOpen(ctx context.Context, place executor.Place, st plan
 	if err == nil && res.Reason != stage.Timeout {
 		x.grant(ctx)
 	}
+	x.account.add(st.Name, res)
 	switch {
 	case err != nil && cause(ctx) != nil:
 		return res, err

@@ -195,6 +195,7 @@ func (x *execution) environment(ctx context.Context) error {
 		return err
 	}
 	x.places.open(env)
+	x.accompany(ctx, env)
 	return nil
 }
 
@@ -205,8 +206,9 @@ func (x *execution) header() {
 	x.note("on", fmt.Sprintf("  on %s %s, system ID: %s", r.Name, runnertoken.Short(r.Token), r.SystemID))
 }
 
-// footer says how the job ended and closes the log.
+// footer says what the job has used and how it ended, and closes the log.
 func (x *execution) footer(res job.Result) {
+	x.writeAccount()
 	switch {
 	case res.State == job.Success:
 		x.note("result", green+"Job succeeded"+reset)

@@ -209,11 +209,21 @@ type Result struct {
 	Reason   Reason        `json:"reason"`
 	ExitCode int           `json:"exit_code"`        // of the script; 128+n for signal n
 	Message  string        `json:"message"`          // for the job's log, when Reason is not Success
-	Memory   string        `json:"memory,omitempty"` // that processes were killed for lack of it, when Reason is Failed
 	Started  int64         `json:"started"`          // microseconds since 1970 UTC
 	Ended    int64         `json:"ended"`
 	Archives []Archive     `json:"archives,omitempty"` // of Pack: what was made; nothing matched: absent
 	Caches   []CacheResult `json:"caches,omitempty"`
+	Usage    *Usage        `json:"usage,omitempty"` // nil: an older agent
+}
+
+// Usage is what a place has used from its beginning to the end of a stage. What is not known is 0.
+type Usage struct {
+	Place    string        `json:"place"`               // whose; two places may have one agent
+	CPU      time.Duration `json:"cpu"`                 // of all processes
+	Memory   int64         `json:"memory"`              // the peak in bytes: of the container, else of the largest process
+	Limit    int64         `json:"limit,omitempty"`     // of the container's memory in bytes; 0 none
+	OOMKills int           `json:"oom_kills,omitempty"` // during the stage: processes that the kernel killed for want of memory
+	Fetched  int64         `json:"fetched,omitempty"`   // bytes that the stage brought from a remote repository
 }
 
 // Archive is one archive that Pack made.

@@ -61,6 +61,10 @@ func (c *composer) entry(e Entry) {
 	c.now = e.Time
 	switch e.Op {
 	case Text:
+		if e.Stream != 0 {
+			c.aside(e)
+			return
+		}
 		c.own.write([]byte(e.Text))
 	case SectionStart, SectionEnd:
 		if c.sections {
@@ -69,6 +73,17 @@ func (c *composer) entry(e Entry) {
 			c.own.flush(false)
 		}
 	}
+}
+
+// aside shows lines of somebody else's among the runner's own: nothing of them is held beyond them.
+func (c *composer) aside(e Entry) {
+	c.own.flush(false)
+	id, more := c.own.id, c.own.more
+	c.own.more = false
+	c.own.id = [3]byte([]byte(fmt.Sprintf("%02XO", min(max(e.Stream, 0), lastStream))))
+	c.own.write([]byte(e.Text))
+	c.own.flush(false)
+	c.own.id, c.own.more = id, more
 }
 
 // mark is a section mark as GitLab's log viewer reads it.

@@ -18,6 +18,7 @@ const (
 type LineWriter struct {
 	t      *Trace
 	prefix string
+	stream int
 
 	mu   sync.Mutex
 	part []byte
@@ -28,8 +29,11 @@ type LineWriter struct {
 // Lines returns a writer whose lines become Text entries with the key keyPrefix, the line's hash and
 // how often this writer has seen it: what is written again after a restart is not shown again. A line
 // without an end waits for it, or for Close of the writer or of the log. A writer takes 2 MiB.
-func (t *Trace) Lines(keyPrefix string) *LineWriter {
-	w := &LineWriter{t: t, prefix: keyPrefix, seen: map[string]int{}}
+func (t *Trace) Lines(keyPrefix string) *LineWriter { return t.StreamLines(keyPrefix, 0) }
+
+// StreamLines is Lines for a stream that is not the runner's own.
+func (t *Trace) StreamLines(keyPrefix string, stream int) *LineWriter {
+	w := &LineWriter{t: t, prefix: keyPrefix, stream: stream, seen: map[string]int{}}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.writers = append(t.writers, w)
@@ -84,6 +88,6 @@ func (w *LineWriter) line() error {
 	hash := hex.EncodeToString(sum[:8])
 	w.seen[hash]++
 	key := fmt.Sprintf("%s%s.%d", w.prefix, hash, w.seen[hash])
-	_, err := w.t.Append(Entry{Key: key, Time: w.t.clock.Now().UnixMicro(), Op: Text, Text: text})
+	_, err := w.t.Append(Entry{Key: key, Time: w.t.clock.Now().UnixMicro(), Op: Text, Text: text, Stream: w.stream})
 	return err
 }

@@ -30,6 +30,13 @@ func Offline(outline []byte, spoolOf func(place, stage string) ([]byte, error), 
 	for _, e := range entries {
 		switch e.Op {
 		case Text:
+			if e.Stream != 0 {
+				off.add(own, e.Time, offEnd, "")
+				other := off.stream(fmt.Sprintf("%02XO", min(max(e.Stream, 0), lastStream)))
+				off.add(other, e.Time, offWrite, e.Text)
+				off.add(other, e.Time, offEnd, "")
+				continue
+			}
 			off.add(own, e.Time, offWrite, e.Text)
 		case SectionStart, SectionEnd:
 			if o.Sections {

@@ -135,7 +135,7 @@ func randomScenario(r *rand.Rand) scenario {
 		name := fmt.Sprint("stage", n)
 		add(Entry{Op: SectionStart, Section: name, Options: []string{"", "collapsed=true"}[r.IntN(2)]})
 		for range r.IntN(3) {
-			add(Entry{Op: Text, Text: randomText(r, 5) + "\n"})
+			add(Entry{Op: Text, Text: randomText(r, 5) + "\n", Stream: []int{0, 0, FirstService, FirstService + 1, 300}[r.IntN(5)]})
 		}
 		if r.IntN(4) > 0 {
 			add(Entry{Op: Include, Place: "build", Stage: name})

@@ -15,7 +15,7 @@
 // # Streams and lines
 //
 // The runner's own words are stream 00, a stage's output is stream 01, O or E; each has its own mask
-// and its own line in hand. With timestamps every line begins with the time of the record (or entry)
+// and its own line in hand. What services write comes as entries, too, with streams from 0F on. With timestamps every line begins with the time of the record (or entry)
 // that began it and stands alone, so that streams never mix within a line. As GitLab Runner's
 // timestamper does it, a line that has no end yet is shown when its record ends if it holds a "\r" or
 // is longer than 8 KiB, and what follows is marked as its continuation ("+"). At the end of its stage
@@ -43,6 +43,13 @@ const (
 	Close        Op = "close"   // the log is complete
 )
 
+// FirstService is the stream of the first service; each has one of its own.
+// Source: gitlab-runner common/buildlogger, StreamStartingServiceLevel.
+const FirstService = 0x0f
+
+// lastStream is the last one that two hex digits name; services beyond share it.
+const lastStream = 0xff
+
 // Entry is one line of an outline.
 type Entry struct {
 	// Key makes Append idempotent: an entry whose key is in the outline is not added again.
@@ -51,6 +58,7 @@ type Entry struct {
 	Time    int64  `json:"time"` // microseconds since 1970 UTC
 	Op      Op     `json:"op"`
 	Text    string `json:"text,omitempty"`    // Text: whole lines, each ending in "\n"; may hold ANSI colours
+	Stream  int    `json:"stream,omitempty"`  // Text: whose words they are, 0 the runner's own, FirstService … services'
 	Section string `json:"section,omitempty"` // SectionStart, SectionEnd
 	Options string `json:"options,omitempty"` // SectionStart: "collapsed=true" or empty
 	Place   string `json:"place,omitempty"`   // Include, Abandon

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -318,6 +319,43 @@ func TestLineWriter(t *testing.T) {
 			}
 		}
 		tr.Close()
+	}
+}
+
+// Services have streams of their own, and their lines are masked like others.
+func TestStreamLines(t *testing.T) {
+	t.Parallel()
+	tr, err := Open(Options{Dir: t.TempDir(), Timestamps: true, Secrets: []string{"s3cret"}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	for _, write := range []struct {
+		w    io.Writer
+		text string
+	}{
+		{tr.Lines("a/"), "own\n"}, {tr.StreamLines("s0/", FirstService), "of 0: s3cret\n"}, {tr.StreamLines("s1/", FirstService+1), "of 1\n"}, {tr.Lines("b/"), "own\n"},
+	} {
+		if _, err := io.WriteString(write.w, write.text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := tr.Append(Entry{Op: Close}); err != nil {
+		t.Fatal(err)
+	}
+	if err := tr.Render(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	log, err := io.ReadAll(tr.Reader(t.Context()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for line := range strings.Lines(string(log)) {
+		got = append(got, strings.TrimSpace(line[len("2006-01-02T15:04:05.000000Z "):]))
+	}
+	if diff := cmp.Diff([]string{"00O own", "0FO of 0: [MASKED]", "10O of 1", "00O own"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

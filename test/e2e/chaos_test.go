@@ -158,6 +158,7 @@ func normal(log string) string {
 		{`id=\d+`, "id=N"}, {`\(\d+\)\.\.\.`, "(N)..."},
 		{`on e2e [^ ]+, system ID: \S+`, "on e2e"},
 		{`token=\S+`, "token"},
+		{`Job account: .*`, "Job account"},
 		{`(?m)^(TIME \d\d[OE]).*(Initialized empty|Reinitialized existing).*$`, "$1 repository"},
 		{`(Checking out )[0-9a-f]+`, "${1}SHA"},
 		{`Running on [0-9a-f]{12}\.\.\.`, "Running on CONTAINER..."},

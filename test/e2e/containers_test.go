@@ -109,7 +109,7 @@ func TestContainerOutOfMemory(t *testing.T) {
 		if j.Reason != "script_failure" && j.Reason != "runner_system_failure" {
 			t.Errorf("reason %q", j.Reason)
 		}
-		contains(t, log, "said before", "out of memory", "64.0 MiB, the peak was 6")
+		contains(t, log, "said before", "out of memory", "limit 64.0 MiB, peak 6")
 		j, log = r.wait(r.add(gitlabtest.JobSpec{Script: []string{"echo of the next"}}))
 		want(t, j, log, gitlabtest.StatusSuccess, "")
 	}, "docker", "podman")

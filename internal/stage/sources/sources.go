@@ -46,10 +46,14 @@ func Get(ctx context.Context, tk *task.Task, s *stage.Sources) stage.Result {
 	if err != nil {
 		return task.System(err)
 	}
+	var before int64
+	if s.Strategy == "fetch" {
+		before = fetched(g.gitDir)
+	}
 	for attempt := 1; ; attempt++ {
 		err = g.attempt(ctx, attempt > 1)
 		if err == nil {
-			return stage.Result{}
+			return stage.Result{Usage: &stage.Usage{Fetched: max(0, fetched(g.gitDir)-before)}}
 		}
 		if attempt >= s.Attempts || ctx.Err() != nil {
 			return gitResult(err)
