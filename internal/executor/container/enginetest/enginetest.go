@@ -120,6 +120,7 @@ type Image struct {
 	Env        []string
 	Ports      []string          // exposed: "80/tcp"
 	Files      map[string]string // path to content, mode 0755
+	Arch       string            // of images that are pushed; empty: this machine's
 }
 
 var loading sync.Mutex //nolint:gochecknoglobals // what a test process loads, one image at a time
