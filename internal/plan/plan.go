@@ -72,12 +72,13 @@ func (p *Plan) Resolved() *job.Job {
 	if j.Image != nil {
 		image := *j.Image
 		image.Name = p.Expand(image.Name)
-		image.User = p.Expand(image.User)
+		image.User, image.Platform = p.Expand(image.User), p.Expand(image.Platform)
 		j.Image = &image
 	}
 	j.Services = make([]job.Image, len(p.Job.Services))
 	for i, s := range p.Job.Services {
 		s.Name, s.Alias = p.Expand(s.Name), p.Expand(s.Alias)
+		s.User, s.Platform = p.Expand(s.User), p.Expand(s.Platform)
 		j.Services[i] = s
 	}
 	return &j

@@ -207,9 +207,9 @@ const (
 // Result is how a stage ended. Build agents can lie: treat it as hostile input.
 type Result struct {
 	Reason   Reason        `json:"reason"`
-	ExitCode int           `json:"exit_code"`        // of the script; 128+n for signal n
-	Message  string        `json:"message"`          // for the job's log, when Reason is not Success
-	Started  int64         `json:"started"`          // microseconds since 1970 UTC
+	ExitCode int           `json:"exit_code"` // of the script; 128+n for signal n
+	Message  string        `json:"message"`   // for the job's log, when Reason is not Success
+	Started  int64         `json:"started"`   // microseconds since 1970 UTC
 	Ended    int64         `json:"ended"`
 	Archives []Archive     `json:"archives,omitempty"` // of Pack: what was made; nothing matched: absent
 	Caches   []CacheResult `json:"caches,omitempty"`

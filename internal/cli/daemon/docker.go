@@ -11,6 +11,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/config"
 	"gitlab.com/skerry/skerry/internal/executor/container"
+	"gitlab.com/skerry/skerry/internal/executor/container/images"
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/plan"
 )
@@ -47,10 +48,17 @@ func (p place) containers(e *plan.Runner, r *config.Runner) (container.Options, 
 		WaitForServicesSecond: d.WaitForServicesTimeout, ServicesLimit: d.ServicesLimit, ServicesRequired: d.ServicesRequired,
 		Services: services(d.Services),
 	}
-	var buildErr, serviceErr error
+	o.Rules = images.Rules{
+		PullPolicy: d.PullPolicy, AllowedPolicies: d.AllowedPullPolicies, AllowedImages: d.AllowedImages, AllowedServices: d.AllowedServices,
+		AllowedUsers: d.AllowedUsers, PrivilegedImages: d.AllowedPrivilegedImages, PrivilegedService: d.AllowedPrivilegedServices,
+	}
+	var buildErr, serviceErr, ruleErr error
 	o.Build, buildErr = buildLimits(d)
 	o.Service, serviceErr = serviceLimits(d)
-	return o, errors.Join(buildErr, serviceErr)
+	if bad := o.Rules.Validate(); bad != nil {
+		ruleErr = fmt.Errorf("runner %q: [runners.docker] %w", r.Name, bad)
+	}
+	return o, errors.Join(buildErr, serviceErr, ruleErr)
 }
 
 func buildLimits(d *config.Docker) (container.Limits, error) {

@@ -7,10 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"gitlab.com/skerry/skerry/internal/agent"
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/carrier"
+	"gitlab.com/skerry/skerry/internal/executor/container/images"
 	"gitlab.com/skerry/skerry/internal/executor/container/slot"
 	"gitlab.com/skerry/skerry/internal/job"
 )
@@ -25,10 +27,14 @@ type blueprint struct {
 	Slot     string        `json:"slot,omitempty"`    // the name of the slot that the job has
 	Agent    *carrier.Way  `json:"agent,omitempty"`   // how the agent comes and is reached; nil: not decided
 	Helper   part          `json:"helper"`
+	OwnTools bool          `json:"own_tools,omitempty"` // the configuration names no helper image: it is found or made
 	Build    part          `json:"build"`
 	Services []servicePart `json:"services,omitempty"`
 	Volumes  []volume      `json:"volumes,omitempty"`
 	Warnings []string      `json:"warnings,omitempty"` // for the job's author
+	Access   images.Access `json:"access"`             // to images
+
+	mu sync.Mutex // of those who write it down while steps go on
 
 	fresh bool // nothing of it can have been made before
 }
@@ -37,11 +43,14 @@ type blueprint struct {
 type part struct {
 	Name       string            `json:"name"`
 	Image      string            `json:"image"`
-	Policies   []string          `json:"policies,omitempty"` // pull policies, tried in order
+	ImageID    string            `json:"image_id,omitempty"` // what the name meant, once it is known
+	Policies   []string          `json:"policies,omitempty"` // pull policies in force, tried in order
 	Platform   string            `json:"platform,omitempty"`
 	User       string            `json:"user,omitempty"`
 	Entrypoint []string          `json:"entrypoint,omitempty"` // the job's; nil: the image's
 	Labels     map[string]string `json:"labels"`
+
+	Unprivileged bool `json:"unprivileged,omitempty"` // whatever the limits say
 }
 
 type servicePart struct {
@@ -67,12 +76,12 @@ func (e *Executor) draw(ref executor.Ref, j *job.Job) (*blueprint, error) {
 	if m := e.o.NetworkMode; m != "bridge" {
 		b.Network = m
 	}
-	image, entrypoint, user, platform := e.o.Image, []string(nil), e.o.User, ""
+	image, entrypoint, user, platform := e.expand(j, e.o.Image), []string(nil), e.o.User, ""
 	var policies []string
 	if j.Image != nil && j.Image.Name != "" {
 		image, entrypoint, platform, policies = j.Image.Name, j.Image.Entrypoint, j.Image.Platform, j.Image.PullPolicies
-		if j.Image.User != "" {
-			user = j.Image.User
+		if user == "" {
+			user = j.Image.User // the runner's own comes first, as with GitLab Runner
 		}
 	}
 	if image == "" {
@@ -86,13 +95,16 @@ func (e *Executor) draw(ref executor.Ref, j *job.Job) (*blueprint, error) {
 		Name: containerName(ref, "build"), Image: image, Policies: policies, Platform: platform, User: user,
 		Entrypoint: entrypoint, Labels: labels(ref, j, "build", e.o.Labels),
 	}
-	b.Helper = part{Name: containerName(ref, "helper"), Image: e.o.HelperImage, Labels: labels(ref, j, "helper", e.o.Labels)}
+	b.Helper = part{Name: containerName(ref, "helper"), Image: e.expand(j, e.o.HelperImage), Labels: labels(ref, j, "helper", e.o.Labels)}
 	var err error
 	if b.Services, b.Warnings, err = e.drawServices(ref, j); err != nil {
 		return nil, err
 	}
 	if len(b.Services) > slot.MaxServices && b.Network == "" {
 		return nil, misconfigured("the job has %d services, and a network of a job has room for %d", len(b.Services), slot.MaxServices)
+	}
+	if err := e.rule(b, j); err != nil {
+		return nil, err
 	}
 	n, err := e.lease(ref, j)
 	if err != nil {
@@ -108,6 +120,20 @@ func (e *Executor) draw(ref executor.Ref, j *job.Job) (*blueprint, error) {
 
 // write makes the environment's directory: the record first, so that nothing exists without it.
 func (b *blueprint) write(dir string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.writeLocked(dir)
+}
+
+// note changes the blueprint and writes it down, while other steps may do so, too.
+func (b *blueprint) note(dir string, change func()) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	change()
+	return b.writeLocked(dir)
+}
+
+func (b *blueprint) writeLocked(dir string) error {
 	err := os.MkdirAll(dir, 0o700)
 	var raw []byte
 	if err == nil {

@@ -12,6 +12,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container"
 	"gitlab.com/skerry/skerry/internal/executor/container/enginetest"
+	"gitlab.com/skerry/skerry/internal/executor/container/images"
 	"gitlab.com/skerry/skerry/internal/executor/executortest"
 )
 
@@ -24,6 +25,7 @@ func options(t *testing.T, e enginetest.Engine) container.Options {
 	return container.Options{
 		Engine: e.Address, Dir: filepath.Join(t.TempDir(), "envs"), Agent: enginetest.Agent(t), Scope: executor.NewRef("x").ID,
 		BuildsDir: "/builds", CacheDir: "/cache", Image: busybox, HelperImage: busybox,
+		Rules: images.Rules{PullPolicy: []string{images.IfNotPresent}},
 	}
 }
 
@@ -66,7 +68,7 @@ func conform(t *testing.T, e enginetest.Engine, remote bool) {
 	})
 	left, err := os.ReadDir(o.Dir)
 	for _, entry := range left {
-		if entry.Name() != ".leases" {
+		if entry.Name() != ".leases" && entry.Name() != ".images" {
 			t.Errorf("left behind: %s", entry.Name())
 		}
 	}

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -97,8 +98,7 @@ func (v *environment) chooseWay(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		v.b.Agent = &w
-		if err := v.b.write(v.dir); err != nil {
+		if err := v.b.note(v.dir, func() { v.b.Agent = &w }); err != nil {
 			return err
 		}
 	}
@@ -110,7 +110,7 @@ func (v *environment) chooseWay(ctx context.Context) error {
 
 // carry is on whose behalf the agent is brought.
 func (v *environment) carry() carrier.Job {
-	return carrier.Job{Agent: v.e.o.Agent, Dir: v.e.o.Dir, Image: v.b.Helper.Image, Labels: ownLabels(v.b.Ref, carrier.PartAgent)}
+	return carrier.Job{Agent: v.e.o.Agent, Dir: v.e.o.Dir, Image: cmp.Or(v.b.Helper.ImageID, v.b.Helper.Image), Labels: ownLabels(v.b.Ref, carrier.PartAgent)}
 }
 
 // startRemote starts a container that holds the agent's state itself.

@@ -169,7 +169,7 @@ func (v *environment) step(work func() error) *step {
 // findHelper brings the image of the helper place.
 func (v *environment) findHelper(ctx context.Context) (err error) {
 	if v.b.Helper.Image == "" {
-		if v.b.Helper.Image, err = v.e.host.helper(ctx, v.engine, v.out); err != nil {
+		if err := v.b.note(v.dir, func() { v.b.OwnTools = true }); err != nil {
 			return err
 		}
 	}
@@ -191,8 +191,7 @@ func (v *environment) makeNetwork(ctx context.Context, need *step) error {
 		if !there {
 			s.Name = slot.NewName(string(v.b.Ref.Owner))
 		}
-		v.b.Slot = s.Name
-		if err := v.b.write(v.dir); err != nil {
+		if err := v.b.note(v.dir, func() { v.b.Slot = s.Name }); err != nil {
 			return err
 		}
 		if there {
@@ -203,6 +202,14 @@ func (v *environment) makeNetwork(ctx context.Context, need *step) error {
 	ctx, cancel := whole(ctx)
 	defer cancel()
 	var err error
+	v.slot, err = v.pool.Make(ctx, v.b.Slot)
+	if err == nil || !v.vanished(ctx, err, v.b.Helper.ImageID) {
+		return err
+	}
+	if _, err = v.image(ctx, &v.b.Helper); err != nil {
+		return err
+	}
+	v.pool = v.e.host.pool(v.engine, v.e.o.kind(v.b), v.log)
 	v.slot, err = v.pool.Make(ctx, v.b.Slot)
 	return err
 }
@@ -239,19 +246,22 @@ func (v *environment) makePlace(ctx context.Context, place executor.Place, p *pa
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	ctx, cancel := whole(ctx)
-	defer cancel()
-	if place == executor.Build {
-		v.entrypoint = len(p.entry(image)) > 0
-	}
 	if v.b.Agent.Volume == "" {
 		if err := makePlace(filepath.Join(v.dir, string(place)), v.e.o.Umask); err != nil {
 			return err
 		}
 	}
-	if _, err := v.engine.Create(ctx, v.container(place, p, image)); err != nil {
+	err = v.create(ctx, p, image, func(i *engineapi.Image) client.ContainerCreateOptions {
+		if place == executor.Build {
+			v.entrypoint = len(p.entry(i)) > 0
+		}
+		return v.container(place, p, i)
+	})
+	if err != nil {
 		return err
 	}
+	ctx, cancel := whole(ctx)
+	defer cancel()
 	if v.b.Agent.Volume != "" {
 		return v.startRemote(ctx, p)
 	}
@@ -265,18 +275,6 @@ const wholeTime = 2 * time.Minute
 // what it makes then appears after everything has been removed.
 func whole(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), wholeTime)
-}
-
-// image finds or pulls a part's image.
-func (v *environment) image(ctx context.Context, p *part) (*engineapi.Image, error) {
-	i, err := v.engine.Image(ctx, p.Image)
-	if err != nil && engineapi.IsAbsent(err) {
-		err = v.engine.Pull(ctx, p.Image, "", client.ImagePullOptions{}, func(engineapi.Progress) {})
-		if err == nil {
-			i, err = v.engine.Image(ctx, p.Image)
-		}
-	}
-	return i, err
 }
 
 // Close implements executor.Environment.

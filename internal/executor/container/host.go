@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/carrier"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/executor/container/images"
 	"gitlab.com/skerry/skerry/internal/executor/container/podman"
 	"gitlab.com/skerry/skerry/internal/executor/container/slot"
 )
@@ -23,11 +26,14 @@ type Host struct {
 	Remote bool
 	// Podman is the engine that the runner starts itself; nil: none.
 	Podman *podman.Service
+	// Keychain is where logins for registries are found beside a job's own; nil: what this process's user has.
+	Keychain *images.Keychain
 
-	mu    sync.Mutex
-	sites map[engineapi.Address]*site
-	pools map[string]*slot.Pool
-	live  map[executor.Ref]bool // environments that this process has begun and not closed
+	mu      sync.Mutex
+	sites   map[engineapi.Address]*site
+	pools   map[string]*slot.Pool
+	pullers map[string]*images.Puller
+	live    map[executor.Ref]bool // environments that this process has begun and not closed
 }
 
 // site is what is known of one engine.
@@ -58,6 +64,31 @@ func (h *Host) site(a engineapi.Address) *site {
 		h.sites[a] = s
 	}
 	return s
+}
+
+// puller returns what brings images for the environments of a directory.
+func (h *Host) puller(dir string) (*images.Puller, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if p := h.pullers[dir]; p != nil {
+		return p, nil
+	}
+	record, err := images.OpenRecord(filepath.Join(dir, ".images", "access.json"), time.Now)
+	if err != nil {
+		return nil, err
+	}
+	p := &images.Puller{Record: record}
+	if h.Keychain != nil {
+		p.Keychain = *h.Keychain
+	} else {
+		p.Keychain.Getenv = os.Getenv
+		p.Keychain.Home, _ = os.UserHomeDir() // without a home there are no files in it
+	}
+	if h.pullers == nil {
+		h.pullers = map[string]*images.Puller{}
+	}
+	h.pullers[dir] = p
+	return p, nil
 }
 
 // helper returns the name of the helper image for an engine.

@@ -1,10 +1,12 @@
 package container
 
 import (
+	"cmp"
 	"path/filepath"
 	"strings"
 
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/executor/container/images"
 	"gitlab.com/skerry/skerry/internal/executor/container/slot"
 	"gitlab.com/skerry/skerry/internal/job"
 )
@@ -26,6 +28,8 @@ type Options struct {
 
 	Image       string `json:"image"`        // of jobs that name none; may hold variables
 	HelperImage string `json:"helper_image"` // any image with git; empty: one that is found or assembled
+
+	Rules images.Rules `json:"rules"` // which images, services and users are allowed, and when images are pulled
 
 	DisableCache bool              `json:"disable_cache,omitempty"`
 	Volumes      []string          `json:"volumes,omitempty"` // "/path", "source:/path[:mode]"
@@ -84,7 +88,7 @@ type ServiceImage struct {
 // kind is what the job's network is to be like.
 func (o Options) kind(b *blueprint) slot.Kind {
 	return slot.Kind{
-		Owner: string(b.Ref.Owner), Image: b.Helper.Image, AgentDir: filepath.Dir(o.Agent), AgentVolume: b.Agent.Volume, MTU: o.NetworkMTU, Bits: slot.Bits(len(b.Services)),
+		Owner: string(b.Ref.Owner), Image: cmp.Or(b.Helper.ImageID, b.Helper.Image), AgentDir: filepath.Dir(o.Agent), AgentVolume: b.Agent.Volume, MTU: o.NetworkMTU, Bits: slot.Bits(len(b.Services)),
 		Hostname: o.Build.Hostname, DNS: o.Build.DNS, DNSSearch: o.Build.DNSSearch, ExtraHosts: o.Build.ExtraHosts, Sysctls: netSysctls(o.Build.Sysctls),
 	}
 }

@@ -90,10 +90,7 @@ func (v *environment) createService(ctx context.Context, i int, n needs) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	ctx, cancel := whole(ctx)
-	defer cancel()
-	_, err = v.engine.Create(ctx, v.serviceContainer(i))
-	return err
+	return v.create(ctx, &s.part, image, func(image *engineapi.Image) client.ContainerCreateOptions { return v.serviceContainer(i, image) })
 }
 
 // ports finds out which ports are to be reached.
@@ -111,11 +108,12 @@ func (s *servicePart) ports(image *engineapi.Image) error {
 }
 
 // serviceContainer is what the engine is told to make of the i-th service.
-func (v *environment) serviceContainer(i int) client.ContainerCreateOptions {
+func (v *environment) serviceContainer(i int, image *engineapi.Image) client.ContainerCreateOptions {
 	s := &v.b.Services[i]
-	c := &container.Config{Image: s.Image, User: s.User, Env: s.Env, Cmd: s.Command, Entrypoint: s.Entrypoint, Labels: s.Labels}
+	c := &container.Config{Image: image.ID, User: s.User, Env: s.Env, Cmd: s.Command, Entrypoint: s.Entrypoint, Labels: s.Labels}
 	h := &container.HostConfig{LogConfig: container.LogConfig{Type: "json-file"}}
 	v.e.o.Service.apply(c, h)
+	h.Privileged = h.Privileged && !s.Unprivileged
 	h.Mounts = append(h.Mounts, v.volumeMounts()...)
 	o := client.ContainerCreateOptions{Name: s.Name, Config: c, HostConfig: h, Platform: platform(s.Platform)}
 	endpoint := &network.EndpointSettings{Aliases: s.Aliases}

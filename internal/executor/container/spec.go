@@ -20,7 +20,7 @@ const (
 
 // container is what the engine is told to make of a part.
 func (v *environment) container(place executor.Place, p *part, image *engineapi.Image) client.ContainerCreateOptions {
-	c := &container.Config{Image: p.Image, User: p.User, Labels: p.Labels}
+	c := &container.Config{Image: image.ID, User: p.User, Labels: p.Labels}
 	if place == executor.Helper {
 		c.User = "0:0"
 		c.Entrypoint, c.Cmd = start(nil)
@@ -34,6 +34,7 @@ func (v *environment) container(place executor.Place, p *part, image *engineapi.
 	}
 	if place == executor.Build {
 		v.e.o.Build.apply(c, h)
+		h.Privileged = h.Privileged && !p.Unprivileged
 	}
 	return client.ContainerCreateOptions{Name: p.Name, Config: c, HostConfig: h}
 }

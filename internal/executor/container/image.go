@@ -1,0 +1,129 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/moby/moby/client"
+
+	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/executor/container/images"
+	"gitlab.com/skerry/skerry/internal/job"
+)
+
+// expand replaces a job's variables in a value of the configuration.
+func (e *Executor) expand(j *job.Job, value string) string {
+	return j.Variables.ExpandString(value, nil)
+}
+
+// rule judges the images and users of a job by the runner's rules, and writes into the blueprint what
+// follows from these. Its errors are *executor.Failure.
+func (e *Executor) rule(b *blueprint, j *job.Job) error {
+	r := e.o.Rules
+	// What the configuration names is allowed, but not what a job's variables make of it.
+	var defaults, services []string
+	if !strings.Contains(e.o.Image, "$") {
+		defaults = []string{e.o.Image}
+	}
+	for _, s := range e.o.Services {
+		if !strings.Contains(s.Name, "$") {
+			services = append(services, s.Name)
+		}
+	}
+	err := r.CheckImage(b.Build.Image, defaults...)
+	if err == nil {
+		err = r.CheckUser(b.Build.User, e.o.User)
+	}
+	if err == nil {
+		b.Build.Policies, err = r.Policies(b.Build.Policies)
+	}
+	if err == nil {
+		b.Helper.Policies, err = r.Policies(nil)
+	}
+	b.Build.Unprivileged = !r.Privileged(b.Build.Image)
+	for i := range b.Services {
+		s := &b.Services[i].part
+		if err == nil {
+			err = r.CheckService(s.Image, services...)
+		}
+		if err == nil {
+			s.Policies, err = r.Policies(s.Policies)
+		}
+		s.Unprivileged = !r.PrivilegedServices(s.Image)
+	}
+	if err == nil {
+		b.Access = images.NewAccess(j, e.o.Scope)
+	}
+	return err
+}
+
+// image finds or pulls a part's image, and writes down which one it is: another process goes on with the
+// same, and asks no registry for it again.
+func (v *environment) image(ctx context.Context, p *part) (*engineapi.Image, error) {
+	if p.ImageID != "" {
+		i, err := v.engine.Image(ctx, p.ImageID)
+		if err == nil || !engineapi.IsAbsent(err) {
+			return i, err
+		}
+	}
+	puller, err := v.e.host.puller(v.e.o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if p == &v.b.Helper && v.b.OwnTools {
+		ref, err := v.e.host.helper(ctx, v.engine, v.out)
+		if err == nil {
+			err = v.b.note(v.dir, func() { p.Image = ref })
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	log := v.out
+	if p == &v.b.Helper && v.b.OwnTools && strings.HasPrefix(p.Image, "localhost/") {
+		log = io.Discard // no concern of the job's author: it was made here
+	}
+	i, err := puller.Get(ctx, v.engine, images.Request{
+		Name: p.Image, Policies: p.Policies, Platform: p.Platform, Access: v.b.Access, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return i, v.b.note(v.dir, func() { p.ImageID = i.ID })
+}
+
+// vanished reports whether err is that of an image that the engine had a moment ago.
+func (v *environment) vanished(ctx context.Context, err error, id string) bool {
+	if !engineapi.IsAbsent(err) {
+		return false
+	}
+	_, look := v.engine.Image(ctx, id)
+	return engineapi.IsAbsent(look)
+}
+
+// create makes the container of a part of its image as it was found. An image that has vanished since is
+// brought again, once.
+func (v *environment) create(ctx context.Context, p *part, i *engineapi.Image, spec func(*engineapi.Image) client.ContainerCreateOptions) error {
+	once := func(i *engineapi.Image) error {
+		ctx, cancel := whole(ctx)
+		defer cancel()
+		_, err := v.engine.Create(ctx, spec(i))
+		return err
+	}
+	err := once(i)
+	if err == nil || !v.vanished(ctx, err, i.ID) {
+		return err
+	}
+	fmt.Fprintf(v.out, "The image %s vanished before its container was made: it is brought again\n", p.Image)
+	if i, err = v.image(ctx, p); err != nil {
+		return err
+	}
+	if err = once(i); err != nil && engineapi.IsAbsent(err) {
+		return &executor.Failure{Reason: job.ReasonImagePull, Err: errors.Join(fmt.Errorf("the image %s vanishes as soon as it has been pulled", p.Image), err)}
+	}
+	return err
+}
