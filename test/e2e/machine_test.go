@@ -161,7 +161,7 @@ func (m machine) entry(t *testing.T, docker ...string) string {
 	if m.shell() {
 		return "executor = \"shell\"\n"
 	}
-	return fmt.Sprintf("executor = \"docker\"\n[runners.docker]\nhost = %q\nimage = %q\nhelper_image = %q\n%s\n",
+	return fmt.Sprintf("executor = \"docker\"\n[runners.docker]\nhost = %q\nimage = %q\nhelper_image = %q\npull_policy = \"if-not-present\"\n%s\n",
 		m.engine.Address.Host, m.images(t), helper(t).Ref, strings.Join(docker, "\n"))
 }
 
