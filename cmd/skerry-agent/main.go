@@ -9,5 +9,5 @@ import (
 )
 
 func main() {
-	os.Exit(agent.Main(os.Args[1:], worker.Run))
+	os.Exit(agent.Main(os.Args[1:], worker.Run, worker.Terminal))
 }

@@ -48,7 +48,9 @@ type Options struct {
 	Dir     string // the state directory, absolute
 	Version string
 	Run     RunFunc
-	Log     *slog.Logger
+	// Terminal prepares the processes of terminals; nil: there are none.
+	Terminal stage.TerminalFunc
+	Log      *slog.Logger
 }
 
 // Agent is one running agent. There is one in a process, because it waits for all children of it.
@@ -67,7 +69,8 @@ type Agent struct {
 	fence   context.Context //nolint:containedctx // ends the requests of the epoch
 	unfence context.CancelCauseFunc
 	alarm   *alarm // the job's deadline; nil: none
-	ending  bool   // no more stages
+	ending  bool   // no more stages and terminals
+	guests  int    // terminals
 	work    sync.WaitGroup
 
 	lease   lease

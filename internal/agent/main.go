@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"gitlab.com/skerry/skerry/internal/agent/netslot"
+	"gitlab.com/skerry/skerry/internal/stage"
 )
 
 // usage is all that a person who starts the agent by hand has to know.
@@ -28,11 +29,11 @@ const usage = `skerry-agent is started by skerry in a job's environment; it need
 `
 
 // Main is the program: args are those after the program's name. It returns the exit code.
-func Main(args []string, run RunFunc) int {
+func Main(args []string, run RunFunc, terminal stage.TerminalFunc) int {
 	var err error
 	switch {
 	case len(args) == 0:
-		err = serve(run)
+		err = serve(run, terminal)
 	case len(args) == 1 && args[0] == "attach":
 		err = attach(os.Stdin, os.Stdout)
 	case slices.Equal(args, []string{"attach", "wait"}):
@@ -91,7 +92,7 @@ func dir() (string, error) {
 	return state, nil
 }
 
-func serve(run RunFunc) error {
+func serve(run RunFunc, terminal stage.TerminalFunc) error {
 	d, err := dir()
 	if err != nil {
 		return err
@@ -110,7 +111,7 @@ func serve(run RunFunc) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	return Run(ctx, Options{Dir: d, Version: Version(), Run: run, Log: log})
+	return Run(ctx, Options{Dir: d, Version: Version(), Run: run, Terminal: terminal, Log: log})
 }
 
 // Dial connects to the agent whose socket is in dir, however long dir's path is. It trusts dir; for a

@@ -18,7 +18,10 @@ import (
 // maxWait is the longest that a question for a stage's status waits.
 const maxWait = 55 * time.Second
 
-func isSpool(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/spool") }
+// isEndless reports whether a request may last for as long as the runner likes.
+func isEndless(r *http.Request) bool {
+	return strings.HasSuffix(r.URL.Path, "/spool") || r.URL.Path == "/v1/terminals"
+}
 
 // find answers 404 when there is no such stage.
 func (a *Agent) find(w http.ResponseWriter, r *http.Request) *run {

@@ -55,6 +55,7 @@ func (a *Agent) routes() http.Handler {
 	m.HandleFunc("GET /v1/archives/{name}", a.serveArchive)
 	m.HandleFunc("PUT /v1/archives/{name}", a.storeArchive)
 	m.HandleFunc("DELETE /v1/archives/{name}", a.deleteArchive)
+	m.HandleFunc("POST /v1/terminals", a.serveTerminal)
 	m.HandleFunc("POST /v1/lease", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	m.HandleFunc("POST /v1/shutdown", a.serveShutdown)
 	m.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -95,7 +96,7 @@ func (a *Agent) guard(next http.Handler) http.Handler {
 		stop := context.AfterFunc(fence, func() { cancel(errFenced) })
 		defer stop()
 		done := a.lease.touch()
-		if isSpool(r) { // may last for ever, which a hanging runner must not
+		if isEndless(r) { // may last for ever, which a hanging runner must not
 			done()
 			done = func() {}
 		}

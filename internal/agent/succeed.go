@@ -38,8 +38,11 @@ func (a *Agent) succeed() (err error) {
 	return nil
 }
 
-// endLeftovers ends the processes of stages that have no result.
+// endLeftovers ends the processes of terminals and of stages that have no result.
 func (a *Agent) endLeftovers(ids []string) error {
+	if err := proc.EndLeftovers(nil, a.mark(terminals), leftGrace); err != nil {
+		return err
+	}
 	for _, id := range ids {
 		if res, err := a.store.result(id); err != nil || res != nil {
 			continue

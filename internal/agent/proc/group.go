@@ -16,13 +16,20 @@ type Group struct {
 	mark     string
 	sessions map[int]struct{} // by leader; guarded by r.mu
 	left     bool             // guarded by r.mu
+	guest    bool             // claims only what it can be shown to have started
 }
 
 // NewGroup registers a group. mark is unique to it. Release ends the registration.
-func (r *Reaper) NewGroup(mark string) *Group {
+func (r *Reaper) NewGroup(mark string) *Group { return r.newGroup(mark, false) }
+
+// NewGuest registers a group beside which another one counts as the only one: what nobody can claim is
+// never a guest's.
+func (r *Reaper) NewGuest(mark string) *Group { return r.newGroup(mark, true) }
+
+func (r *Reaper) newGroup(mark string, guest bool) *Group {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	g := &Group{r: r, mark: mark, sessions: map[int]struct{}{}}
+	g := &Group{r: r, mark: mark, sessions: map[int]struct{}{}, guest: guest}
 	r.groups[g] = struct{}{}
 	return g
 }
@@ -86,7 +93,10 @@ func (g *Group) members() []info {
 	for _, p := range all {
 		byPID[p.pid] = p
 	}
-	alone := len(g.r.groups) == 1
+	alone := !g.guest
+	for other := range g.r.groups {
+		alone = alone && (other == g || other.guest)
+	}
 	owners := make(map[int]*Group, len(all))
 	var mine []info
 	for _, p := range all {

@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"os"
 	"syscall"
 	"time"
 
@@ -50,6 +51,22 @@ func (g *Group) Start(c stage.Command) (*Process, error) {
 	outputs := st.outputs
 	st.outputs = nil
 	go p.follow(outputs)
+	return p, nil
+}
+
+// StartOn starts a process as stage.Command describes it, but with the terminal tty for all its standard streams,
+// which becomes that of its session. The caller closes tty.
+func (g *Group) StartOn(tty *os.File, c stage.Command) (*Process, error) {
+	env := append(c.Env[:len(c.Env):len(c.Env)], MarkVariable+"="+g.mark)
+	fd := tty.Fd()
+	child, err := g.r.fork(g, c.Path, c.Args, &syscall.ProcAttr{
+		Dir: c.Dir, Env: env, Files: []uintptr{fd, fd, fd}, Sys: &syscall.SysProcAttr{Setsid: true, Setctty: true},
+	})
+	if err != nil {
+		return nil, err
+	}
+	p := &Process{g: g, child: child, done: make(chan struct{})}
+	go p.follow(nil)
 	return p, nil
 }
 

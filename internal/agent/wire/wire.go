@@ -15,6 +15,7 @@
 //	GET    /v1/archives/{name}           -> an archive that a stage packed; Range is honoured
 //	PUT    /v1/archives/{name}           -> 204; stores an archive for a later stage; replaces an earlier one whole
 //	DELETE /v1/archives/{name}           -> 204
+//	POST   /v1/terminals    messages     -> messages; package terminal: Begin (a stage.Terminal) and so on, until Exit (since 1.1)
 //	POST   /v1/lease                     -> 204; contact, renews the lease
 //	POST   /v1/shutdown                  -> 204; ends every process and then the agent
 //
@@ -29,7 +30,10 @@ import (
 
 // Protocol is this version of the wire: major.minor as one number, 100*major+minor. A runner drives
 // agents of its own major version that are at most two minor versions older.
-const Protocol = 100
+const Protocol = 101
+
+// TerminalsSince is the first protocol whose agents have terminals.
+const TerminalsSince = 101
 
 // The request headers.
 const (

@@ -52,3 +52,19 @@ func writeVariable(path, value string) error {
 	_, err = io.WriteString(f, value)
 	return errors.Join(err, f.Close())
 }
+
+// WriteMissing writes the files of file variables that are not there. A stage that runs meanwhile keeps its own.
+func WriteMissing(vars []stage.Var) error {
+	for _, v := range vars {
+		if v.File == "" {
+			continue
+		}
+		if _, err := os.Lstat(v.File); err == nil {
+			continue
+		}
+		if err := writeVariable(v.File, v.Value); err != nil && !errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("write the file of variable %s: %w", v.Key, err)
+		}
+	}
+	return nil
+}
