@@ -71,6 +71,9 @@ func commands(p *Program) []*cobra.Command {
 		interruptible(newUnregister(p)),
 		interruptible(newResetToken(p)),
 		newLint(p),
+		interruptible(newJobs(p)),
+		interruptible(newAttach(p)),
+		interruptible(newShell(p)),
 		newVersion(p),
 	}, service.Commands(p)...)
 }

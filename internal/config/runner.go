@@ -49,7 +49,7 @@ type Runner struct {
 	FeatureFlags          map[string]bool `toml:"feature_flags" flag:"feature-flags" env:"FEATURE_FLAGS" help:"NAME:true or NAME:false; may be given several times"`
 
 	LeaveProcesses bool           `toml:"leave_processes" flag:"leave-processes" help:"do not end what a stage left running"` // Skerry's own
-	KeepFailed     *time.Duration `toml:"keep_failed" state:"todo"`                                                           // Skerry's own
+	KeepFailed     *time.Duration `toml:"keep_failed"`                                                                        // Skerry's own
 	Nix            Opaque         `toml:"nix" state:"todo"`                                                                   // Skerry's own
 	Nested         Opaque         `toml:"nested" state:"todo"`                                                                // Skerry's own
 	DiskBudget     Opaque         `toml:"disk_budget" state:"todo"`                                                           // Skerry's own

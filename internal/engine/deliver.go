@@ -141,13 +141,18 @@ func gone(err error) string {
 // forget removes the job from the journal. why is empty when all is well; otherwise result and log
 // are kept for some days, and the operator is told where.
 func (x *execution) forget(ctx context.Context, why string) error {
-	ctx = context.WithoutCancel(ctx)
-	x.abandonEnvironment(ctx)
 	x.event(func(ev Events) {
 		if ev.Over != nil {
 			ev.Over(x.rec.Ref)
 		}
 	})
+	if x.holding() {
+		if err := x.hold(ctx, why == ""); err != nil {
+			return err
+		}
+	}
+	ctx = context.WithoutCancel(ctx)
+	x.abandonEnvironment(ctx)
 	if why == "" {
 		if err := x.e.o.Journal.Delete(ctx, x.rec.Ref); err != nil {
 			return fmt.Errorf("forget job %d: %w", x.plan.Job.ID, err)
@@ -164,6 +169,7 @@ func (x *execution) forget(ctx context.Context, why string) error {
 
 // closeEnvironment removes the environment beside the delivery of the result.
 func (x *execution) closeEnvironment(ctx context.Context) {
+	x.guests.end()
 	env := x.places.take()
 	if env == nil {
 		return
@@ -184,22 +190,30 @@ func (x *execution) closeEnvironment(ctx context.Context) {
 // abandonEnvironment removes the environment, also one that this process has not looked at yet or could
 // only make in part.
 func (x *execution) abandonEnvironment(ctx context.Context) {
-	if x.planErr == nil && !x.places.opened() {
-		exec, err := x.e.o.Executor(x.plan.Runner)
-		if err != nil {
-			x.log.Warn("The job's environment could not be looked at", "error", err)
-			return
+	if err := x.findEnvironment(ctx); err != nil {
+		if !errors.Is(err, executor.ErrGone) {
+			x.log.Warn("The job's environment could not be looked at; it is removed when the runner starts", "error", err)
 		}
-		env, err := exec.Adopt(context.WithoutCancel(ctx), x.ref)
-		if err != nil {
-			if !errors.Is(err, executor.ErrGone) {
-				x.log.Warn("The job's environment could not be looked at; it is removed when the runner starts", "error", err)
-			}
-			return
-		}
-		x.places.open(env)
+		return
 	}
 	x.closeEnvironment(ctx)
+}
+
+// findEnvironment finds an environment that this process has not looked at yet.
+func (x *execution) findEnvironment(ctx context.Context) error {
+	if x.planErr != nil || x.places.opened() {
+		return nil
+	}
+	exec, err := x.e.o.Executor(x.plan.Runner)
+	if err != nil {
+		return err
+	}
+	env, err := exec.Adopt(context.WithoutCancel(ctx), x.ref)
+	if err != nil {
+		return err
+	}
+	x.places.open(env)
+	return nil
 }
 
 func decodeRunner(raw json.RawMessage) (plan.Runner, error) {

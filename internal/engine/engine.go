@@ -88,6 +88,7 @@ type Engine struct {
 	o       Options
 	running counter
 	closing sync.WaitGroup // environments that are being closed
+	live    live
 }
 
 // ErrDetach is the cause to cancel Run's context with when the runner leaves its jobs to the next
@@ -112,7 +113,7 @@ func New(o Options) *Engine {
 	if o.KeepFor == 0 {
 		o.KeepFor = 7 * 24 * time.Hour
 	}
-	return &Engine{o: o}
+	return &Engine{o: o, live: newLive()}
 }
 
 // Assignment is a job as the poller got it.
@@ -136,6 +137,9 @@ type Holds struct {
 	// them, can be another's. A coordinator hands out a pipeline's next job while it takes the result of the
 	// one before, which is sooner than Run returns.
 	Closed func()
+	// Held: the job is over and only its environment is kept (keep_failed); Run returns when that has been
+	// removed. Until then nobody else may get Slot's numbers.
+	Held func()
 }
 
 // Run takes a job to its end: it returns when the coordinator has accepted the final status, when

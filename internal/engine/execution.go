@@ -37,6 +37,8 @@ type execution struct {
 	places  *places
 	account account
 	company *company // nil: nothing runs beside the places
+	view    view
+	guests  guests
 
 	cancelWork   context.CancelCauseFunc
 	cancelScript context.CancelCauseFunc
@@ -55,6 +57,8 @@ func (x *execution) execute(ctx context.Context) error {
 	e := x.e
 	e.running.add(1)
 	defer e.running.add(-1)
+	e.live.add(x)
+	defer e.live.remove(x)
 	defer func() {
 		if err := x.trace.Close(); err != nil {
 			x.log.Warn("The files of the job's log were not closed cleanly", "error", err)
@@ -73,8 +77,14 @@ func (x *execution) execute(ctx context.Context) error {
 	}()
 
 	if x.rec.State == journal.Finished {
+		x.view.end(*x.rec.Result)
+		if x.clock.Delivered {
+			return x.forget(ctx, "") // only its environment was kept
+		}
 		x.log.Info("Job had ended before the runner was restarted; its result is still to be delivered")
-		x.abandonEnvironment(ctx)
+		if !x.holding() {
+			x.abandonEnvironment(ctx)
+		}
 		x.tried = true
 		if err := x.completeLog(send); err != nil {
 			return err
@@ -104,14 +114,14 @@ func (e *Engine) prepareExecution(rec journal.Record, j *job.Job) (*execution, e
 	}
 	x := &execution{
 		e: e, rec: rec, ref: ref,
-		log: e.o.Logger.With("job", j.ID, "project", j.ProjectID, "runner", runnertoken.Short(entry.Token)),
+		view: newView(), log: e.o.Logger.With("job", j.ID, "project", j.ProjectID, "runner", runnertoken.Short(entry.Token)),
 	}
 	x.plan, x.planErr = plan.New(j, entry, plan.Slot{Concurrent: rec.ConcurrentID, Project: rec.ProjectID}, e.o.Version)
 	x.clock = readProgress(rec.Extra, rec.Accepted, j.Timeout)
 	x.ended = time.Now().Add(-x.clock.sinceEnd(rec.Ended))
 	x.debug = x.plan.Settings.DebugTrace || x.plan.Settings.DebugServices
 	x.places = newPlaces(func() wire.Handover {
-		return wire.Handover{Job: rec.Ref, Epoch: e.o.Journal.Epoch(), Lease: e.o.Lease, Left: x.left()}
+		return wire.Handover{Job: rec.Ref, Epoch: e.o.Journal.Epoch(), Lease: x.lease(), Left: x.left()}
 	})
 	if x.api, err = e.o.Coordinator(entry, j.ID, j.Token); err != nil {
 		return nil, fmt.Errorf("job %d: %w", j.ID, err)
@@ -172,6 +182,9 @@ func (x *execution) perform(ctx, send context.Context) error {
 	if err := beside.finish(ctx, x); err != nil {
 		return ErrDetach // the runner leaves while the last of the log is being made
 	}
+	if x.mayHold(err) {
+		x.clock.Held = time.Now().Add(x.plan.Runner.KeepFailed)
+	}
 	if errors.Is(err, errGone) {
 		return err
 	}
@@ -181,7 +194,9 @@ func (x *execution) perform(ctx, send context.Context) error {
 		x.log.Error("The job's result is not journaled; if the runner ends now, the job is done again from its agent", "error", err)
 		return nil
 	}
-	x.closeEnvironment(ctx)
+	if !x.holding() {
+		x.closeEnvironment(ctx)
+	}
 	return nil
 }
 
@@ -286,6 +301,7 @@ func (x *execution) finish(ctx context.Context, res job.Result) error {
 		return err
 	}
 	x.rec.Trace = journal.Trace{Size: size, CRC32: crc, Complete: complete}
+	x.view.end(res)
 	if err := x.e.o.Journal.Put(context.WithoutCancel(ctx), x.rec); err != nil {
 		return fmt.Errorf("journal the result of job %d: %w", x.plan.Job.ID, err)
 	}

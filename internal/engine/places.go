@@ -170,6 +170,30 @@ func (p *places) take() executor.Environment {
 	return env
 }
 
+// connect returns a connection of its own to place's agent, once the environment is there. The caller closes it.
+func (p *places) connect(ctx context.Context, place executor.Place) (*client.Client, error) {
+	if _, err := p.agent(ctx, place); err != nil { // hands the job over
+		return nil, err
+	}
+	p.mu.Lock()
+	env := p.env
+	p.mu.Unlock()
+	if env == nil {
+		return nil, errClosed
+	}
+	return client.New(func(ctx context.Context) (net.Conn, error) { return env.Dial(ctx, place) }, p.handover().Epoch), nil
+}
+
+// renew hands the job over again to the agents of all places, which renews their leases. An agent that cannot be reached is
+// left to its fate.
+func (p *places) renew(ctx context.Context) {
+	for _, place := range []executor.Place{executor.Helper, executor.Build} {
+		if c, err := p.agent(ctx, place); err == nil {
+			_ = c.Handover(ctx, p.handover())
+		}
+	}
+}
+
 // diagnose asks the executor why place died.
 func (p *places) diagnose(ctx context.Context, place executor.Place) error {
 	p.mu.Lock()

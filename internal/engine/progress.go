@@ -17,6 +17,9 @@ type progress struct {
 
 	EndedBoot string        `json:"ended_boot,omitempty"` // the same of when the result was known
 	Ended     time.Duration `json:"ended,omitempty"`
+
+	Held      time.Time `json:"held,omitzero"`       // until when the environment of the failed job is kept (keep_failed)
+	Delivered bool      `json:"delivered,omitempty"` // the result is with the coordinator: only the environment is left
 }
 
 func newProgress(now time.Time, timeout time.Duration) progress {

@@ -91,6 +91,7 @@ func (x *execution) stageOpen(ctx context.Context, place executor.Place, st plan
 
 // enter tells that the job is in the stage name.
 func (x *execution) enter(name job.StageName) {
+	x.view.enter(name)
 	x.event(func(ev Events) {
 		if ev.Stage != nil {
 			ev.Stage(x.rec.Ref, name)

@@ -183,6 +183,10 @@ func (x *execution) cleanup(ctx context.Context, err error) {
 	if x.places.failure() != nil || lost(err) || errors.Is(err, ErrDetach) {
 		return
 	}
+	if x.mayHold(err) {
+		x.announceHold()
+		return
+	}
 	limit, late := cleanupTime, context.DeadlineExceeded
 	if errors.Is(err, ErrShutdown) {
 		limit, late = stopTime, ErrShutdown

@@ -37,6 +37,7 @@ func (x *execution) work(ctx, script context.Context) error {
 		return err
 	}
 	err = first(err, x.keep(ctx, err == nil))
+	x.awaitSession(ctx)
 	x.cleanup(ctx, err)
 	return err
 }

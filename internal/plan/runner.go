@@ -51,6 +51,8 @@ type Runner struct {
 	GetSourcesTimeout  time.Duration `json:"get_sources_timeout,omitempty"`
 	MaxCacheArchive    int64         `json:"max_cache_archive,omitempty"`    // bytes, 0 unlimited
 	GracefulKill       time.Duration `json:"graceful_kill,omitempty"`        // between TERM and KILL; 0 means the agent's default
+	KeepFailed         time.Duration `json:"keep_failed,omitempty"`          // how long a failed job's environment is kept
+	SessionTimeout     time.Duration `json:"session_timeout,omitempty"`      // how long a web terminal may hold up the end of its job
 	FinalUpdateRetries int           `json:"final_update_retries,omitempty"` // 0: until GitLab's clocks have run out
 }
 

@@ -14,7 +14,7 @@ type Slot struct {
 	once   sync.Once
 	number sync.Once
 
-	over, parked bool // the Poller's mu guards them
+	over, parked, vacated bool // the Poller's mu guards them
 }
 
 // ID is CI_CONCURRENT_ID: the lowest number, from 0, that no other job of the runner had when this one came.
@@ -34,7 +34,7 @@ func (s *Slot) Park() {
 	p := s.poller
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s.parked || s.over || p.parked >= p.concurrent {
+	if s.parked || s.over || s.vacated || p.parked >= p.concurrent {
 		return
 	}
 	s.parked = true
@@ -43,11 +43,27 @@ func (s *Slot) Park() {
 	p.poke()
 }
 
+// Vacate gives all of the slot back but its number, which nobody else gets before Release: the job is over, and something
+// of it is kept that the number belongs to. It may be called once, before Release.
+func (s *Slot) Vacate() {
+	s.leave(func() { s.vacated = true })
+}
+
 func (s *Slot) release() {
-	p, r := s.poller, s.runner
 	s.FreeNumber()
+	s.leave(func() { s.over = true })
+}
+
+// leave ends the job's part of what is counted, unless that has been done. note says what has happened.
+func (s *Slot) leave(note func()) {
+	p, r := s.poller, s.runner
 	p.mu.Lock()
-	s.over = true
+	counted := !s.vacated && !s.over
+	note()
+	if !counted {
+		p.mu.Unlock()
+		return
+	}
 	r.jobs--
 	if s.parked {
 		p.parked--

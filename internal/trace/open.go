@@ -246,7 +246,9 @@ func (t *Trace) Changed() <-chan struct{} {
 }
 
 // ReadAt reads of what Size counts. It returns io.EOF at its end, for now or for good.
-func (t *Trace) ReadAt(p []byte, off int64) (int, error) {
+func (t *Trace) ReadAt(p []byte, off int64) (int, error) { return t.readAt(t.file.f, p, off) }
+
+func (t *Trace) readAt(file io.ReaderAt, p []byte, off int64) (int, error) {
 	t.mu.Lock()
 	size, trailer := t.seen.size, t.trailer
 	t.mu.Unlock()
@@ -260,7 +262,7 @@ func (t *Trace) ReadAt(p []byte, off int64) (int, error) {
 	n := 0
 	if filed := size - int64(len(trailer)); off < filed {
 		var err error
-		if n, err = t.file.f.ReadAt(p[:min(int64(len(p)), filed-off)], off); err != nil {
+		if n, err = file.ReadAt(p[:min(int64(len(p)), filed-off)], off); err != nil {
 			return n, fmt.Errorf("read the job's log: %w", err)
 		}
 	}
@@ -275,12 +277,15 @@ func (t *Trace) ReadAt(p []byte, off int64) (int, error) {
 
 // Reader returns a reader of the whole log from its beginning, which waits for more until the log is
 // complete or ctx ends.
-func (t *Trace) Reader(ctx context.Context) io.Reader { return &follower{ctx: ctx, t: t} }
+func (t *Trace) Reader(ctx context.Context) io.Reader {
+	return &follower{ctx: ctx, t: t, file: t.file.f}
+}
 
 type follower struct {
-	ctx context.Context //nolint:containedctx // a reader has no other way to take one
-	t   *Trace
-	off int64
+	ctx  context.Context //nolint:containedctx // a reader has no other way to take one
+	t    *Trace
+	off  int64
+	file io.ReaderAt
 }
 
 func (f *follower) Read(p []byte) (int, error) {
@@ -289,7 +294,7 @@ func (f *follower) Read(p []byte) (int, error) {
 		size, _, complete := f.t.Size()
 		switch {
 		case f.off < size:
-			n, err := f.t.ReadAt(p[:min(int64(len(p)), size-f.off)], f.off)
+			n, err := f.t.readAt(f.file, p[:min(int64(len(p)), size-f.off)], f.off)
 			f.off += int64(n)
 			return n, err
 		case complete:

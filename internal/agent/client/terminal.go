@@ -27,6 +27,12 @@ type Terminal struct {
 // Close ends the program. It may be called again, also while others send and receive.
 func (t *Terminal) Close() { t.end() }
 
+// requestBody is a body whose reader can be woken: the transport waits for it.
+type requestBody struct {
+	io.Reader
+	io.Closer
+}
+
 // Terminal starts a program, which lives until it ends, ctx does, or Close. Its output takes of the
 // connection's buffers when it is not read: use a Client of its own for it. A program that cannot be
 // started is a *RefusedError.
@@ -48,7 +54,7 @@ func (c *Client) Terminal(ctx context.Context, spec stage.Terminal) (*Terminal, 
 		cancel()
 		_ = typing.CloseWithError(context.Canceled) // always nil
 	}
-	res, err := c.do(ctx, http.MethodPost, "/v1/terminals", io.MultiReader(&begin, typed), nil) //nolint:bodyclose // Close's, by ctx
+	res, err := c.do(ctx, http.MethodPost, "/v1/terminals", requestBody{io.MultiReader(&begin, typed), typed}, nil) //nolint:bodyclose // Close's, by ctx
 	if err != nil {
 		end()
 		return nil, fmt.Errorf("open a terminal: %w", err)

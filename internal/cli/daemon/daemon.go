@@ -274,7 +274,7 @@ func (d *Daemon) handle(_ context.Context, key string, payload []byte, slot *pol
 // holds are what a job gives back early of its slot and of its number within the project. Closed is for the job's
 // end as well.
 func (d *Daemon) holds(slot *poll.Slot, project string, number int) engine.Holds {
-	return engine.Holds{Idle: slot.Park, Closed: sync.OnceFunc(func() {
+	return engine.Holds{Idle: slot.Park, Held: slot.Vacate, Closed: sync.OnceFunc(func() {
 		slot.FreeNumber()
 		d.numbers.Free(project, number)
 	})}

@@ -40,6 +40,7 @@ func (p place) entry(r *config.Runner, tls gitlab.TLSData) (plan.Runner, error) 
 		LeaveProcesses:     r.LeaveProcesses,
 		PrepareTimeout:     duration(r.PrepareTimeout),
 		GetSourcesTimeout:  duration(r.GetSourcesTimeout),
+		KeepFailed:         duration(r.KeepFailed),
 		FinalUpdateRetries: r.JobStatusFinalUpdateRetryLimit,
 	}
 	if r.CustomBuildDir.Enabled != nil {

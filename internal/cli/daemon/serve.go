@@ -47,6 +47,7 @@ func (d *Daemon) Serve(ctx context.Context, s Service) error {
 		return err
 	}
 	defer stopMetrics()
+	defer d.serveControl(ctx)()
 	tidy, stopTidying := context.WithCancel(ctx)
 	defer d.tidying.Wait()
 	defer stopTidying()

@@ -72,6 +72,7 @@ func (d *Daemon) followSignals(ctx context.Context, signals <-chan os.Signal, re
 				d.log.Info("Draining: no more jobs are taken; the runner ends when the present ones have")
 				d.board.SetReady(false)
 				d.poller.Drain()
+				d.engine.LeaveHeld()
 			default:
 				terms++
 				if terms > 2 {
