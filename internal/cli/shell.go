@@ -37,6 +37,9 @@ func newShell(p *program.Program) *cobra.Command {
 		Args: oneJob,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.job, o.args = args[0], args[1:]
+			if len(o.args) > 0 && o.args[0] == "--" { // where flags end already
+				o.args = o.args[1:]
+			}
 			return runShell(cmd.Context(), p, o)
 		},
 	}

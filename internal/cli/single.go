@@ -106,6 +106,13 @@ func (o *singleOptions) config(p *program.Program) (*config.Config, error) {
 	}
 	one := *c
 	one.Concurrent, one.Runners, one.Warnings = 1, picked, nil
+	one.SessionServer = config.SessionServer{} // it is that of run, which may work beside
+	if picked[0].KeepFailed != nil {
+		p.Logger.Warn("keep_failed has no effect here: nobody would remove the environment")
+		alone := *picked[0]
+		alone.KeepFailed = nil
+		one.Runners = []*config.Runner{&alone}
+	}
 	return &one, nil
 }
 

@@ -19,7 +19,7 @@ type Config struct {
 	ShutdownTimeout  int            `toml:"shutdown_timeout"`   // seconds; default 30
 	ConnectionMaxAge *time.Duration `toml:"connection_max_age"` // of idle connections to GitLab; default 15m
 	StateDir         string         `toml:"state_dir"`          // Skerry's own; "" leaves it to run
-	SessionServer    SessionServer  `toml:"session_server" state:"todo"`
+	SessionServer    SessionServer  `toml:"session_server"`
 	Runners          []*Runner      `toml:"runners"` // in the file's order, refused ones too
 
 	User         string            `toml:"user" state:"todo"`

@@ -21,6 +21,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/journal"
 	"gitlab.com/skerry/skerry/internal/plan"
 	"gitlab.com/skerry/skerry/internal/poll"
+	"gitlab.com/skerry/skerry/internal/session"
 	"gitlab.com/skerry/skerry/internal/status"
 )
 
@@ -57,6 +58,7 @@ type Daemon struct {
 	lost     atomic.Pointer[error] // of the state directory
 
 	containers container.Host
+	sessions   *session.Server // nil: no web terminals
 
 	mu         sync.Mutex
 	config     *config.Config // in force
@@ -196,7 +198,7 @@ func (d *Daemon) info(rc *config.Runner) gitlab.Info {
 		Name: "gitlab-runner", Version: d.o.Version.Version, Revision: d.o.Version.Revision,
 		Platform: d.o.Version.Platform, Architecture: d.o.Version.Arch,
 		Executor: rc.Executor, Shell: rc.Shell,
-		Features: gitlab.Supported(features(rc.Executor)),
+		Features: gitlab.Supported(features(rc.Executor, d.sessions != nil)),
 	}
 }
 
@@ -217,7 +219,7 @@ func (d *Daemon) request(ctx context.Context, r *runner, lastUpdate string) (pol
 		return poll.Answer{}, err
 	}
 	res, err := r.client.RequestJob(ctx, gitlab.JobRequest{
-		Token: r.config.Token, SystemID: d.place.systemID, LastUpdate: lastUpdate, Info: d.info(r.config),
+		Token: r.config.Token, SystemID: d.place.systemID, LastUpdate: lastUpdate, Info: d.info(r.config), Session: d.offer(),
 	})
 	var a poll.Answer
 	if res != nil {
@@ -258,6 +260,7 @@ func (d *Daemon) handle(_ context.Context, key string, payload []byte, slot *pol
 		d.log.Error("A job could not be started", "job", j.ID, "error", err)
 		return
 	}
+	entry.SessionTimeout = d.sessionTimeout()
 	project := fmt.Sprintf("%s/%d", key, j.ProjectID)
 	number := d.numbers.Take(project)
 	holds := d.holds(slot, project, number)

@@ -110,6 +110,6 @@ func (d *Daemon) engineRunners() []*config.Runner {
 	return runners
 }
 
-func features(name string) gitlab.ExecutorFeatures {
-	return gitlab.ExecutorFeatures{Shared: name == executorShell, Containers: isContainer(name)}
+func features(name string, session bool) gitlab.ExecutorFeatures {
+	return gitlab.ExecutorFeatures{Shared: name == executorShell, Containers: isContainer(name), Session: session}
 }

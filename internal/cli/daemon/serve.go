@@ -40,6 +40,11 @@ func (d *Daemon) Serve(ctx context.Context, s Service) error {
 	} else {
 		how.survives = true
 	}
+	stopSessions, err := d.serveSessions(ctx, s.Config.SessionServer)
+	if err != nil {
+		return err
+	}
+	defer stopSessions()
 	d.set(s.Config)
 	d.board.ConfigurationLoaded(nil)
 	stopMetrics, err := d.serveMetrics(ctx, cmp.Or(s.Listen, s.Config.ListenAddress))
@@ -141,6 +146,7 @@ func (d *Daemon) changed(e config.Event, loaded func(*config.Config) error) {
 	old := d.inForce()
 	for key, changed := range map[string]bool{
 		"listen_address": old.ListenAddress != e.Config.ListenAddress,
+		"session_server": old.SessionServer != e.Config.SessionServer,
 		"state_dir":      old.StateDir != e.Config.StateDir,
 	} {
 		if changed {

@@ -12,6 +12,9 @@ func (c *Coordinator) payload(j *record, r *runner) jobpayload.Payload {
 		QueueSize: len(c.queue), WaitsForAck: j.waitingAck, Manual: j.manual, Dependencies: c.dependencies(j),
 		RunnerID: r.ID, RunnerName: r.Description, RunnerTags: r.Tags,
 	}
+	if j.session != nil {
+		h.SessionURL = j.session.URL
+	}
 	if j.plan != nil {
 		h.Index, h.Total = j.plan.Index, j.plan.Total
 	}

@@ -110,6 +110,7 @@ type record struct {
 	runner                   int64
 	systemID                 string
 	features                 gitlab.Features
+	session                  *gitlab.Session // that the request offered
 	waitingAck               bool
 	timeout                  time.Duration
 	retries                  int
@@ -171,6 +172,18 @@ func (c *Coordinator) Job(id int64) (Job, bool) {
 		return Job{}, false
 	}
 	return j.snapshot(), true
+}
+
+// Session is the web terminal that the runner offered with its request for a job, while the job runs; false when there is none.
+// Source: Ci::BuildRunnerSession.
+func (c *Coordinator) Session(id int64) (gitlab.Session, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	j := c.jobs[id]
+	if j == nil || j.session == nil || j.status != StatusRunning {
+		return gitlab.Session{}, false
+	}
+	return *j.session, true
 }
 
 // Jobs returns snapshots of all jobs, in the order of their ids.

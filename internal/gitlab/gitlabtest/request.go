@@ -121,6 +121,7 @@ func (c *Coordinator) handOut(k *call.Call, j *record, r *runner, req *gitlab.Jo
 	j.token = "glcbt-" + random(16)
 	c.byToken[j.token] = j
 	j.runner, j.systemID, j.features = r.ID, req.SystemID, req.Info.Features
+	j.session = req.Session
 	j.timeout = j.spec.Timeout
 	if r.MaximumTimeout > 0 {
 		j.timeout = min(j.timeout, r.MaximumTimeout)

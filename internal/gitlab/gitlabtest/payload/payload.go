@@ -16,7 +16,7 @@ func Build(s *Spec, h *Handout) jobpayload.Payload {
 		ID: h.ID, Token: h.Token, AllowGitFetch: true,
 		JobInfo:    j.jobInfo(),
 		GitInfo:    j.gitInfo(),
-		RunnerInfo: jobpayload.RunnerInfo{Timeout: seconds},
+		RunnerInfo: jobpayload.RunnerInfo{Timeout: seconds, RunnerSessionURL: h.SessionURL},
 		Variables:  j.variables(),
 		Steps:      []jobpayload.Step{{Name: "script", Script: orEmpty(j.Script), Timeout: seconds, When: "on_success"}},
 		Image:      j.Image, Services: orEmpty(j.Services), Artifacts: j.Artifacts, Cache: orEmpty(j.Cache),

@@ -50,8 +50,9 @@ type Handout struct {
 	Handed       time.Time
 	QueueSize    int
 	WaitsForAck  bool
-	Manual       bool // started by hand
-	Index, Total int  // of a parallel job; 0 otherwise
+	SessionURL   string // of the session that the runner offered; empty: none
+	Manual       bool   // started by hand
+	Index, Total int    // of a parallel job; 0 otherwise
 	Dependencies []jobpayload.Dependency
 	Dotenv       []jobpayload.Variable // of the dependencies
 	RunnerID     int64

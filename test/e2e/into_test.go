@@ -1,0 +1,262 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"gitlab.com/skerry/skerry/internal/control"
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
+	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
+	"gitlab.com/skerry/skerry/internal/pty"
+)
+
+// cmd is another command of the program with the runner's configuration and working directory.
+func (r *runner) cmdOf(args ...string) *exec.Cmd {
+	r.t.Helper()
+	path, err := program()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	args = append([]string{args[0], "--config", r.config(), "--working-directory", r.dir}, args[1:]...)
+	cmd := exec.CommandContext(r.t.Context(), path, args...)
+	cmd.Env = append(append(os.Environ(), r.env...), "TERM=xterm")
+	return cmd
+}
+
+// said runs a command and returns its standard output and exit code.
+func (r *runner) said(args ...string) (string, int) {
+	r.t.Helper()
+	cmd := r.cmdOf(args...)
+	var errOut bytes.Buffer
+	cmd.Stderr = &errOut
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		r.t.Fatal(err)
+	}
+	r.t.Logf("%v: %d\n%s%s", args, cmd.ProcessState.ExitCode(), out, errOut.String())
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+func (r *runner) listed() (jobs []control.Job) {
+	r.t.Helper()
+	out, _ := r.said("jobs", "--json")
+	if err := json.Unmarshal([]byte(out), &jobs); err != nil {
+		r.t.Fatal(err)
+	}
+	return jobs
+}
+
+// TestIntoJob lists, follows and enters a job from other processes, over a restart of the runner.
+func TestIntoJob(t *testing.T) {
+	t.Parallel()
+	r := newRunner(t, withProject(t, gitlabtest.Options{}))
+	if out, code := r.said("jobs"); code != 1 {
+		t.Errorf("jobs without a runner: %d %s", code, out)
+	}
+	r.start()
+	g := newGate(t)
+	id := r.add(gitlabtest.JobSpec{
+		Name: "into", Project: "group/project",
+		Script: append([]string{"echo the secret is $SECRET", "echo FROM_STEP=step >> $GITLAB_ENV"}, append(g.lines(), "echo after the gate", "exit 3")...),
+		Variables: []jobpayload.Variable{
+			{Key: "SECRET", Value: "a-secret-value", Masked: true}, {Key: "A_FILE", Value: "content of the file", File: true},
+		},
+	})
+	g.await(t)
+	job := fmt.Sprint(id)
+	if info, err := os.Stat(filepath.Join(r.stateDir(), "control.sock")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the socket: %v, %v", info, err)
+	}
+
+	jobs := r.listed()
+	if len(jobs) != 1 || jobs[0].ID != id || jobs[0].Project != "group/project" || jobs[0].State != "running" || jobs[0].Stage != "step_script" || jobs[0].Runner != "e2e" {
+		t.Errorf("%+v", jobs)
+	}
+	if out, code := r.said("jobs"); code != 0 || !strings.Contains(out, job) || !strings.Contains(out, "step_script") {
+		t.Errorf("%d %s", code, out)
+	}
+	attach := r.cmdOf("attach", job)
+	var log bytes.Buffer
+	attach.Stdout = &log
+	if err := attach.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if out, code := r.said("shell", job, "--", "sh", "-c", `echo "$SECRET,$(cat $A_FILE),$CI_JOB_STATUS"; pwd; echo error >&2; exit 9`); code != 9 ||
+		!strings.HasPrefix(out, "a-secret-value,content of the file,running\n") || !strings.HasSuffix(out, "/group/project\n") {
+		t.Errorf("%d %q", code, out)
+	}
+	if out, code := r.said("shell", "99999", "true"); code != 1 {
+		t.Errorf("another job: %d %s", code, out)
+	}
+	r.tryTerminal(job)
+
+	r.restart()
+	r.awaitLog("Runner is ready")
+	g.open(t)
+	j, trace := r.wait(id)
+	want(t, j, trace, "failed", "script_failure")
+	var exit *exec.ExitError
+	if err := attach.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 3 || log.String() != trace {
+		t.Errorf("attach: %v, log\n%q, GitLab's\n%q", err, log.String(), trace)
+	}
+	if strings.Contains(log.String(), "a-secret-value") {
+		t.Error("the secret is in the log")
+	}
+}
+
+// tryTerminal uses shell as a person at a terminal does.
+func (r *runner) tryTerminal(job string) {
+	t := r.t
+	master, slave, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer master.Close()
+	if err := pty.SetSize(master, 41, 97); err != nil {
+		t.Fatal(err)
+	}
+	cmd := r.cmdOf("shell", job)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := slave.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var shown bytes.Buffer
+	until := func(text string) {
+		t.Helper()
+		_ = master.SetReadDeadline(time.Now().Add(patience))
+		buf := make([]byte, 4096)
+		for !strings.Contains(shown.String(), text) {
+			n, err := master.Read(buf)
+			shown.Write(buf[:n])
+			if err != nil {
+				t.Fatalf("%v: %q does not come: %q", err, text, shown.String())
+			}
+		}
+		shown.Reset()
+	}
+	say := func(text string) {
+		t.Helper()
+		if _, err := io.WriteString(master, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	say("PS1='rea''dy> '\n")
+	until("ready> ")
+	say("echo size $(stty size) of $TERM\n")
+	until("size 41 97 of xterm")
+	if err := pty.SetSize(master, 20, 30); err != nil {
+		t.Fatal(err)
+	}
+	say("while [ \"$(stty size)\" != '20 30' ]; do sleep 0.1; done; echo chan''ged\n")
+	until("changed")
+	until("ready> ")
+	say("echo sle''eps; sleep 1000\n")
+	until("sleeps")
+	say("\x03") // Ctrl-C is the program's
+	until("ready> ")
+	say("echo inter''rupted\n")
+	until("interrupted")
+	say("exit 6\n")
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 6 {
+		t.Errorf("the shell ends with %d", code)
+	}
+}
+
+// TestKeepFailed keeps the environment of a failed job: its slot is free, the runner may be restarted, and at the end
+// nothing is left.
+func TestKeepFailed(t *testing.T) {
+	t.Parallel()
+	r := newRunner(t, withProject(t, gitlabtest.Options{}), `keep_failed = "1h"`, "limit = 1")
+	r.editConfig("concurrent = 10", "concurrent = 1")
+	r.start()
+	failing := gitlabtest.JobSpec{
+		Name: "failing", Project: "group/project", Script: []string{"pwd > where; echo $A_FILE >> where; exit 4"},
+		Variables: []jobpayload.Variable{{Key: "A_FILE", Value: "content of the file", File: true}},
+	}
+	id := r.add(failing)
+	j, log := r.wait(id)
+	want(t, j, log, "failed", "script_failure")
+	contains(t, log, "kept for 1h0m0s (keep_failed)", fmt.Sprintf("skerry shell %d", id))
+	job := fmt.Sprint(id)
+	until(t, "the job is kept", func() bool { jobs := r.listed(); return len(jobs) == 1 && jobs[0].State == "kept" })
+
+	where := func() (dir, file string) {
+		out, code := r.said("shell", job, "--", "cat", "where")
+		if lines := strings.Split(out, "\n"); code == 0 && len(lines) == 3 {
+			return lines[0], lines[1]
+		}
+		t.Fatalf("shell: %d %q", code, out)
+		return "", ""
+	}
+	dir, file := where()
+	other := gitlabtest.JobSpec{Name: "other", Project: "group/project", Script: []string{"pwd", "test ! -e where"}}
+	j, log = r.wait(r.add(other))
+	want(t, j, log, "success", "")
+	if strings.Contains(log, dir+"\n") {
+		t.Errorf("another job works in the kept directory:\n%s", log)
+	}
+
+	r.restart()
+	until(t, "the job is kept by the next process", func() bool { jobs := r.listed(); return len(jobs) == 1 && jobs[0].State == "kept" })
+	where()
+	j, log = r.wait(r.add(other))
+	want(t, j, log, "success", "")
+	if strings.Contains(log, dir+"\n") {
+		t.Errorf("another job works in the kept directory after a restart:\n%s", log)
+	}
+	if out, code := r.said("attach", job); code != 4 || !strings.Contains(out, "Job failed") {
+		t.Errorf("attach: %d %s", code, out)
+	}
+	if !exists(file) {
+		t.Errorf("%s is gone", file)
+	}
+	if out, code := r.said("jobs", "--release", job); code != 0 {
+		t.Errorf("release: %d %s", code, out)
+	}
+	until(t, "nothing is kept", func() bool { return len(r.listed()) == 0 && len(r.environments()) == 0 })
+	if exists(file) {
+		t.Errorf("%s is left", file)
+	}
+	if _, code := r.said("jobs", "--release", job); code != 1 {
+		t.Error("what is not kept is released")
+	}
+
+	id = r.add(failing)
+	r.wait(id)
+	until(t, "the job is kept", func() bool { return len(r.listed()) == 1 })
+	r.signal(syscall.SIGQUIT) // drains, and does not wait for what is kept
+	if len(r.environments()) != 1 {
+		t.Errorf("%v", r.environments())
+	}
+}
+
+// TestKeptForItsTime lets the time of a kept environment run out, once without a runner.
+func TestKeptForItsTime(t *testing.T) {
+	t.Parallel()
+	r := newRunner(t, withProject(t, gitlabtest.Options{}), `keep_failed = "3s"`)
+	r.start()
+	j, log := r.wait(r.add(gitlabtest.JobSpec{Project: "group/project", Script: []string{"exit 1"}}))
+	want(t, j, log, "failed", "script_failure")
+	until(t, "nothing is kept", func() bool { return len(r.environments()) == 0 })
+	r.wait(r.add(gitlabtest.JobSpec{Project: "group/project", Script: []string{"exit 1"}}))
+	r.kill()
+	time.Sleep(4 * time.Second) // the time that it is kept for
+	r.restart()
+	until(t, "nothing is kept", func() bool { return len(r.environments()) == 0 })
+}
