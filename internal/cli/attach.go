@@ -48,7 +48,8 @@ func newAttach(p *program.Program) *cobra.Command {
 // How long a runner that stopped is waited for, and the pause between two looks.
 const (
 	runnerBack = 2 * time.Minute
-	lookPause  = 200 * time.Millisecond
+	adoptTime  = 10 * time.Second // until it has taken up the jobs of the one before
+	lookPause  = 50 * time.Millisecond
 )
 
 func runAttach(ctx context.Context, p *program.Program, o attachOptions) error {
@@ -82,12 +83,16 @@ func runAttach(ctx context.Context, p *program.Program, o attachOptions) error {
 // await waits for the runner to come back and goes on reading the log.
 func await(ctx context.Context, c *control.Client, id string, at int64) (*control.LogStream, error) {
 	late := time.After(runnerBack)
+	var back time.Time // when the runner answered first
 	for {
 		l, err := c.Log(ctx, id, at, -1)
 		var refusal *control.Refusal
 		switch {
 		case err == nil:
 			return l, nil
+		case errors.As(err, &refusal) && refusal.Status == http.StatusNotFound && back.IsZero():
+			back = time.Now()
+		case errors.As(err, &refusal) && refusal.Status == http.StatusNotFound && time.Since(back) < adoptTime:
 		case errors.As(err, &refusal) && refusal.Status == http.StatusNotFound:
 			return nil, errors.New("the runner is back and does not have the job any more: it is over, GitLab has the rest of its log")
 		case ctx.Err() != nil:

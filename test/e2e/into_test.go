@@ -50,7 +50,12 @@ func (r *runner) said(args ...string) (string, int) {
 
 func (r *runner) listed() (jobs []control.Job) {
 	r.t.Helper()
-	out, _ := r.said("jobs", "--json")
+	var out string
+	until(r.t, "the runner lists its jobs", func() bool {
+		said, code := r.said("jobs", "--json")
+		out = said
+		return code == 0
+	})
 	if err := json.Unmarshal([]byte(out), &jobs); err != nil {
 		r.t.Fatal(err)
 	}
@@ -68,7 +73,7 @@ func TestIntoJob(t *testing.T) {
 	g := newGate(t)
 	id := r.add(gitlabtest.JobSpec{
 		Name: "into", Project: "group/project",
-		Script: append([]string{"echo the secret is $SECRET", "echo FROM_STEP=step >> $GITLAB_ENV"}, append(g.lines(), "echo after the gate", "exit 3")...),
+		Script: append([]string{"echo the secret is $SECRET", "echo FROM_STEP=step >> $GITLAB_ENV"}, append(g.lines(), "sleep 3; echo after the gate", "exit 3")...),
 		Variables: []jobpayload.Variable{
 			{Key: "SECRET", Value: "a-secret-value", Masked: true}, {Key: "A_FILE", Value: "content of the file", File: true},
 		},
@@ -88,7 +93,7 @@ func TestIntoJob(t *testing.T) {
 	}
 	attach := r.cmdOf("attach", job)
 	var log bytes.Buffer
-	attach.Stdout = &log
+	attach.Stdout, attach.Stderr = &log, t.Output()
 	if err := attach.Start(); err != nil {
 		t.Fatal(err)
 	}
