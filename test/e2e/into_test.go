@@ -2,10 +2,15 @@ package e2e
 
 import (
 	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,7 +19,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"gitlab.com/skerry/skerry/internal/control"
+	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
 	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 	"gitlab.com/skerry/skerry/internal/pty"
@@ -107,7 +115,7 @@ func TestIntoJob(t *testing.T) {
 	r.tryTerminal(job)
 
 	r.restart()
-	r.awaitLog("Runner is ready")
+	r.awaitLog("Job adopted")
 	g.open(t)
 	j, trace := r.wait(id)
 	want(t, j, trace, "failed", "script_failure")
@@ -152,7 +160,9 @@ func (r *runner) tryTerminal(job string) {
 				t.Fatalf("%v: %q does not come: %q", err, text, shown.String())
 			}
 		}
+		_, rest, _ := strings.Cut(shown.String(), text)
 		shown.Reset()
+		shown.WriteString(rest)
 	}
 	say := func(text string) {
 		t.Helper()
@@ -170,7 +180,7 @@ func (r *runner) tryTerminal(job string) {
 	say("while [ \"$(stty size)\" != '20 30' ]; do sleep 0.1; done; echo chan''ged\n")
 	until("changed")
 	until("ready> ")
-	say("echo sle''eps; sleep 1000\n")
+	say("sh -c 'echo sle\"\"eps; exec sleep 1000'\n")
 	until("sleeps")
 	say("\x03") // Ctrl-C is the program's
 	until("ready> ")
@@ -264,4 +274,97 @@ func TestKeptForItsTime(t *testing.T) {
 	time.Sleep(4 * time.Second) // the time that it is kept for
 	r.restart()
 	until(t, "nothing is kept", func() bool { return len(r.environments()) == 0 })
+}
+
+// TestWebTerminal opens the terminal that GitLab is offered, as its Workhorse does, over a restart of the runner; the job
+// does not end before the user has left.
+func TestWebTerminal(t *testing.T) {
+	t.Parallel()
+	co := withProject(t, gitlabtest.Options{})
+	r := newRunner(t, co)
+	r.editConfig("[[runners]]", "[session_server]\nlisten_address = \"127.0.0.1:0\"\nadvertise_address = \"localhost:8093\"\n\n[[runners]]")
+	r.start()
+	g := newGate(t)
+	id := r.add(gitlabtest.JobSpec{
+		Name: "web", Project: "group/project", Script: append(g.lines(), "echo the script is over"),
+		Variables: []jobpayload.Variable{{Key: "SECRET", Value: "a-secret-value", Masked: true}},
+	})
+	g.await(t)
+	r.restart()
+	r.awaitLog("Job adopted")
+	offer, ok := co.Session(id)
+	if !ok {
+		t.Fatal("GitLab has not been offered a session")
+	}
+	c := r.openWeb(offer)
+	say := func(text string) {
+		t.Helper()
+		if err := c.Write(t.Context(), websocket.MessageBinary, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shown := ""
+	until := func(text string) {
+		t.Helper()
+		for !strings.Contains(shown, text) {
+			_, b, err := c.Read(t.Context())
+			if err != nil {
+				t.Fatalf("%v: %q does not come: %q", err, text, shown)
+			}
+			shown += string(b)
+		}
+	}
+	say("echo $CI_JOB_NAME.$SECRET.$TERM; pwd\n")
+	until("web.a-secret-value.xterm-256color\r\n")
+	until("/group/project\r\n")
+	g.open(t)
+	if _, err := co.WaitFor(t.Context(), id, func(gitlabtest.Job) bool {
+		log, err := co.Trace(id)
+		return err == nil && strings.Contains(string(log), "Terminal is connected, will time out in 30m0s...")
+	}); err != nil {
+		t.Fatal(err)
+	}
+	say("exit\n")
+	for {
+		if _, _, err := c.Read(t.Context()); err != nil {
+			if websocket.CloseStatus(err) != websocket.StatusNormalClosure {
+				t.Errorf("the end: %v", err)
+			}
+			break
+		}
+	}
+	j, log := r.wait(id)
+	want(t, j, log, "success", "")
+	contains(t, log, "the script is over", "Terminal disconnected")
+	if strings.Contains(log, "a-secret-value") {
+		t.Error("what the terminal showed is in the log")
+	}
+}
+
+// openWeb connects to a session, wherever the runner listens now, trusting the certificate that it has offered.
+func (r *runner) openWeb(o gitlab.Session) *websocket.Conn {
+	t := r.t
+	t.Helper()
+	log := r.log.String()
+	_, after, _ := strings.Cut(log[strings.LastIndex(log, "Web terminals are served"):], "address=")
+	address := strings.Fields(after)[0]
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM([]byte(o.Certificate))
+	transport := &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", address)
+		},
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	c, _, err := websocket.Dial(t.Context(), o.URL+"/exec", &websocket.DialOptions{
+		HTTPClient: &http.Client{Transport: transport}, Subprotocols: []string{"terminal.gitlab.com"},
+		HTTPHeader: http.Header{"Authorization": {o.Authorization}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.CloseNow() })
+	return c
 }
