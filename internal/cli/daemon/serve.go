@@ -40,7 +40,7 @@ func (d *Daemon) Serve(ctx context.Context, s Service) error {
 	} else {
 		how.survives = true
 	}
-	stopSessions, err := d.serveSessions(ctx, s.Config.SessionServer)
+	stopSessions, err := d.serveSessions(ctx, s.Config)
 	if err != nil {
 		return err
 	}

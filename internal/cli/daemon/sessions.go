@@ -17,12 +17,12 @@ import (
 
 // serveSessions serves GitLab's web terminals until stop is called; without a listen_address there are none, and stop
 // does nothing. It is called before the first request for a job.
-func (d *Daemon) serveSessions(ctx context.Context, c config.SessionServer) (stop func(), err error) {
-	if c.ListenAddress == "" {
+func (d *Daemon) serveSessions(ctx context.Context, c *config.Config) (stop func(), err error) {
+	if c.SessionServer.ListenAddress == "" {
 		return func() {}, nil
 	}
 	d.sessions, err = session.Listen(ctx, session.Options{
-		Listen: withPort(c.ListenAddress), Advertise: withPort(c.AdvertiseAddress), Dir: d.o.StateDir, Open: d.openSession, Log: d.log,
+		Listen: withPort(c.SessionServer.ListenAddress), Advertise: withPort(c.SessionServer.AdvertiseAddress), Dir: d.o.StateDir, Open: d.openSession, Log: d.log,
 	})
 	if err != nil {
 		return nil, err
