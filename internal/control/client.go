@@ -174,7 +174,7 @@ func (c *Client) Log(ctx context.Context, id string, from int64, tail int) (*Log
 	if tail >= 0 {
 		query = "/log?tail=" + strconv.Itoa(tail)
 	}
-	res, err := c.do(ctx, http.MethodGet, jobPath(id, query), nil) //nolint:bodyclose // the caller's
+	res, err := c.do(ctx, http.MethodGet, jobPath(id, query), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +213,7 @@ func (c *Client) Terminal(ctx context.Context, id string, t Terminal) (*Opened, 
 		cancel()
 		_ = typing.CloseWithError(context.Canceled) // always nil
 	}
-	res, err := c.do(ctx, http.MethodPost, jobPath(id, "/terminal"), body{io.MultiReader(&begin, typed), typed}) //nolint:bodyclose // end's, by ctx
+	res, err := c.do(ctx, http.MethodPost, jobPath(id, "/terminal"), body{io.MultiReader(&begin, typed), typed})
 	if err != nil {
 		end()
 		return nil, err

@@ -199,9 +199,9 @@ func (x *execution) abandonEnvironment(ctx context.Context) {
 	x.closeEnvironment(ctx)
 }
 
-// findEnvironment finds an environment that this process has not looked at yet.
+// findEnvironment finds an environment that this process has not looked at yet; a job without a plan has none.
 func (x *execution) findEnvironment(ctx context.Context) error {
-	if x.planErr != nil || x.places.opened() {
+	if planned := x.planErr == nil; !planned || x.places.opened() {
 		return nil
 	}
 	exec, err := x.e.o.Executor(x.plan.Runner)

@@ -91,3 +91,46 @@ func TestFreeNumber(t *testing.T) {
 		b.end("3")
 	})
 }
+
+// A vacated slot is free for others, over and over, and its number is not.
+func TestVacate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newCoordinator()
+		slots := make(chan *Slot, 3)
+		b := startBench(t, Options{}, Settings{})
+		b.Poller.handle = func(ctx context.Context, runner string, payload []byte, slot *Slot) {
+			slots <- slot
+			b.handle(ctx, runner, payload, slot)
+		}
+		b.Set(Settings{Concurrent: 1, Runners: []Runner{{Key: "a", Request: a.request, Limit: 1}}})
+		for i, job := range []string{"a1", "a2", "a3"} {
+			a.add(job)
+			time.Sleep(5 * sec)
+			got := b.got()
+			if len(got) != i+1 || got[i].ID != i {
+				t.Fatalf("job %d: %v", i, got)
+			}
+			slot := <-slots
+			if i == 1 {
+				slot.Park()
+			}
+			slot.Vacate()
+			slot.Park() // does nothing
+		}
+		b.end("a1")
+		a.add("a4")
+		time.Sleep(5 * sec)
+		if got := b.got(); len(got) != 4 || got[3].ID != 0 {
+			t.Fatalf("the number of a released slot is not free: %v", got)
+		}
+		a.add("a5")
+		time.Sleep(5 * sec)
+		if got := b.got(); len(got) != 4 {
+			t.Fatalf("releasing a vacated slot made room: %v", got)
+		}
+		for _, job := range []string{"a2", "a3", "a4"} {
+			b.end(job)
+		}
+	})
+}

@@ -54,7 +54,7 @@ func (c *Client) Terminal(ctx context.Context, spec stage.Terminal) (*Terminal, 
 		cancel()
 		_ = typing.CloseWithError(context.Canceled) // always nil
 	}
-	res, err := c.do(ctx, http.MethodPost, "/v1/terminals", requestBody{io.MultiReader(&begin, typed), typed}, nil) //nolint:bodyclose // Close's, by ctx
+	res, err := c.do(ctx, http.MethodPost, "/v1/terminals", requestBody{io.MultiReader(&begin, typed), typed}, nil)
 	if err != nil {
 		end()
 		return nil, fmt.Errorf("open a terminal: %w", err)

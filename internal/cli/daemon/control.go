@@ -78,7 +78,7 @@ func absent(err error) error {
 // absentError is an error that the socket knows as control.ErrNotFound.
 type absentError struct{ error }
 
-func (absentError) Is(target error) bool { return target == control.ErrNotFound } //nolint:errorlint // this is errors.Is's
+func (absentError) Is(target error) bool { return target == control.ErrNotFound }
 
 // serveControl serves the socket for commands until stop is called. A runner without it runs jobs all the same.
 func (d *Daemon) serveControl(ctx context.Context) (stop func()) {
