@@ -67,7 +67,7 @@ func (r *runner) Terminal(ctx context.Context, _ string, t control.Terminal) (co
 }
 
 type echo struct {
-	ctx     context.Context //nolint:containedctx // a test's
+	ctx     context.Context
 	typed   chan []byte
 	ended   chan struct{}
 	hostile bool
