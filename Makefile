@@ -35,8 +35,8 @@ setup: ## install what the tests need, where that is allowed
 test: setup agents ## every test, with Docker and Podman where they can be started (root)
 	$(ENGINES) $(GO) test -timeout $(TIMEOUT) $(PKG)
 
-race: setup agents ## every test under the race detector
-	$(ENGINES) $(GO) test -race -timeout $(TIMEOUT) $(PKG)
+race: setup agents ## every test under the race detector, of the engines with Podman
+	ONLY=podman $(ENGINES) $(GO) test -race -timeout $(TIMEOUT) $(PKG)
 
 lint: ## formatting, vet and golangci-lint
 	@test -z "$$(gofmt -l cmd internal test)" || { gofmt -l cmd internal test; echo 'run gofmt -w on these'; exit 1; }

@@ -4,7 +4,8 @@
 # that containers reach (127.0.0.1 is their own). Needs root. What runs already is left as it is.
 #
 #   scripts/engines.sh         installs, starts, prints
-#   scripts/engines.sh run COMMAND...   the same, and runs the command with them; says so when there are none
+#   scripts/engines.sh run COMMAND...   the same, and runs the command with them (with ONLY=NAME only with that one);
+#                              says so when there are none
 #   scripts/engines.sh stop    ends what it started
 #
 # The options are those of a machine with hybrid control groups, without CAP_SYS_RESOURCE and with the
@@ -85,6 +86,10 @@ run() {
   if [ -z "${SKERRY_TEST_ENGINES:-}" ]; then
     exports=$("$0")
     eval "$exports"
+  fi
+  if [ -n "${ONLY:-}" ]; then
+    SKERRY_TEST_ENGINES=$(tr , '\n' <<<"${SKERRY_TEST_ENGINES:-}" | grep "^$ONLY=" || true)
+    export SKERRY_TEST_ENGINES
   fi
   "$@" || code=$?
   [ -n "${SKERRY_TEST_ENGINES:-}" ] || log "NOT RUN: every test with Docker and Podman; run this as root, or set SKERRY_TEST_ENGINES and SKERRY_TEST_ADDRESS"
