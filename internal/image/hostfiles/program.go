@@ -43,7 +43,7 @@ func (s *Set) needs(p string) error {
 	head := make([]byte, 256)
 	n, err := f.Read(head)
 	if err != nil {
-		return nil //nolint:nilerr // an empty file needs nothing
+		return nil // an empty file needs nothing
 	}
 	switch head = head[:n]; {
 	case bytes.HasPrefix(head, []byte("#!")):
@@ -128,7 +128,7 @@ func (s *Set) class(p string) elf.Class {
 	if err != nil {
 		return elf.ELFCLASSNONE
 	}
-	defer e.Close()
+	defer e.Close() //nolint:errcheck // only read
 	return e.Class
 }
 
