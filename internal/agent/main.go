@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -25,8 +26,13 @@ const usage = `skerry-agent is started by skerry in a job's environment; it need
                           the same, but wait for the agent, and say "ready" on standard error when it is there
   skerry-agent probe      say the nonce in this directory on a socket there, once
   skerry-agent pause      wait: holds the network namespace of a job (also: look, up)
+  skerry-agent sweep      empty the directories in ../state
   skerry-agent --version
 `
+
+// CommandSweep is the argument for emptying the directories in the state directory, which are mounted there for
+// that: an executor that may not remove what a place's users left has root in a container do it.
+const CommandSweep = "sweep"
 
 // Main is the program: args are those after the program's name. It returns the exit code.
 func Main(args []string, run RunFunc, terminal stage.TerminalFunc) int {
@@ -42,6 +48,8 @@ func Main(args []string, run RunFunc, terminal stage.TerminalFunc) int {
 		err = probe()
 	case len(args) == 1 && (args[0] == "--version" || args[0] == "version"):
 		fmt.Fprintln(os.Stdout, Version())
+	case len(args) == 1 && args[0] == CommandSweep:
+		err = sweep()
 	default:
 		known, failed := netslot.Main(args, os.Stdout)
 		if !known {
@@ -112,6 +120,30 @@ func serve(run RunFunc, terminal stage.TerminalFunc) error {
 	defer stop()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	return Run(ctx, Options{Dir: d, Version: Version(), Run: run, Terminal: terminal, Log: log})
+}
+
+func sweep() error {
+	d, err := dir()
+	if err != nil {
+		return err
+	}
+	if filepath.Base(d) != "state" {
+		return fmt.Errorf("sweep: %s is no state directory", d) // the program was started by hand
+	}
+	places, err := os.ReadDir(d)
+	if err != nil {
+		return fmt.Errorf("sweep: %w", err)
+	}
+	var errs []error
+	for _, place := range places {
+		path := filepath.Join(d, place.Name())
+		entries, err := os.ReadDir(path)
+		errs = append(errs, err)
+		for _, e := range entries {
+			errs = append(errs, os.RemoveAll(filepath.Join(path, e.Name())))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Dial connects to the agent whose socket is in dir, however long dir's path is. It trusts dir; for a

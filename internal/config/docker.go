@@ -12,9 +12,9 @@ type Docker struct {
 	Memory                     string              `toml:"memory" flag:"memory" env:"DOCKER_MEMORY"`
 	MemorySwap                 string              `toml:"memory_swap" flag:"memory-swap" env:"DOCKER_MEMORY_SWAP"`
 	MemoryReservation          string              `toml:"memory_reservation" flag:"memory-reservation" env:"DOCKER_MEMORY_RESERVATION"`
-	CgroupParent               string              `toml:"cgroup_parent" flag:"cgroup-parent" env:"DOCKER_CGROUP_PARENT" state:"todo"`
+	CgroupParent               string              `toml:"cgroup_parent" flag:"cgroup-parent" env:"DOCKER_CGROUP_PARENT"`
 	CPUSetCPUs                 string              `toml:"cpuset_cpus" flag:"cpuset-cpus" env:"DOCKER_CPUSET_CPUS"`
-	CPUSetMems                 string              `toml:"cpuset_mems" flag:"cpuset-mems" env:"DOCKER_CPUSET_MEMS" state:"todo"`
+	CPUSetMems                 string              `toml:"cpuset_mems" flag:"cpuset-mems" env:"DOCKER_CPUSET_MEMS"`
 	CPUs                       string              `toml:"cpus" flag:"cpus" env:"DOCKER_CPUS"`
 	CPUShares                  int64               `toml:"cpu_shares" flag:"cpu-shares" env:"DOCKER_CPU_SHARES"`
 	DNS                        []string            `toml:"dns" flag:"dns" env:"DOCKER_DNS"`
@@ -28,26 +28,26 @@ type Docker struct {
 	UsernsMode                 string              `toml:"userns_mode" flag:"userns" env:"DOCKER_USERNS_MODE"`
 	CapAdd                     []string            `toml:"cap_add" flag:"cap-add" env:"DOCKER_CAP_ADD"`
 	CapDrop                    []string            `toml:"cap_drop" flag:"cap-drop" env:"DOCKER_CAP_DROP"`
-	OOMKillDisable             bool                `toml:"oom_kill_disable" flag:"oom-kill-disable" env:"DOCKER_OOM_KILL_DISABLE" state:"todo"`
-	OOMScoreAdjust             int                 `toml:"oom_score_adjust" flag:"oom-score-adjust" env:"DOCKER_OOM_SCORE_ADJUST" state:"todo"`
+	OOMKillDisable             bool                `toml:"oom_kill_disable" flag:"oom-kill-disable" env:"DOCKER_OOM_KILL_DISABLE"`
+	OOMScoreAdjust             int                 `toml:"oom_score_adjust" flag:"oom-score-adjust" env:"DOCKER_OOM_SCORE_ADJUST"`
 	SecurityOpt                []string            `toml:"security_opt" flag:"security-opt" env:"DOCKER_SECURITY_OPT"`
 	ServicesSecurityOpt        []string            `toml:"services_security_opt" flag:"services-security-opt" env:"DOCKER_SERVICES_SECURITY_OPT"`
 	Devices                    []string            `toml:"devices" flag:"devices" env:"DOCKER_DEVICES"`
-	DeviceCgroupRules          []string            `toml:"device_cgroup_rules" flag:"device-cgroup-rules" env:"DOCKER_DEVICE_CGROUP_RULES" state:"todo"`
+	DeviceCgroupRules          []string            `toml:"device_cgroup_rules" flag:"device-cgroup-rules" env:"DOCKER_DEVICE_CGROUP_RULES"`
 	GPUs                       string              `toml:"gpus" flag:"gpus" env:"DOCKER_GPUS"`
-	ServicesDevices            map[string][]string `toml:"services_devices" flag:"services_devices" env:"DOCKER_SERVICES_DEVICES" state:"todo"`
+	ServicesDevices            map[string][]string `toml:"services_devices" flag:"services_devices" env:"DOCKER_SERVICES_DEVICES"`
 	DisableCache               bool                `toml:"disable_cache" flag:"disable-cache" env:"DOCKER_DISABLE_CACHE"`
 	Volumes                    []string            `toml:"volumes" flag:"volumes" env:"DOCKER_VOLUMES"`
 	VolumeKeep                 bool                `toml:"volume_keep" flag:"volume-keep" env:"DOCKER_VOLUME_KEEP"`
-	VolumeDriver               string              `toml:"volume_driver" flag:"volume-driver" env:"DOCKER_VOLUME_DRIVER" state:"todo"`
-	VolumeDriverOps            map[string]string   `toml:"volume_driver_ops" flag:"volume-driver-ops" env:"DOCKER_VOLUME_DRIVER_OPS" state:"todo"`
+	VolumeDriver               string              `toml:"volume_driver" flag:"volume-driver" env:"DOCKER_VOLUME_DRIVER"`
+	VolumeDriverOps            map[string]string   `toml:"volume_driver_ops" flag:"volume-driver-ops" env:"DOCKER_VOLUME_DRIVER_OPS"`
 	CacheDir                   string              `toml:"cache_dir" flag:"cache-dir" env:"DOCKER_CACHE_DIR"`
 	ExtraHosts                 []string            `toml:"extra_hosts" flag:"extra-hosts" env:"DOCKER_EXTRA_HOSTS"`
 	VolumesFrom                []string            `toml:"volumes_from" flag:"volumes-from" env:"DOCKER_VOLUMES_FROM"`
 	NetworkMode                string              `toml:"network_mode" flag:"network-mode" env:"DOCKER_NETWORK_MODE"`
 	PIDMode                    string              `toml:"pid_mode" flag:"pid-mode" env:"DOCKER_PID_MODE"`
 	IPCMode                    string              `toml:"ipcmode" flag:"ipcmode" env:"DOCKER_IPC_MODE"`
-	MacAddress                 string              `toml:"mac_address" flag:"mac-address" env:"DOCKER_MAC_ADDRESS" state:"todo"`
+	MacAddress                 string              `toml:"mac_address" flag:"mac-address" env:"DOCKER_MAC_ADDRESS"`
 	Links                      []string            `toml:"links" flag:"links" env:"DOCKER_LINKS"`
 	Services                   []Service           `toml:"services"`
 	ServicesRequired           bool                `toml:"services_required" flag:"services-required" env:"DOCKER_SERVICES_REQUIRED" help:"end a job when one of its services does not come up"` // Skerry's own
@@ -55,7 +55,7 @@ type Docker struct {
 	ServiceMemory              string              `toml:"service_memory" flag:"service-memory" env:"DOCKER_SERVICE_MEMORY"`
 	ServiceMemorySwap          string              `toml:"service_memory_swap" flag:"service-memory-swap" env:"DOCKER_SERVICE_MEMORY_SWAP"`
 	ServiceMemoryReservation   string              `toml:"service_memory_reservation" flag:"service-memory-reservation" env:"DOCKER_SERVICE_MEMORY_RESERVATION"`
-	ServiceCgroupParent        string              `toml:"service_cgroup_parent" flag:"service-cgroup-parent" env:"DOCKER_SERVICE_CGROUP_PARENT" state:"todo"`
+	ServiceCgroupParent        string              `toml:"service_cgroup_parent" flag:"service-cgroup-parent" env:"DOCKER_SERVICE_CGROUP_PARENT"`
 	ServiceSlotCgroupTemplate  string              `toml:"service_slot_cgroup_template" flag:"service-slot-cgroup-template" env:"DOCKER_SERVICE_SLOT_CGROUP_TEMPLATE" state:"todo"`
 	ServiceCPUSetCPUs          string              `toml:"service_cpuset_cpus" flag:"service-cpuset-cpus" env:"DOCKER_SERVICE_CPUSET_CPUS"`
 	ServiceCPUs                string              `toml:"service_cpus" flag:"service-cpus" env:"DOCKER_SERVICE_CPUS"`
@@ -68,7 +68,7 @@ type Docker struct {
 	AllowedPullPolicies        StringList          `toml:"allowed_pull_policies" flag:"allowed-pull-policies" env:"DOCKER_ALLOWED_PULL_POLICIES"`
 	AllowedServices            []string            `toml:"allowed_services" flag:"allowed-services" env:"DOCKER_ALLOWED_SERVICES"`
 	PullPolicy                 StringList          `toml:"pull_policy" flag:"pull-policy" env:"DOCKER_PULL_POLICY"`
-	Isolation                  string              `toml:"isolation" flag:"isolation" env:"DOCKER_ISOLATION" state:"todo"`
+	Isolation                  string              `toml:"isolation" flag:"isolation" env:"DOCKER_ISOLATION"`
 	ShmSize                    int64               `toml:"shm_size" flag:"shm-size" env:"DOCKER_SHM_SIZE"`
 	Tmpfs                      map[string]string   `toml:"tmpfs" flag:"tmpfs" env:"DOCKER_TMPFS"`
 	ServicesTmpfs              map[string]string   `toml:"services_tmpfs" flag:"services-tmpfs" env:"DOCKER_SERVICES_TMPFS"`
@@ -76,10 +76,10 @@ type Docker struct {
 	HelperImage                string              `toml:"helper_image" flag:"helper-image" env:"DOCKER_HELPER_IMAGE"`
 	HelperImageFlavor          string              `toml:"helper_image_flavor" flag:"helper-image-flavor" env:"DOCKER_HELPER_IMAGE_FLAVOR"`
 	ContainerLabels            map[string]string   `toml:"container_labels" flag:"container-labels"`
-	EnableIPv6                 bool                `toml:"enable_ipv6" flag:"enable-ipv6" state:"todo"`
+	EnableIPv6                 bool                `toml:"enable_ipv6" flag:"enable-ipv6"`
 	Ulimit                     map[string]string   `toml:"ulimit" flag:"ulimit" env:"DOCKER_ULIMIT"`
 	NetworkMTU                 int                 `toml:"network_mtu" flag:"network-mtu"`
-	LogOptions                 map[string]string   `toml:"log_options" flag:"log-options" env:"DOCKER_LOG_OPTIONS" state:"todo"`
+	LogOptions                 map[string]string   `toml:"log_options" flag:"log-options" env:"DOCKER_LOG_OPTIONS"`
 }
 
 // Service is one entry of [[runners.docker.services]] or [[runners.kubernetes.services]].

@@ -140,39 +140,6 @@ func validateNumbers(r *Runner, d *schema.Decoder, at string) {
 	}
 }
 
-func validateDocker(r *Runner, d *schema.Decoder, at string) {
-	k := r.Docker
-	if container := r.Executor == "docker" || r.Executor == "podman"; k == nil || !container {
-		if container {
-			refuse(d, r, schema.Join(at, "docker"), "is missing: add a [runners.docker] section with an image")
-		}
-		return
-	}
-	at = schema.Join(at, "docker")
-	no := func(path, format string, args ...any) { refuse(d, r, path, format, args...) }
-	if k.Image == "" {
-		no(schema.Join(at, "image"), "is missing: set it to the image for jobs that name none")
-	}
-	for _, p := range k.PullPolicy {
-		oneOf(no, schema.Join(at, "pull_policy"), p, "always", "if-not-present", "never")
-	}
-	for _, p := range k.AllowedPullPolicies {
-		oneOf(no, schema.Join(at, "allowed_pull_policies"), p, "always", "if-not-present", "never")
-	}
-	for _, s := range [][2]string{
-		{"memory", k.Memory}, {"memory_swap", k.MemorySwap}, {"memory_reservation", k.MemoryReservation},
-		{"service_memory", k.ServiceMemory}, {"service_memory_swap", k.ServiceMemorySwap},
-		{"service_memory_reservation", k.ServiceMemoryReservation},
-	} {
-		if s[1] == "" || s[1] == "-1" {
-			continue
-		}
-		if _, err := ParseSize(s[1]); err != nil {
-			no(schema.Join(at, s[0]), "%v", err)
-		}
-	}
-}
-
 func validateCache(r *Runner, d *schema.Decoder, at string) {
 	k := r.Cache
 	if k == nil {

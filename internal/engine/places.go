@@ -35,12 +35,16 @@ type places struct {
 	failed  error // there is no environment, or it died
 	clients map[executor.Place]*client.Client
 	hosts   map[executor.Place]string
+	users   map[executor.Place]user
 }
+
+// user is whom the processes of a place belong to.
+type user struct{ uid, gid int }
 
 func newPlaces(handover func() wire.Handover) *places {
 	return &places{
 		handover: handover, ready: make(chan struct{}),
-		clients: map[executor.Place]*client.Client{}, hosts: map[executor.Place]string{},
+		clients: map[executor.Place]*client.Client{}, hosts: map[executor.Place]string{}, users: map[executor.Place]user{},
 	}
 }
 
@@ -108,7 +112,7 @@ func (p *places) agent(ctx context.Context, place executor.Place) (*client.Clien
 		c.Close()
 		return first, nil
 	}
-	p.clients[place], p.hosts[place] = c, words(hello.Host, maxHost)
+	p.clients[place], p.hosts[place], p.users[place] = c, words(hello.Host, maxHost), user{hello.UID, hello.GID}
 	return c, nil
 }
 
@@ -147,6 +151,13 @@ func (p *places) host(place executor.Place) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.hosts[place]
+}
+
+// user is whom the processes of place belong to, as its agent says it.
+func (p *places) user(place executor.Place) user {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.users[place]
 }
 
 // disconnect closes the connections to the agents, which go on.

@@ -91,11 +91,12 @@ func (x *execution) simple(ctx context.Context, st plan.Step) error {
 // userScripts runs the job's steps and then its after_script, which is run unless the job itself has
 // been ended, and whose outcome counts only with AFTER_SCRIPT_IGNORE_ERRORS=false.
 func (x *execution) userScripts(ctx, script context.Context) error {
-	var err error
+	err := x.own(script)
 	for _, st := range x.plan.Scripts() {
-		if err = x.stage(script, executor.Build, st); err != nil {
+		if err != nil {
 			break
 		}
+		err = x.stage(script, executor.Build, st)
 	}
 	if err != nil {
 		if c := cause(ctx); c != nil {

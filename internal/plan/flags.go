@@ -16,6 +16,8 @@ const (
 	FlagHashCacheKeys  Flag = "FF_HASH_CACHE_KEYS"
 	FlagDirectDownload Flag = "FF_USE_DIRECT_DOWNLOAD"
 	FlagMaskDefaults   Flag = "FF_MASK_ALL_DEFAULT_TOKENS"
+	FlagKeepUmask      Flag = "FF_DISABLE_UMASK_FOR_DOCKER_EXECUTOR"
+	FlagInit           Flag = "FF_USE_INIT_WITH_DOCKER_EXECUTOR" // the executor's
 )
 
 // flagDefaults lists the honoured flags in a fixed order.
@@ -30,6 +32,7 @@ func flagDefaults() []struct {
 		{FlagTimestamps, true}, {FlagScriptSections, false}, {FlagJobCleanup, false},
 		{FlagExitCodeCheck, false}, {FlagNativeClone, false}, {FlagHashCacheKeys, false},
 		{FlagDirectDownload, true}, {FlagMaskDefaults, true},
+		{FlagKeepUmask, false}, {FlagInit, false},
 	}
 }
 

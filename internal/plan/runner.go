@@ -31,7 +31,8 @@ type Runner struct {
 	Login          bool            `json:"login"` // the user's scripts run in login shells
 	BuildsDir      string          `json:"builds_dir"`
 	CacheDir       string          `json:"cache_dir"`
-	SharedBuilds   bool            `json:"shared_builds"` // BuildsDir is used by several jobs at once: add runner and slot to the path
+	SharedBuilds   bool            `json:"shared_builds"`   // BuildsDir is used by several jobs at once: add runner and slot to the path
+	Mixed          bool            `json:"mixed,omitempty"` // the places' users may differ: containers
 	CustomBuildDir bool            `json:"custom_build_dir"`
 	CloneURL       string          `json:"clone_url,omitempty"`
 	Environment    []string        `json:"environment,omitempty"` // "KEY=VALUE"

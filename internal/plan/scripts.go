@@ -24,6 +24,7 @@ func (p *Plan) step(name job.StageName, title string) Step {
 	return Step{Name: name, Title: title, Spec: stage.Spec{
 		ID:    string(name),
 		Env:   p.environment(""),
+		Mixed: p.Runner.Mixed,
 		Dir:   p.Layout.Project,
 		Base:  p.Layout.Builds,
 		Grace: p.Runner.GracefulKill,
@@ -118,6 +119,18 @@ func (p *Plan) Cleanup() Step {
 	st.Spec.Env = nil
 	st.Spec.Remove = &stage.Remove{Paths: []string{p.Layout.Temp}, Project: p.Flag(FlagJobCleanup)}
 	return st
+}
+
+// Own gives the project to the user of the build place, whose ids its agent has told; false when the job
+// leaves it to a umask that everybody may write what the helper makes.
+func (p *Plan) Own(uid, gid int) (Step, bool) {
+	if !p.Runner.Mixed || !p.Flag(FlagKeepUmask) || uid == 0 {
+		return Step{}, false
+	}
+	st := p.step("own", "")
+	st.Spec.Env, st.Spec.Dir = nil, ""
+	st.Spec.Own = &stage.Own{Paths: []string{p.Layout.Project, p.Layout.Temp}, UID: uid, GID: gid}
+	return st, true
 }
 
 // ANSI colours as GitLab Runner's log uses them.

@@ -11,12 +11,13 @@ import (
 
 // Spec is one stage. Exactly one of the pointer fields says what it does.
 type Spec struct {
-	ID      string        `json:"id"`      // unique in the environment; [a-z0-9_.-]+, at most 64 bytes
-	Timeout time.Duration `json:"timeout"` // 0: only the job's deadline holds
-	Grace   time.Duration `json:"grace"`   // between TERM and KILL when it is ended early; 0 means 10 s
-	Leave   bool          `json:"leave"`   // leave_processes: do not end what the stage left running
-	Env     []Var         `json:"env"`     // the stage's environment, beside the place's own
-	Dir     string        `json:"dir"`     // working directory (project directory); made when missing
+	ID      string        `json:"id"`              // unique in the environment; [a-z0-9_.-]+, at most 64 bytes
+	Timeout time.Duration `json:"timeout"`         // 0: only the job's deadline holds
+	Grace   time.Duration `json:"grace"`           // between TERM and KILL when it is ended early; 0 means 10 s
+	Leave   bool          `json:"leave"`           // leave_processes: do not end what the stage left running
+	Env     []Var         `json:"env"`             // the stage's environment, beside the place's own
+	Mixed   bool          `json:"mixed,omitempty"` // the places' users may differ: files that Var.File names are for all of them
+	Dir     string        `json:"dir"`             // working directory (project directory); made when missing
 
 	// Base is the directory at or above Dir that no job can have replaced (builds_dir). Below it nothing
 	// is trusted: a component of Dir that is a link is removed. Empty: the parent of Dir.
@@ -35,6 +36,7 @@ type Spec struct {
 	Unpack       *Unpack       `json:"unpack,omitempty"`
 	Pack         *Pack         `json:"pack,omitempty"`
 	Remove       *Remove       `json:"remove,omitempty"`
+	Own          *Own          `json:"own,omitempty"`
 }
 
 // Var is one environment variable. File makes the agent write Value to the file FileDir/Key (0600,
@@ -189,6 +191,14 @@ type Metadata struct {
 type Remove struct {
 	Paths   []string `json:"paths"`
 	Project bool     `json:"project"`
+}
+
+// Own gives directories with all that is in them to a user: the one that the next place's processes are. What
+// is missing is no error. No link is followed.
+type Own struct {
+	Paths []string `json:"paths"`
+	UID   int      `json:"uid"`
+	GID   int      `json:"gid"`
 }
 
 // Reason says why a stage failed.

@@ -6,10 +6,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/config"
+	"gitlab.com/skerry/skerry/internal/dockeropt"
 	"gitlab.com/skerry/skerry/internal/executor/container"
 	"gitlab.com/skerry/skerry/internal/executor/container/images"
 	"gitlab.com/skerry/skerry/internal/gitlab"
@@ -30,9 +32,7 @@ func isContainer(name string) bool { return name == executorDocker || name == ex
 func (p place) containers(e *plan.Runner, r *config.Runner) (container.Options, error) {
 	e.BuildsDir, e.CacheDir = orElse(r.BuildsDir, containerBuilds), orElse(r.CacheDir, containerCache)
 	d := dockerOf(r)
-	if d.CacheDir != "" {
-		e.CacheDir = d.CacheDir
-	}
+	e.SharedBuilds, e.Mixed = onHost(e.BuildsDir, d.Volumes), true
 	address, err := p.engines.address(context.Background(), d)
 	if err != nil {
 		return container.Options{}, fmt.Errorf("runner %q: %w", r.Name, err)
@@ -43,10 +43,15 @@ func (p place) containers(e *plan.Runner, r *config.Runner) (container.Options, 
 		Engine: address, Dir: p.envDir, Agent: p.agent, Scope: hex.EncodeToString(scope[:4]),
 		BuildsDir: e.BuildsDir, CacheDir: e.CacheDir,
 		Image: d.Image, HelperImage: d.HelperImage, DisableCache: d.DisableCache,
-		Volumes: d.Volumes, VolumesFrom: d.VolumesFrom, NetworkMode: d.NetworkMode, NetworkMTU: d.NetworkMTU,
-		Labels: d.ContainerLabels, Umask: &zero, User: d.User, EntrypointIsKept: d.DisableEntrypointOverwrite,
+		Volumes: d.Volumes, VolumesFrom: d.VolumesFrom, VolumeKeep: d.VolumeKeep, VolumeDriver: d.VolumeDriver, VolumeDriverOps: d.VolumeDriverOps,
+		NetworkMode: d.NetworkMode, NetworkMTU: d.NetworkMTU, EnableIPv6: d.EnableIPv6, MACAddress: d.MacAddress,
+		Labels: d.ContainerLabels, LogOptions: d.LogOptions, Umask: &zero, Flags: r.FeatureFlags,
+		User: d.User, EntrypointIsKept: d.DisableEntrypointOverwrite,
 		WaitForServicesSecond: d.WaitForServicesTimeout, ServicesLimit: d.ServicesLimit, ServicesRequired: d.ServicesRequired,
 		Services: services(d.Services),
+	}
+	if d.CacheDir != "" {
+		o.HostCacheDir = p.absolute(d.CacheDir, "")
 	}
 	o.Rules = images.Rules{
 		PullPolicy: d.PullPolicy, AllowedPolicies: d.AllowedPullPolicies, AllowedImages: d.AllowedImages, AllowedServices: d.AllowedServices,
@@ -61,18 +66,36 @@ func (p place) containers(e *plan.Runner, r *config.Runner) (container.Options, 
 	return o, errors.Join(buildErr, serviceErr, ruleErr)
 }
 
+// onHost reports whether dir lies in a directory of the host or a volume with a name, which all jobs share.
+func onHost(dir string, volumes []string) bool {
+	for _, text := range volumes {
+		if v, err := dockeropt.ParseVolume(text); err == nil && v.Source != "" && dockeropt.Within(path.Clean(dir), path.Clean(v.Path)) {
+			return true
+		}
+	}
+	return false
+}
+
 func buildLimits(d *config.Docker) (container.Limits, error) {
 	l := container.Limits{
-		CPUShares: d.CPUShares, CPUSet: d.CPUSetCPUs, Privileged: d.Privileged, CapAdd: d.CapAdd, CapDrop: d.CapDrop,
-		SecurityOpt: d.SecurityOpt, Devices: d.Devices, GPUs: d.GPUs, Runtime: d.Runtime, UsernsMode: d.UsernsMode,
+		CPUShares: d.CPUShares, CPUSet: d.CPUSetCPUs, CPUSetMems: d.CPUSetMems, CgroupParent: d.CgroupParent,
+		Privileged: d.Privileged, CapAdd: d.CapAdd, CapDrop: d.CapDrop, SecurityOpt: d.SecurityOpt,
+		Devices: d.Devices, DeviceRules: d.DeviceCgroupRules, GPUs: d.GPUs, Runtime: d.Runtime, UsernsMode: d.UsernsMode,
 		PIDMode: d.PIDMode, IPCMode: d.IPCMode, ShmSize: d.ShmSize, Tmpfs: d.Tmpfs, Sysctls: d.Sysctls, Ulimit: d.Ulimit,
 		DNS: d.DNS, DNSSearch: d.DNSSearch, ExtraHosts: d.ExtraHosts, Hostname: d.Hostname, GroupAdd: d.GroupAdd, Links: d.Links,
+		OOMKillDisable: d.OOMKillDisable, OOMScoreAdjust: d.OOMScoreAdjust,
 	}
-	var errs [3]error
-	l.Memory, errs[0] = size(d.Memory)
-	l.MemorySwap, errs[1] = size(d.MemorySwap)
-	l.MemoryReservation, errs[2] = size(d.MemoryReservation)
-	return l, errors.Join(errs[:]...)
+	return l, sizes(&l, d.Memory, d.MemorySwap, d.MemoryReservation, d.CPUs)
+}
+
+// sizes fills in what the configuration has as text.
+func sizes(l *container.Limits, memory, swap, reservation, cpus string) error {
+	var errs [4]error
+	l.Memory, errs[0] = size(memory)
+	l.MemorySwap, errs[1] = size(swap)
+	l.MemoryReservation, errs[2] = size(reservation)
+	l.NanoCPUs, errs[3] = dockeropt.CPUs(cpus)
+	return errors.Join(errs[:]...)
 }
 
 // size reads a size of the configuration, which has been checked; "-1" is no limit.

@@ -7,9 +7,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 
 	"gitlab.com/skerry/skerry/internal/agent"
+	"gitlab.com/skerry/skerry/internal/dockeropt"
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/carrier"
 	"gitlab.com/skerry/skerry/internal/executor/container/images"
@@ -31,6 +33,9 @@ type blueprint struct {
 	Build    part          `json:"build"`
 	Services []servicePart `json:"services,omitempty"`
 	Volumes  []volume      `json:"volumes,omitempty"`
+	Binds    []string      `json:"binds,omitempty"`    // directories and volumes that the configuration names
+	Init     bool          `json:"init,omitempty"`     // a first process that reaps, see flagInit
+	Owned    bool          `json:"owned,omitempty"`    // the project is given to the job's user, see flagUmask
 	Warnings []string      `json:"warnings,omitempty"` // for the job's author
 	Access   images.Access `json:"access"`             // to images
 
@@ -63,19 +68,14 @@ type servicePart struct {
 	Ports   []uint16 `json:"-"` // to be reached; known when the image is
 }
 
-// volume is a named volume that helper and build share.
-type volume struct {
-	Name   string            `json:"name"`
-	Path   string            `json:"path"`
-	Labels map[string]string `json:"labels"`
-}
-
 // draw makes the blueprint of a job. Its errors are *executor.Failure where the job is at fault.
 func (e *Executor) draw(ref executor.Ref, j *job.Job) (*blueprint, error) {
-	b := &blueprint{Ref: ref, fresh: true}
-	if m := e.o.NetworkMode; m != "bridge" {
-		b.Network = m
+	b := &blueprint{Ref: ref, fresh: true, Init: e.flag(j, flagInit), Owned: e.flag(j, flagUmask)}
+	network, err := dockeropt.NetworkMode(e.o.NetworkMode)
+	if err != nil {
+		return nil, fmt.Errorf("network_mode in [runners.docker]: %w", err)
 	}
+	b.Network = network.Mode
 	image, entrypoint, user, platform := e.expand(j, e.o.Image), []string(nil), e.o.User, ""
 	var policies []string
 	if j.Image != nil && j.Image.Name != "" {
@@ -96,7 +96,6 @@ func (e *Executor) draw(ref executor.Ref, j *job.Job) (*blueprint, error) {
 		Entrypoint: entrypoint, Labels: labels(ref, j, "build", e.o.Labels),
 	}
 	b.Helper = part{Name: containerName(ref, "helper"), Image: e.expand(j, e.o.HelperImage), Labels: labels(ref, j, "helper", e.o.Labels)}
-	var err error
 	if b.Services, b.Warnings, err = e.drawServices(ref, j); err != nil {
 		return nil, err
 	}
@@ -110,12 +109,34 @@ func (e *Executor) draw(ref executor.Ref, j *job.Job) (*blueprint, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, path := range []string{e.o.BuildsDir, e.o.CacheDir} {
-		b.Volumes = append(b.Volumes, volume{
-			Name: volumeName(ref.Owner, e.o.Scope, j, path, n), Path: path, Labels: map[string]string{labelOwner: string(ref.Owner), labelPart: "volume"},
-		})
+	if err := e.drawVolumes(b, j, n); err != nil {
+		return nil, errors.Join(err, e.release(func(r executor.Ref) bool { return r == ref }))
 	}
 	return b, nil
+}
+
+// Feature flags that say how containers are made. Source: docs.gitlab.com/runner/configuration/feature-flags.
+const (
+	flagInit  = "FF_USE_INIT_WITH_DOCKER_EXECUTOR"
+	flagUmask = "FF_DISABLE_UMASK_FOR_DOCKER_EXECUTOR"
+)
+
+// flag reports whether a feature flag is on: the runner's setting, else the job's variable.
+func (e *Executor) flag(j *job.Job, name string) bool {
+	if on, ok := e.o.Flags[name]; ok {
+		return on
+	}
+	on, _ := strconv.ParseBool(variable(j, name))
+	return on
+}
+
+// umask is that of a place's processes; nil leaves the image's. The job's user may be any, so that the helper's
+// files are for everybody to change unless they are given to that user.
+func (v *environment) umask(place executor.Place) *int {
+	if place == executor.Build || v.b.Owned {
+		return nil
+	}
+	return v.e.o.Umask
 }
 
 // write makes the environment's directory: the record first, so that nothing exists without it.

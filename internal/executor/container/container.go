@@ -59,6 +59,9 @@ func (e *Executor) Prepare(ctx context.Context, ref executor.Ref, j *job.Job, lo
 		return nil, err
 	}
 	fmt.Fprintf(log, "Using %s executor with image %s ...\n", "Docker", b.Build.Image)
+	if b.Owned {
+		fmt.Fprintln(log, "Not using umask - FF_DISABLE_UMASK_FOR_DOCKER_EXECUTOR is set!")
+	}
 	for _, w := range b.Warnings {
 		fmt.Fprintf(log, "\x1b[0;33mWARNING: %s\x1b[0;m\n", w)
 	}
@@ -105,12 +108,21 @@ func (e *Executor) Reconcile(ctx context.Context, owner executor.OwnerID, keep [
 	for _, c := range containers {
 		if left(c) {
 			e.log.Info("Removing a container that no job needs any more", "container", c.Name)
-			errs = append(errs, engine.Remove(ctx, c.Name))
+			errs = append(errs, e.remove(ctx, engine, c.Name))
 		}
 	}
 	for _, n := range networks {
 		if left(n) {
 			errs = append(errs, engine.RemoveNetwork(ctx, n.Name))
+		}
+	}
+	volumes, err := engine.OwnedVolumes(ctx, labelOwner, string(owner))
+	if err != nil {
+		errs = append(errs, err)
+	}
+	for _, v := range volumes {
+		if v.Labels[labelPart] == partVolume && left(v) { // a temporary one: the others carry no ref
+			errs = append(errs, engine.RemoveVolume(ctx, v.Name))
 		}
 	}
 	return errors.Join(append(errs, e.reconcileDirs(ctx, owner, keep))...)
@@ -154,3 +166,11 @@ func (e *Executor) reconcileDirs(ctx context.Context, owner executor.OwnerID, ke
 }
 
 func (e *Executor) dir(ref executor.Ref) string { return filepath.Join(e.o.Dir, ref.ID) }
+
+// remove removes a container, with its volumes that have no name unless volume_keep says otherwise.
+func (e *Executor) remove(ctx context.Context, engine *engineapi.Engine, name string) error {
+	if e.o.VolumeKeep {
+		return engine.RemoveKeeping(ctx, name)
+	}
+	return engine.Remove(ctx, name)
+}

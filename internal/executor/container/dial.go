@@ -31,10 +31,12 @@ func (v *environment) Dial(ctx context.Context, place executor.Place) (net.Conn,
 	if remote {
 		shortest, longest, look = 20*time.Millisecond, time.Second, time.Time{}
 	}
+	slow := time.Now().Add(slowEntrypoint)
 	for pause, failures := shortest, 0; ; pause = min(2*pause, longest) {
 		conn, err := v.connect(ctx, place)
 		if err == nil {
 			if place == executor.Build {
+				v.answered.Store(true)
 				v.greet.Do(func() { v.showPrelude(ctx) })
 			}
 			return conn, nil
@@ -49,6 +51,9 @@ func (v *environment) Dial(ctx context.Context, place executor.Place) (net.Conn,
 			look = time.Now().Add(lookEvery)
 			if why, err := v.death(ctx, place); err == nil && why != nil {
 				return nil, why
+			}
+			if place == executor.Build && time.Now().After(slow) {
+				v.slow.Do(v.tellSlow)
 			}
 		}
 		timer := time.NewTimer(pause)
@@ -114,12 +119,12 @@ func (v *environment) carry() carrier.Job {
 }
 
 // startRemote starts a container that holds the agent's state itself.
-func (v *environment) startRemote(ctx context.Context, p *part) error {
+func (v *environment) startRemote(ctx context.Context, place executor.Place, p *part) error {
 	s, err := v.engine.State(ctx, p.Name)
 	if err != nil || s.Running {
 		return err
 	}
-	archive, err := carrier.StateArchive(v.e.o.Umask)
+	archive, err := carrier.StateArchive(v.umask(place))
 	if err == nil {
 		err = v.engine.CopyInto(ctx, p.Name, "/", archive)
 	}
@@ -140,7 +145,7 @@ func (v *environment) startRemote(ctx context.Context, p *part) error {
 
 // showPrelude puts what the image's entrypoint wrote before it started the agent into the job's log.
 func (v *environment) showPrelude(ctx context.Context) {
-	if !v.entrypoint {
+	if len(v.entry()) == 0 {
 		return
 	}
 	said, err := v.engine.Logs(ctx, v.b.Build.Name, preludeLines, 64<<10)
@@ -192,10 +197,7 @@ func (v *environment) death(ctx context.Context, place executor.Place) (why, err
 	if err != nil {
 		v.log.Debug("The last words of a container cannot be read", "container", p.Name, "error", err)
 	}
-	if said != "" {
-		said = "; its last words: " + said
-	}
-	return fmt.Errorf("the %s container ended with exit code %d%s%s", place, s.ExitCode, s.Error, said), nil
+	return v.ended(place, p, s, said), nil
 }
 
 func limitWords(limit int64) string {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/moby/moby/client"
@@ -30,12 +31,14 @@ type environment struct {
 	helperImage *engineapi.Image // these are valid when their steps are done
 	pool        *slot.Pool
 	slot        slot.Slot
-	entrypoint  bool // the build image has one, which may have something to say
+	entrypoint  atomic.Pointer[[]string] // of the build image, which may have something to say
+	answered    atomic.Bool              // the build place's agent has answered
+
+	greet, slow sync.Once
 
 	hosts []string // names of services, where the places do not share a hosts file
 	told  told     // services that have been warned of
 
-	greet   sync.Once
 	fresh   bool  // nothing of it was made by an earlier process
 	reached *step // to the engine; nil when all has been made
 	closing sync.Mutex
@@ -103,6 +106,7 @@ func (v *environment) make(making context.Context, connect *step) {
 		return v.chooseWay(making)
 	})
 	network := v.step(func() error { return v.makeNetwork(making, way) })
+	links := v.step(func() error { return v.makeLinks(making, network) })
 	volumes := v.step(func() error {
 		if err := connect.wait(making); err != nil {
 			return err
@@ -128,7 +132,7 @@ func (v *environment) make(making context.Context, connect *step) {
 		if err := v.makePlace(making, executor.Build, &b.Build, way, network, volumes); err != nil {
 			return err
 		}
-		if err := services.wait(making); err != nil {
+		if err := errors.Join(links.wait(making), services.wait(making)); err != nil {
 			return err
 		}
 		return v.nameServices(making)
@@ -185,7 +189,11 @@ func (v *environment) makeNetwork(ctx context.Context, need *step) error {
 	if err := need.wait(ctx); err != nil {
 		return err
 	}
-	v.pool = v.e.host.pool(v.engine, v.e.o.kind(v.b), v.log)
+	mac, err := v.mac()
+	if err != nil {
+		return err
+	}
+	v.pool = v.e.host.pool(v.engine, v.e.o.kind(v.b, mac), v.log)
 	if v.b.Slot == "" {
 		s, there := v.pool.Idle()
 		if !there {
@@ -201,7 +209,6 @@ func (v *environment) makeNetwork(ctx context.Context, need *step) error {
 	}
 	ctx, cancel := whole(ctx)
 	defer cancel()
-	var err error
 	v.slot, err = v.pool.Make(ctx, v.b.Slot)
 	if err == nil || !v.vanished(ctx, err, v.b.Helper.ImageID) {
 		return err
@@ -209,27 +216,9 @@ func (v *environment) makeNetwork(ctx context.Context, need *step) error {
 	if _, err = v.image(ctx, &v.b.Helper); err != nil {
 		return err
 	}
-	v.pool = v.e.host.pool(v.engine, v.e.o.kind(v.b), v.log)
+	v.pool = v.e.host.pool(v.engine, v.e.o.kind(v.b, mac), v.log)
 	v.slot, err = v.pool.Make(ctx, v.b.Slot)
 	return err
-}
-
-// network is what the containers of the places are told to join.
-func (v *environment) network() string {
-	if v.b.Network != "" {
-		return v.b.Network
-	}
-	return "container:" + v.slot.Name
-}
-
-func (v *environment) makeVolumes(ctx context.Context) error {
-	ctx, cancel := whole(ctx)
-	defer cancel()
-	var errs []error
-	for _, vol := range v.b.Volumes {
-		errs = append(errs, v.engine.Volume(ctx, vol.Name, vol.Labels))
-	}
-	return errors.Join(errs...)
 }
 
 // makePlace makes and starts the container of a place.
@@ -247,25 +236,28 @@ func (v *environment) makePlace(ctx context.Context, place executor.Place, p *pa
 		return context.Cause(ctx)
 	}
 	if v.b.Agent.Volume == "" {
-		if err := makePlace(filepath.Join(v.dir, string(place)), v.e.o.Umask); err != nil {
+		dir := filepath.Join(v.dir, string(place))
+		if err := makePlace(dir, v.umask(place)); err != nil {
 			return err
 		}
+		relabel(v.log, dir, filepath.Dir(v.e.o.Agent))
 	}
-	err = v.create(ctx, p, image, func(i *engineapi.Image) client.ContainerCreateOptions {
+	err = v.create(ctx, p, image, func(i *engineapi.Image) (client.ContainerCreateOptions, error) {
 		if place == executor.Build {
-			v.entrypoint = len(p.entry(i)) > 0
+			entry := p.entry(i)
+			v.entrypoint.Store(&entry)
 		}
 		return v.container(place, p, i)
 	})
 	if err != nil {
-		return err
+		return v.notStarted(p, err)
 	}
 	ctx, cancel := whole(ctx)
 	defer cancel()
 	if v.b.Agent.Volume != "" {
-		return v.startRemote(ctx, p)
+		return v.notStarted(p, v.startRemote(ctx, place, p))
 	}
-	return v.engine.Start(ctx, p.Name)
+	return v.notStarted(p, v.engine.Start(ctx, p.Name))
 }
 
 // wholeTime bounds a request to the engine that is not given up when the environment is closed.
@@ -310,7 +302,7 @@ func (v *environment) close(ctx context.Context) error {
 	var mu sync.Mutex
 	for _, name := range append(names, v.b.Helper.Name) {
 		removing.Go(func() {
-			err := v.engine.Remove(ctx, name)
+			err := v.e.remove(ctx, v.engine, name)
 			mu.Lock()
 			defer mu.Unlock()
 			errs = append(errs, err)
@@ -320,8 +312,15 @@ func (v *environment) close(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	if err := v.removeVolumes(ctx); err != nil {
+		return err
+	}
 	if v.pool == nil && v.b.Slot != "" && v.b.Agent != nil { // an earlier process has made it
-		v.pool = v.e.host.pool(v.engine, v.e.o.kind(v.b), v.log)
+		mac, err := v.mac()
+		if err != nil {
+			return err
+		}
+		v.pool = v.e.host.pool(v.engine, v.e.o.kind(v.b, mac), v.log)
 	}
 	if v.b.Slot != "" && v.pool != nil {
 		// The record goes first: from then on the slot is nobody's.
@@ -334,26 +333,4 @@ func (v *environment) close(ctx context.Context) error {
 		}
 	}
 	return v.removeDir(ctx)
-}
-
-// removeDir removes what the runner itself has of the environment, the record last.
-func (v *environment) removeDir(context.Context) error {
-	var errs []error
-	for _, place := range []executor.Place{executor.Helper, executor.Build} {
-		errs = append(errs, os.RemoveAll(filepath.Join(v.dir, string(place))))
-	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("remove the environment: %w", err)
-	}
-	err := v.e.release(func(r executor.Ref) bool { return r == v.b.Ref })
-	if err == nil {
-		err = os.RemoveAll(v.dir)
-	}
-	if err == nil {
-		v.e.host.ended(v.b.Ref)
-	}
-	if err != nil {
-		return fmt.Errorf("remove the environment: %w", err)
-	}
-	return nil
 }

@@ -107,11 +107,15 @@ func (v *environment) vanished(ctx context.Context, err error, id string) bool {
 
 // create makes the container of a part of its image as it was found. An image that has vanished since is
 // brought again, once.
-func (v *environment) create(ctx context.Context, p *part, i *engineapi.Image, spec func(*engineapi.Image) client.ContainerCreateOptions) error {
+func (v *environment) create(ctx context.Context, p *part, i *engineapi.Image, spec func(*engineapi.Image) (client.ContainerCreateOptions, error)) error {
 	once := func(i *engineapi.Image) error {
+		o, err := spec(i)
+		if err != nil {
+			return err
+		}
 		ctx, cancel := whole(ctx)
 		defer cancel()
-		_, err := v.engine.Create(ctx, spec(i))
+		_, err = v.engine.Create(ctx, o)
 		return err
 	}
 	err := once(i)

@@ -1,9 +1,6 @@
 package container
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
 	"maps"
 	"strconv"
 
@@ -46,17 +43,6 @@ func labels(ref executor.Ref, j *job.Job, part string, more map[string]string) m
 
 func ownLabels(ref executor.Ref, part string) map[string]string {
 	return map[string]string{labelOwner: string(ref.Owner), labelRef: ref.String(), labelPart: part}
-}
-
-// volumeName is that of the volume at path for the n-th job at once of a project. Protected refs have
-// volumes of their own: what an unprotected job left is never used by a protected one.
-func volumeName(owner executor.OwnerID, scope string, j *job.Job, path string, n int) string {
-	sum := sha256.Sum256([]byte(path))
-	trust := "open"
-	if j.Git.Protected {
-		trust = "protected"
-	}
-	return fmt.Sprintf("skerry-%s-%s-project-%d-%s-%s-%d", owner, scope, j.ProjectID, trust, hex.EncodeToString(sum[:4]), n)
 }
 
 func variable(j *job.Job, key string) string {

@@ -2,8 +2,8 @@ package container
 
 import (
 	"cmp"
+	"net"
 	"path/filepath"
-	"strings"
 
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 	"gitlab.com/skerry/skerry/internal/executor/container/images"
@@ -31,13 +31,25 @@ type Options struct {
 
 	Rules images.Rules `json:"rules"` // which images, services and users are allowed, and when images are pulled
 
-	DisableCache bool              `json:"disable_cache,omitempty"`
-	Volumes      []string          `json:"volumes,omitempty"` // "/path", "source:/path[:mode]"
-	VolumesFrom  []string          `json:"volumes_from,omitempty"`
-	NetworkMode  string            `json:"network_mode,omitempty"`
-	NetworkMTU   int               `json:"network_mtu,omitempty"`
-	Labels       map[string]string `json:"labels,omitempty"`
-	Umask        *int              `json:"umask,omitempty"` // of all processes; nil: the image's
+	DisableCache    bool              `json:"disable_cache,omitempty"`
+	HostCacheDir    string            `json:"host_cache_dir,omitempty"` // holds what would be in volumes
+	Volumes         []string          `json:"volumes,omitempty"`        // see dockeropt.ParseVolume
+	VolumesFrom     []string          `json:"volumes_from,omitempty"`
+	VolumeKeep      bool              `json:"volume_keep,omitempty"` // do not remove volumes that have no name
+	VolumeDriver    string            `json:"volume_driver,omitempty"`
+	VolumeDriverOps map[string]string `json:"volume_driver_ops,omitempty"`
+
+	NetworkMode string            `json:"network_mode,omitempty"` // see dockeropt.NetworkMode
+	NetworkMTU  int               `json:"network_mtu,omitempty"`
+	EnableIPv6  bool              `json:"enable_ipv6,omitempty"`
+	MACAddress  string            `json:"mac_address,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	LogOptions  map[string]string `json:"log_options,omitempty"`
+
+	// Umask is that of all processes of the helper, whose files are the job's to change; nil: the image's.
+	Umask *int `json:"umask,omitempty"`
+	// Flags are feature flags that the runner's configuration sets; they win over the job's variables.
+	Flags map[string]bool `json:"flags,omitempty"`
 
 	Build    Limits         `json:"build"`
 	Service  Limits         `json:"service"`
@@ -50,73 +62,17 @@ type Options struct {
 	ServicesRequired      bool   `json:"services_required,omitempty"`  // a service that does not come up is the job's end
 }
 
-// Limits is how containers of one kind are confined and what they get of the host.
-type Limits struct {
-	Memory            int64             `json:"memory,omitempty"` // bytes
-	MemorySwap        int64             `json:"memory_swap,omitempty"`
-	MemoryReservation int64             `json:"memory_reservation,omitempty"`
-	NanoCPUs          int64             `json:"nano_cpus,omitempty"`
-	CPUShares         int64             `json:"cpu_shares,omitempty"`
-	CPUSet            string            `json:"cpu_set,omitempty"`
-	Privileged        bool              `json:"privileged,omitempty"`
-	CapAdd            []string          `json:"cap_add,omitempty"`
-	CapDrop           []string          `json:"cap_drop,omitempty"`
-	SecurityOpt       []string          `json:"security_opt,omitempty"`
-	Devices           []string          `json:"devices,omitempty"` // "/dev/kvm[:/dev/kvm[:rwm]]"
-	GPUs              string            `json:"gpus,omitempty"`
-	Runtime           string            `json:"runtime,omitempty"`
-	UsernsMode        string            `json:"userns_mode,omitempty"`
-	PIDMode           string            `json:"pid_mode,omitempty"`
-	IPCMode           string            `json:"ipc_mode,omitempty"`
-	ShmSize           int64             `json:"shm_size,omitempty"` // bytes
-	Tmpfs             map[string]string `json:"tmpfs,omitempty"`
-	Sysctls           map[string]string `json:"sysctls,omitempty"`
-	Ulimit            map[string]string `json:"ulimit,omitempty"` // "nofile": "1024[:2048]"
-	DNS               []string          `json:"dns,omitempty"`
-	DNSSearch         []string          `json:"dns_search,omitempty"`
-	ExtraHosts        []string          `json:"extra_hosts,omitempty"`
-	Hostname          string            `json:"hostname,omitempty"`
-	GroupAdd          []string          `json:"group_add,omitempty"`
-	Links             []string          `json:"links,omitempty"`
-}
-
 // ServiceImage is a service of the runner's configuration.
 type ServiceImage struct {
 	job.Image
 }
 
 // kind is what the job's network is to be like.
-func (o Options) kind(b *blueprint) slot.Kind {
+func (o Options) kind(b *blueprint, mac net.HardwareAddr) slot.Kind {
 	return slot.Kind{
-		Owner: string(b.Ref.Owner), Image: cmp.Or(b.Helper.ImageID, b.Helper.Image), AgentDir: filepath.Dir(o.Agent), AgentVolume: b.Agent.Volume, MTU: o.NetworkMTU, Bits: slot.Bits(len(b.Services)),
-		Hostname: o.Build.Hostname, DNS: o.Build.DNS, DNSSearch: o.Build.DNSSearch, ExtraHosts: o.Build.ExtraHosts, Sysctls: netSysctls(o.Build.Sysctls),
+		Owner: string(b.Ref.Owner), Image: cmp.Or(b.Helper.ImageID, b.Helper.Image), AgentDir: filepath.Dir(o.Agent), AgentVolume: b.Agent.Volume,
+		MTU: o.NetworkMTU, Bits: slot.Bits(len(b.Services)), IPv6: o.EnableIPv6, MAC: string(mac),
+		Hostname: o.Build.Hostname, DNS: o.Build.DNS, DNSSearch: o.Build.DNSSearch, ExtraHosts: o.Build.ExtraHosts,
+		Sysctls: netSysctls(o.Build.Sysctls, true), Links: o.Build.Links, UsernsMode: o.Build.UsernsMode,
 	}
-}
-
-// netSysctls are those of the network namespace.
-func netSysctls(all map[string]string) map[string]string {
-	var out map[string]string
-	for k, v := range all {
-		if strings.HasPrefix(k, "net.") {
-			if out == nil {
-				out = map[string]string{}
-			}
-			out[k] = v
-		}
-	}
-	return out
-}
-
-// harmless reports whether a job has no rights over its network.
-func (l Limits) harmless() bool {
-	if l.Privileged || l.UsernsMode != "" {
-		return false
-	}
-	for _, c := range l.CapAdd {
-		switch strings.TrimPrefix(strings.ToUpper(c), "CAP_") {
-		case "ALL", "NET_ADMIN", "SYS_ADMIN", "SYS_MODULE", "BPF":
-			return false
-		}
-	}
-	return true
 }

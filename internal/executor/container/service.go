@@ -9,11 +9,11 @@ import (
 	"sync"
 
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"gitlab.com/skerry/skerry/internal/dockeropt"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 	"gitlab.com/skerry/skerry/internal/executor/container/slot"
 )
@@ -90,7 +90,9 @@ func (v *environment) createService(ctx context.Context, i int, n needs) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return v.create(ctx, &s.part, image, func(image *engineapi.Image) client.ContainerCreateOptions { return v.serviceContainer(i, image) })
+	return v.create(ctx, &s.part, image, func(image *engineapi.Image) (client.ContainerCreateOptions, error) {
+		return v.serviceContainer(i, image)
+	})
 }
 
 // ports finds out which ports are to be reached.
@@ -108,24 +110,30 @@ func (s *servicePart) ports(image *engineapi.Image) error {
 }
 
 // serviceContainer is what the engine is told to make of the i-th service.
-func (v *environment) serviceContainer(i int, image *engineapi.Image) client.ContainerCreateOptions {
+func (v *environment) serviceContainer(i int, image *engineapi.Image) (client.ContainerCreateOptions, error) {
 	s := &v.b.Services[i]
 	c := &container.Config{Image: image.ID, User: s.User, Env: s.Env, Cmd: s.Command, Entrypoint: s.Entrypoint, Labels: s.Labels}
-	h := &container.HostConfig{LogConfig: container.LogConfig{Type: "json-file"}}
-	v.e.o.Service.apply(c, h)
-	h.Privileged = h.Privileged && !s.Unprivileged
-	h.Mounts = append(h.Mounts, v.volumeMounts()...)
+	h := &container.HostConfig{LogConfig: container.LogConfig{Type: "json-file"}, Init: v.init()}
 	o := client.ContainerCreateOptions{Name: s.Name, Config: c, HostConfig: h, Platform: platform(s.Platform)}
+	if err := v.confine(&o, v.e.o.Service, s.Image); err != nil {
+		return o, err
+	}
+	h.Privileged = h.Privileged && !s.Unprivileged
+	if !dockeropt.Joins(v.b.Network) {
+		if err := v.e.o.Service.applyNetwork(c, h); err != nil {
+			return o, byAuthor("[runners.docker]: %w", err)
+		}
+	}
 	endpoint := &network.EndpointSettings{Aliases: s.Aliases}
 	if v.b.Network == "" {
 		h.NetworkMode = container.NetworkMode(v.slot.Network)
 		endpoint = slot.Endpoint(v.slot.Service(i), s.Aliases...)
 		h.ExtraHosts = append(h.ExtraHosts, v.serviceHosts()...)
 	} else if h.NetworkMode = container.NetworkMode(v.b.Network); !h.NetworkMode.IsUserDefined() {
-		return o // there are no names on host, none and a container's network
+		return o, nil // there are no names on host, none and a container's network
 	}
 	o.NetworkingConfig = &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{string(h.NetworkMode): endpoint}}
-	return o
+	return o, nil
 }
 
 // serviceHosts names all services and the job in each service: engines without a name server (and Podman
@@ -144,14 +152,6 @@ func (v *environment) serviceHosts() []string {
 		}
 	}
 	return out
-}
-
-func (v *environment) volumeMounts() []mount.Mount {
-	var m []mount.Mount
-	for _, vol := range v.b.Volumes {
-		m = append(m, mount.Mount{Type: mount.TypeVolume, Source: vol.Name, Target: vol.Path})
-	}
-	return m
 }
 
 // platform reads "os/arch[/variant]"; nil is the engine's own.

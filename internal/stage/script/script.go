@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -45,7 +47,7 @@ func Hook(ctx context.Context, tk *task.Task, name string, lines []string) stage
 // addEnvFile lays the variables of a job's environment file over the stage's, and sees to it that the
 // job can write one.
 func addEnvFile(tk *task.Task, path string) error {
-	if err := task.MakeFileDir(path); err != nil {
+	if err := task.MakeFileDir(path, tk.Spec.Mixed); err != nil {
 		return fmt.Errorf("make the directory of the job's environment file: %w", err)
 	}
 	vars, bad, err := readEnvFile(path)
@@ -103,6 +105,9 @@ func ending(e stage.Exit, err error) stage.Result {
 	switch {
 	case e.Code != 0:
 		return task.Failed(e)
+	case errors.Is(err, syscall.ENOEXEC):
+		return task.System(fmt.Errorf("%w: the shell here is made for another kind of processor than this machine's (linux/%s): use an image for that",
+			err, runtime.GOARCH))
 	case err != nil:
 		return task.System(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -12,34 +13,48 @@ import (
 	"gitlab.com/skerry/skerry/internal/stage/tree"
 )
 
-// WriteVariables writes the file of every file variable: 0600, in a directory of 0700 when it has
-// to be made. What lies at the path is replaced, never written through: a job may have planted a link.
-func WriteVariables(vars []stage.Var) error {
-	for _, v := range vars {
+// WriteVariables writes the file of every file variable of a stage: 0600, in a directory of 0700 when it has
+// to be made, both for everybody when the places' users differ. What lies at the path is replaced, never
+// written through: a job may have planted a link.
+func WriteVariables(spec *stage.Spec) error {
+	for _, v := range spec.Env {
 		if v.File == "" {
 			continue
 		}
-		if err := writeVariable(v.File, v.Value); err != nil {
+		if err := writeVariable(v.File, v.Value, spec.Mixed); err != nil {
 			return fmt.Errorf("write the file of variable %s: %w", v.Key, err)
 		}
 	}
 	return nil
 }
 
-// MakeFileDir makes the directory that path is in, 0700, when it is missing. Something else that a job has
-// left in its place is removed.
-func MakeFileDir(path string) error {
+// MakeFileDir makes the directory that path is in, 0700 or, when it is for everybody, 0777, when it is missing.
+// Something else that a job has left in its place is removed.
+func MakeFileDir(path string, everybody bool) error {
 	dir := filepath.Dir(path)
 	if st, err := os.Lstat(dir); err == nil && !st.IsDir() {
 		if err := os.Remove(dir); err != nil {
 			return err
 		}
 	}
-	return os.MkdirAll(dir, 0o700)
+	if !everybody {
+		return os.MkdirAll(dir, 0o700)
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return err
+	}
+	err := os.Mkdir(dir, 0o700)
+	if err == nil {
+		return os.Chmod(dir, 0o777) // whatever the umask is
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
 }
 
-func writeVariable(path, value string) error {
-	if err := MakeFileDir(path); err != nil {
+func writeVariable(path, value string, everybody bool) error {
+	if err := MakeFileDir(path, everybody); err != nil {
 		return err
 	}
 	if err := tree.RemoveAll(path); err != nil {
@@ -50,6 +65,9 @@ func writeVariable(path, value string) error {
 		return err
 	}
 	_, err = io.WriteString(f, value)
+	if err == nil && everybody {
+		err = f.Chmod(0o666)
+	}
 	return errors.Join(err, f.Close())
 }
 
@@ -62,7 +80,7 @@ func WriteMissing(vars []stage.Var) error {
 		if _, err := os.Lstat(v.File); err == nil {
 			continue
 		}
-		if err := writeVariable(v.File, v.Value); err != nil && !errors.Is(err, os.ErrExist) {
+		if err := writeVariable(v.File, v.Value, false); err != nil && !errors.Is(err, os.ErrExist) {
 			return fmt.Errorf("write the file of variable %s: %w", v.Key, err)
 		}
 	}

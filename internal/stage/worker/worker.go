@@ -77,17 +77,19 @@ func work(ctx context.Context, tk *task.Task) stage.Result {
 		return files.Pack(ctx, tk, s.Pack)
 	case s.Remove != nil:
 		return remove(ctx, tk, s.Remove)
+	case s.Own != nil:
+		return own(ctx, s.Own)
 	}
 	return task.System(errors.New("the stage says nothing to do; the runner and its agent may be of different versions"))
 }
 
 // prepare makes the environment, the files that variables name, and the working directory.
 func prepare(tk *task.Task) error {
-	if tk.Spec.Remove != nil {
+	if tk.Spec.Remove != nil || tk.Spec.Own != nil {
 		tk.Env = task.NewEnv(os.Environ(), tk.Spec.Env)
 		return nil
 	}
-	if err := task.WriteVariables(tk.Spec.Env); err != nil {
+	if err := task.WriteVariables(tk.Spec); err != nil {
 		return err
 	}
 	tk.Env = task.NewEnv(os.Environ(), tk.Spec.Env)

@@ -44,6 +44,7 @@ type Engine struct {
 	Address  Address
 	Kind     Kind
 	Version  string // of the engine: "4.3.1"
+	API      string // the version of the API that is spoken: "1.41"
 	Arch     string // of its kernel, as Go names it: "amd64"
 	Rootless bool
 
@@ -125,7 +126,7 @@ func (e *Engine) identify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e.Version, e.Arch = v.Version, v.Arch
+	e.Version, e.Arch, e.API = v.Version, v.Arch, e.c.ClientVersion()
 	for _, part := range v.Components {
 		if strings.Contains(part.Name, "Podman") {
 			e.Kind = Podman

@@ -92,10 +92,19 @@ func (e *Engine) Kill(ctx context.Context, name, signal string) error {
 // ended ("container state improper"), and that of a container whose namespaces another still has.
 const removeAttempts = 8
 
-// Remove kills and removes a container with its anonymous volumes. One that is not there is no error.
+// Remove kills and removes a container with its volumes that have no name. One that is not there is no error.
 func (e *Engine) Remove(ctx context.Context, name string) error {
+	return e.remove(ctx, name, true)
+}
+
+// RemoveKeeping is Remove without the container's volumes.
+func (e *Engine) RemoveKeeping(ctx context.Context, name string) error {
+	return e.remove(ctx, name, false)
+}
+
+func (e *Engine) remove(ctx context.Context, name string, volumes bool) error {
 	return e.repeat(ctx, "remove container "+name, func(ctx context.Context) error {
-		_, err := e.c.ContainerRemove(ctx, name, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+		_, err := e.c.ContainerRemove(ctx, name, client.ContainerRemoveOptions{Force: true, RemoveVolumes: volumes})
 		return err
 	})
 }
@@ -193,30 +202,13 @@ func (e *Engine) RemoveNetwork(ctx context.Context, name string) error {
 	for _, n := range all {
 		err = errors.Join(err, e.repeat(ctx, "remove network "+name, func(ctx context.Context) error {
 			_, err := e.c.NetworkRemove(ctx, n.ID, client.NetworkRemoveOptions{})
+			if err != nil {
+				e.disconnectOthers(ctx, n.ID, err)
+			}
 			return err
 		}))
 	}
 	return err
-}
-
-// Volume makes a named volume, or finds it.
-func (e *Engine) Volume(ctx context.Context, name string, labels map[string]string) error {
-	err := e.again(ctx, func(ctx context.Context) error {
-		_, err := e.c.VolumeCreate(ctx, client.VolumeCreateOptions{Name: name, Labels: labels})
-		return err
-	})
-	if err != nil && !taken(err) {
-		return fmt.Errorf("create volume %s: %w", name, err)
-	}
-	return nil
-}
-
-// RemoveVolume removes a volume. One that is not there is no error.
-func (e *Engine) RemoveVolume(ctx context.Context, name string) error {
-	return e.repeat(ctx, "remove volume "+name, func(ctx context.Context) error {
-		_, err := e.c.VolumeRemove(ctx, name, client.VolumeRemoveOptions{Force: true})
-		return err
-	})
 }
 
 // repeat tries a removal until it succeeds, the thing is gone, or it has failed often.

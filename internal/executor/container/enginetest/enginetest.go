@@ -121,6 +121,7 @@ type Image struct {
 	Ports      []string          // exposed: "80/tcp"
 	Files      map[string]string // path to content, mode 0755
 	Arch       string            // of images that are pushed; empty: this machine's
+	Bare       bool              // nothing but Files
 }
 
 var loading sync.Mutex //nolint:gochecknoglobals // what a test process loads, one image at a time
@@ -154,7 +155,7 @@ func (e Engine) Load(t *testing.T, i Image) {
 
 func build(i Image) (v1.Image, error) {
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
-		raw, err := root(i.Files)
+		raw, err := root(i.Files, i.Bare)
 		return io.NopCloser(bytes.NewReader(raw)), err
 	})
 	if err != nil {
@@ -181,8 +182,8 @@ func build(i Image) (v1.Image, error) {
 	return mutate.ConfigFile(img, f)
 }
 
-// root is a file system of busybox, its applets and files.
-func root(files map[string]string) ([]byte, error) {
+// root is a file system of busybox, its applets and files, or of files alone.
+func root(files map[string]string, bare bool) ([]byte, error) {
 	path, err := exec.LookPath("busybox")
 	if err != nil {
 		return nil, err
@@ -206,16 +207,18 @@ func root(files map[string]string) ([]byte, error) {
 			_, err = w.Write(content)
 		}
 	}
-	for _, d := range []string{"bin", "etc", "root", "home"} {
-		add(&tar.Header{Typeflag: tar.TypeDir, Name: d + "/", Mode: 0o755}, nil)
-	}
-	add(&tar.Header{Typeflag: tar.TypeDir, Name: "tmp/", Mode: 0o1777}, nil)
-	add(&tar.Header{Typeflag: tar.TypeReg, Name: "etc/passwd", Mode: 0o644}, []byte("root:x:0:0::/root:/bin/sh\njob:x:1000:1000::/home:/bin/sh\n"))
-	add(&tar.Header{Typeflag: tar.TypeReg, Name: "etc/group", Mode: 0o644}, []byte("root:x:0:\njob:x:1000:\n"))
-	add(&tar.Header{Typeflag: tar.TypeReg, Name: "bin/busybox", Mode: 0o755}, busybox)
-	for applet := range strings.FieldsSeq(string(list)) {
-		if applet != "busybox" {
-			add(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + applet, Linkname: "busybox", Mode: 0o777}, nil)
+	if !bare {
+		for _, d := range []string{"bin", "etc", "root", "home"} {
+			add(&tar.Header{Typeflag: tar.TypeDir, Name: d + "/", Mode: 0o755}, nil)
+		}
+		add(&tar.Header{Typeflag: tar.TypeDir, Name: "tmp/", Mode: 0o1777}, nil)
+		add(&tar.Header{Typeflag: tar.TypeReg, Name: "etc/passwd", Mode: 0o644}, []byte("root:x:0:0::/root:/bin/sh\njob:x:1000:1000::/home:/bin/sh\n"))
+		add(&tar.Header{Typeflag: tar.TypeReg, Name: "etc/group", Mode: 0o644}, []byte("root:x:0:\njob:x:1000:\n"))
+		add(&tar.Header{Typeflag: tar.TypeReg, Name: "bin/busybox", Mode: 0o755}, busybox)
+		for applet := range strings.FieldsSeq(string(list)) {
+			if applet != "busybox" {
+				add(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + applet, Linkname: "busybox", Mode: 0o777}, nil)
+			}
 		}
 	}
 	for p, content := range files {

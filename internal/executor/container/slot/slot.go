@@ -16,8 +16,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 
@@ -34,6 +32,10 @@ type Kind struct {
 	AgentVolume string
 	MTU         int
 	Bits        int // the prefix of its subnet, see Bits; 0 for the usual one
+	IPv6        bool
+	MAC         string // the six bytes of the network card's address; empty: the engine's choice
+	UsernsMode  string
+	Links       []string // containers that are connected, see dockeropt.Link
 	Hostname    string
 	DNS         []string
 	DNSSearch   []string
@@ -101,6 +103,9 @@ func (p *Pool) Make(ctx context.Context, name string) (Slot, error) {
 	p.mu.Unlock()
 	labels := map[string]string{LabelOwner: p.kind.Owner, LabelSlot: name}
 	o := client.NetworkCreateOptions{Driver: "bridge", Labels: labels}
+	if p.kind.IPv6 {
+		o.EnableIPv6 = &p.kind.IPv6
+	}
 	if p.kind.MTU > 0 {
 		o.Options = map[string]string{"com.docker.network.driver.mtu": fmt.Sprint(p.kind.MTU)}
 	}
@@ -109,44 +114,15 @@ func (p *Pool) Make(ctx context.Context, name string) (Slot, error) {
 		return Slot{}, err
 	}
 	s := Slot{Name: name, Network: made.ID, Subnet: made.Subnet}
-	if _, err := p.engine.Create(ctx, p.holder(s, labels)); err != nil {
+	holder, err := Holder(s, p.kind, labels)
+	if err != nil {
+		return s, err
+	}
+	if _, err := p.engine.Create(ctx, holder); err != nil {
 		return s, err
 	}
 	defer guard(ctx, p.engine, joining)()
 	return s, p.engine.Start(ctx, name)
-}
-
-func (p *Pool) holder(s Slot, labels map[string]string) client.ContainerCreateOptions {
-	no := false
-	return client.ContainerCreateOptions{
-		Name: s.Name,
-		Config: &container.Config{
-			Image: p.kind.Image, User: "0:0", Entrypoint: []string{"/.skerry/bin/agent", netslot.CommandPause},
-			Hostname: p.kind.Hostname, Labels: labels,
-		},
-		HostConfig: &container.HostConfig{
-			NetworkMode: container.NetworkMode(s.Network),
-			Init:        &no,
-			CapDrop:     []string{"ALL"},
-			SecurityOpt: []string{"no-new-privileges"},
-			Mounts:      []mount.Mount{p.kind.agent()},
-			Tmpfs:       map[string]string{"/.skerry/state": "size=256k,mode=0700"},
-			DNSSearch:   p.kind.DNSSearch,
-			ExtraHosts:  p.kind.ExtraHosts,
-			Sysctls:     p.kind.Sysctls,
-			DNS:         addresses(p.kind.DNS),
-		},
-		NetworkingConfig: &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{s.Network: Endpoint(s.Job(), JobAlias)}},
-	}
-}
-
-// agent is the mount of the agent's program.
-func (k Kind) agent() mount.Mount {
-	m := mount.Mount{Type: mount.TypeBind, Source: k.AgentDir, Target: "/.skerry/bin", ReadOnly: true}
-	if k.AgentVolume != "" {
-		m.Type, m.Source, m.VolumeOptions = mount.TypeVolume, k.AgentVolume, &mount.VolumeOptions{NoCopy: true}
-	}
-	return m
 }
 
 // Knows reports whether the pool has made the slot name, and it is not removed yet.
@@ -295,6 +271,9 @@ func (p *Pool) makeNetwork(ctx context.Context, name string, o client.NetworkCre
 			break
 		}
 		o.IPAM = &network.IPAM{Config: []network.IPAMConfig{{Subnet: subnet}}}
+		if p.kind.IPv6 {
+			o.IPAM.Config = append(o.IPAM.Config, network.IPAMConfig{Subnet: random6()})
+		}
 		made, err := p.engine.Network(ctx, name, o)
 		if err == nil {
 			return made, nil

@@ -2,9 +2,9 @@ package slot
 
 import (
 	"bufio"
+	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -65,7 +65,9 @@ func free(taken []netip.Prefix, bits int) (netip.Prefix, bool) {
 	whole := netip.MustParsePrefix(space)
 	base := whole.Addr().As4()
 	n := 1 << (bits - whole.Bits())
-	start := rand.IntN(n) //nolint:gosec // not a secret
+	var random [2]byte
+	_, _ = rand.Read(random[:]) // never fails, crypto/rand
+	start := int(binary.BigEndian.Uint16(random[:])) % n
 	for i := range n {
 		a := binary.BigEndian.Uint32(base[:]) + uint32((start+i)%n)<<(32-bits) //nolint:gosec // below 2^32
 		var b [4]byte
@@ -120,13 +122,10 @@ func hostRoutes() []netip.Prefix {
 	return out
 }
 
-// addresses are those of texts that are some.
-func addresses(texts []string) []netip.Addr {
-	var out []netip.Addr
-	for _, t := range texts {
-		if a, err := netip.ParseAddr(t); err == nil {
-			out = append(out, a)
-		}
-	}
-	return out
+// random6 is a subnet of the addresses that every site may use for itself (RFC 4193).
+func random6() netip.Prefix {
+	var b [16]byte
+	_, _ = rand.Read(b[1:8]) // never fails, crypto/rand
+	b[0] = 0xfd
+	return netip.PrefixFrom(netip.AddrFrom16(b), 64)
 }

@@ -1,0 +1,93 @@
+package dockeropt
+
+import (
+	"fmt"
+	"path"
+	"regexp"
+	"strings"
+)
+
+// Volume is an entry of volumes.
+type Volume struct {
+	Source string // a directory of the host, the name of a volume, or empty: a volume of the job's own project
+	Path   string // in the containers; may be relative to the project directory, may hold variables
+	Mode   string // "ro,z"; empty: none given
+}
+
+// volumeName is what engines take for the name of a volume.
+var volumeName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`) //nolint:gochecknoglobals // compiled once
+
+// ParseVolume reads "PATH", "HOSTDIR:PATH[:MODE]" or "NAME:PATH[:MODE]".
+func ParseVolume(s string) (Volume, error) {
+	bad := func(why string) (Volume, error) {
+		return Volume{}, fmt.Errorf("must be \"/path\", \"/host/path:/path[:ro]\" or \"name:/path[:ro]\", is %q: %s", s, why)
+	}
+	parts := strings.Split(s, ":")
+	var v Volume
+	switch len(parts) {
+	case 1:
+		v.Path = parts[0]
+	case 2:
+		v.Source, v.Path = parts[0], parts[1]
+	case 3:
+		v.Source, v.Path, v.Mode = parts[0], parts[1], parts[2]
+	default:
+		return bad("it has too many colons")
+	}
+	switch {
+	case v.Path == "":
+		return bad("the path in the container is missing")
+	case len(parts) > 1 && v.Source == "":
+		return bad("what is before the colon is missing")
+	case v.Source != "" && !path.IsAbs(v.Source) && !volumeName.MatchString(v.Source):
+		return bad(fmt.Sprintf("%q is neither an absolute directory nor the name of a volume", v.Source))
+	case len(parts) == 3 && !validMode(v.Mode):
+		return bad(fmt.Sprintf("%q is not a list of ro, rw, z, Z, O, U, nocopy, shared, slave, private, rshared, rslave, rprivate", v.Mode))
+	}
+	return v, nil
+}
+
+func validMode(mode string) bool {
+	for m := range strings.SplitSeq(mode, ",") {
+		switch m {
+		case "ro", "rw", "z", "Z", "O", "U", "nocopy", "shared", "slave", "private", "rshared", "rslave", "rprivate", "RO", "RW":
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// Place returns where the volume is in the containers: its path with variables replaced, a relative one below
+// the project directory.
+func (v Volume) Place(expand func(string) string, project string) (string, error) {
+	p := v.Path
+	if expand != nil {
+		p = expand(p)
+	}
+	if !path.IsAbs(p) {
+		p = path.Join(project, p)
+	}
+	p = path.Clean(p)
+	if p == "/" || !path.IsAbs(p) || strings.Contains(p, ":") {
+		return "", fmt.Errorf("the volume's path %q means %q in the container, where nothing can be mounted", v.Path, p)
+	}
+	if Within(p, "/.skerry") {
+		return "", fmt.Errorf("the volume's path %q lies in /.skerry, which is the runner's own", v.Path)
+	}
+	return p, nil
+}
+
+// Within reports whether p is dir or below it; both are clean.
+func Within(p, dir string) bool {
+	return p == dir || strings.HasPrefix(p, strings.TrimSuffix(dir, "/")+"/")
+}
+
+// VolumesFrom reads "CONTAINER[:ro|rw|z]".
+func VolumesFrom(s string) error {
+	name, mode, has := strings.Cut(s, ":")
+	if name == "" || has && !validMode(mode) {
+		return fmt.Errorf("must be \"CONTAINER\" or \"CONTAINER:ro\", is %q", s)
+	}
+	return nil
+}

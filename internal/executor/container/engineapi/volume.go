@@ -1,0 +1,55 @@
+package engineapi
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/moby/moby/client"
+)
+
+// VolumeOptions describe a volume to be.
+type VolumeOptions struct {
+	Name       string
+	Labels     map[string]string
+	Driver     string // empty: the engine's own
+	DriverOpts map[string]string
+}
+
+// Volume makes a named volume with the engine's own driver, or finds it.
+func (e *Engine) Volume(ctx context.Context, name string, labels map[string]string) error {
+	return e.VolumeWith(ctx, VolumeOptions{Name: name, Labels: labels})
+}
+
+// VolumeWith makes a volume, or finds it.
+func (e *Engine) VolumeWith(ctx context.Context, o VolumeOptions) error {
+	err := e.again(ctx, func(ctx context.Context) error {
+		_, err := e.c.VolumeCreate(ctx, client.VolumeCreateOptions{Name: o.Name, Labels: o.Labels, Driver: o.Driver, DriverOpts: o.DriverOpts})
+		return err
+	})
+	if err != nil && !taken(err) {
+		return fmt.Errorf("create volume %s: %w", o.Name, err)
+	}
+	return nil
+}
+
+// RemoveVolume removes a volume. One that is not there is no error.
+func (e *Engine) RemoveVolume(ctx context.Context, name string) error {
+	return e.repeat(ctx, "remove volume "+name, func(ctx context.Context) error {
+		_, err := e.c.VolumeRemove(ctx, name, client.VolumeRemoveOptions{Force: true})
+		return err
+	})
+}
+
+// OwnedVolumes lists the volumes that carry label=value, by name.
+func (e *Engine) OwnedVolumes(ctx context.Context, label, value string) ([]Thing, error) {
+	e.calls.Add(1)
+	r, err := e.c.VolumeList(ctx, client.VolumeListOptions{Filters: make(client.Filters).Add("label", label+"="+value)})
+	if err != nil {
+		return nil, fmt.Errorf("list volumes: %w", err)
+	}
+	var out []Thing
+	for _, v := range r.Items {
+		out = append(out, Thing{Name: v.Name, Labels: v.Labels})
+	}
+	return out, nil
+}

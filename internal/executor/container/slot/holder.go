@@ -1,0 +1,65 @@
+package slot
+
+import (
+	"fmt"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/client"
+
+	"gitlab.com/skerry/skerry/internal/agent/netslot"
+	"gitlab.com/skerry/skerry/internal/dockeropt"
+)
+
+// Holder is what the engine is told to make of the container that holds a slot's namespace.
+func Holder(s Slot, k Kind, labels map[string]string) (client.ContainerCreateOptions, error) {
+	no := false
+	o := client.ContainerCreateOptions{
+		Name: s.Name,
+		Config: &container.Config{
+			Image: k.Image, User: "0:0", Entrypoint: []string{"/.skerry/bin/agent", netslot.CommandPause},
+			Hostname: k.Hostname, Labels: labels,
+		},
+		HostConfig: &container.HostConfig{
+			NetworkMode: container.NetworkMode(s.Network),
+			UsernsMode:  container.UsernsMode(k.UsernsMode),
+			Init:        &no,
+			CapDrop:     []string{"ALL"},
+			SecurityOpt: []string{"no-new-privileges"},
+			Mounts:      []mount.Mount{k.agent()},
+			Tmpfs:       map[string]string{"/.skerry/state": "size=256k,mode=0700"},
+			DNSSearch:   k.DNSSearch,
+			Sysctls:     k.Sysctls,
+		},
+	}
+	for _, text := range k.DNS {
+		a, err := dockeropt.DNS(text)
+		if err != nil {
+			return o, fmt.Errorf("dns in [runners.docker]: %w", err)
+		}
+		o.HostConfig.DNS = append(o.HostConfig.DNS, a)
+	}
+	for _, text := range k.ExtraHosts {
+		line, err := dockeropt.Host(text)
+		if err != nil {
+			return o, fmt.Errorf("extra_hosts in [runners.docker]: %w", err)
+		}
+		o.HostConfig.ExtraHosts = append(o.HostConfig.ExtraHosts, line)
+	}
+	endpoint := Endpoint(s.Job(), JobAlias)
+	if k.MAC != "" {
+		endpoint.MacAddress = network.HardwareAddr(k.MAC)
+	}
+	o.NetworkingConfig = &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{s.Network: endpoint}}
+	return o, nil
+}
+
+// agent is the mount of the agent's program.
+func (k Kind) agent() mount.Mount {
+	m := mount.Mount{Type: mount.TypeBind, Source: k.AgentDir, Target: "/.skerry/bin", ReadOnly: true}
+	if k.AgentVolume != "" {
+		m.Type, m.Source, m.VolumeOptions = mount.TypeVolume, k.AgentVolume, &mount.VolumeOptions{NoCopy: true}
+	}
+	return m
+}
