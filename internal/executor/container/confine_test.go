@@ -37,7 +37,7 @@ func TestKeys(t *testing.T) {
 				line:    "cat /sys/fs/cgroup/cpu/cpu.shares 2>/dev/null || true", want: "512", except: "rootless",
 			},
 			"cpuset_cpus": {options: func(o *container.Options) { o.Build.CPUSet = "0" }, line: "grep Cpus_allowed_list /proc/self/status", want: "Cpus_allowed_list:\t0", except: "rootless"},
-			"user":        {options: func(o *container.Options) { o.User = "1000:1000" }, line: "id -u; id -g; touch x", want: "1000\n1000"},
+			"user":        {options: func(o *container.Options) { o.User = "1000:1000" }, line: "id -u; id -g; touch of-user", want: "1000\n1000"},
 			"cap_add":     {options: func(o *container.Options) { o.Build.CapAdd = []string{"NET_ADMIN"} }, line: "test $((0x$(grep CapEff /proc/self/status | cut -f2) & 0x1000)) -ne 0 && echo ok", want: "ok"},
 			"cap_drop":    {options: func(o *container.Options) { o.Build.CapDrop = []string{"ALL"} }, line: "grep CapEff /proc/self/status", want: "CapEff:\t0000000000000000"},
 			"security_opt": {
