@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 
@@ -257,6 +258,14 @@ func Remove(ctx context.Context, engine *engineapi.Engine, name string) error {
 	return engine.RemoveNetwork(ctx, name)
 }
 
+// passing reports whether another subnet or another moment may do: the subnet has been taken meanwhile, or
+// Podman has met an interface that was being removed while it looked for free addresses.
+func passing(err error) bool {
+	words := strings.ToLower(err.Error())
+	return slices.ContainsFunc([]string{"overlap", "already used", "conflict", "no such network interface"},
+		func(s string) bool { return strings.Contains(words, s) })
+}
+
 // makeNetwork makes the network with a small subnet of its own: an engine's pools have few large ones.
 func (p *Pool) makeNetwork(ctx context.Context, name string, o client.NetworkCreateOptions) (engineapi.Network, error) {
 	var last error
@@ -279,7 +288,7 @@ func (p *Pool) makeNetwork(ctx context.Context, name string, o client.NetworkCre
 			return made, nil
 		}
 		last = err
-		if words := strings.ToLower(err.Error()); !strings.Contains(words, "overlap") && !strings.Contains(words, "already used") && !strings.Contains(words, "conflict") {
+		if !passing(err) {
 			return none, err
 		}
 	}
