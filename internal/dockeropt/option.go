@@ -73,7 +73,7 @@ func DevicesFor(image string, patterns map[string][]string) ([]string, error) {
 }
 
 // rule is that of a device control group.
-var rule = regexp.MustCompile(`^[acb] ([0-9]+|\*):([0-9]+|\*) [rwm]{1,3}$`) //nolint:gochecknoglobals // compiled once
+var rule = regexp.MustCompile(`^[acb] ([0-9]+|\*):([0-9]+|\*) [rwm]{1,3}$`)
 
 // DeviceRule checks a rule of the device control group.
 func DeviceRule(s string) error {

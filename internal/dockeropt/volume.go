@@ -15,7 +15,7 @@ type Volume struct {
 }
 
 // volumeName is what engines take for the name of a volume.
-var volumeName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`) //nolint:gochecknoglobals // compiled once
+var volumeName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
 
 // ParseVolume reads "PATH", "HOSTDIR:PATH[:MODE]" or "NAME:PATH[:MODE]".
 func ParseVolume(s string) (Volume, error) {

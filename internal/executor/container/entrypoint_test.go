@@ -13,7 +13,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/stage"
 )
 
-var removal = client.ImageRemoveOptions{Force: true} //nolint:gochecknoglobals // of every test's image
+var removal = client.ImageRemoveOptions{Force: true}
 
 // TestEntrypoints runs a script in images whose entrypoints do what those of people do.
 func TestEntrypoints(t *testing.T) {

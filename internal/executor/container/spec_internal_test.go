@@ -20,7 +20,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/job"
 )
 
-var update = flag.Bool("update", false, "rewrite the golden files") //nolint:gochecknoglobals // a flag
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 // plainOptions are those of a runner whose configuration says nothing but the image.
 func plainOptions() Options {
