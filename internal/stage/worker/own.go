@@ -13,7 +13,8 @@ import (
 	"gitlab.com/skerry/skerry/internal/stage/task"
 )
 
-// own gives what s names to its user.
+// own gives what s names to its user; a directory that is missing is made, since that user may not make any beside
+// the project.
 func own(ctx context.Context, s *stage.Own) stage.Result {
 	for _, p := range s.Paths {
 		if err := ownTree(ctx, p, s.UID, s.GID); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -30,6 +31,9 @@ func ownTree(ctx context.Context, dir string, uid, gid int) error {
 	}
 	defer parent.Close()
 	top := filepath.Base(dir)
+	if err := parent.Mkdir(top, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
 	return fs.WalkDir(parent.FS(), top, func(name string, e fs.DirEntry, err error) error {
 		if err == nil {
 			err = context.Cause(ctx)
