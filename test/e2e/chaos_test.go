@@ -205,7 +205,7 @@ func (m machine) stride() int {
 
 // TestKillEverywhere kills the runner at every step that its outline knows and starts it again: the
 // job ends as if nothing had happened, with the log of an undisturbed run. What differs between engines is
-// few steps' work, so only one of them is gone through in full.
+// few steps' work, so only the shell executor is gone through in full.
 func TestKillEverywhere(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, m machine) {
