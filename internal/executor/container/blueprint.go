@@ -1,6 +1,7 @@
 package container
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -69,7 +70,7 @@ type servicePart struct {
 }
 
 // draw makes the blueprint of a job. Its errors are *executor.Failure where the job is at fault.
-func (e *Executor) draw(ref executor.Ref, j *job.Job) (*blueprint, error) {
+func (e *Executor) draw(ctx context.Context, ref executor.Ref, j *job.Job) (*blueprint, error) {
 	b := &blueprint{Ref: ref, fresh: true, Init: e.flag(j, flagInit), Owned: e.flag(j, flagUmask)}
 	network, err := dockeropt.NetworkMode(e.o.NetworkMode)
 	if err != nil {
@@ -105,12 +106,12 @@ func (e *Executor) draw(ref executor.Ref, j *job.Job) (*blueprint, error) {
 	if err := e.rule(b, j); err != nil {
 		return nil, err
 	}
-	n, err := e.lease(ref, j)
+	n, err := e.lease(ctx, ref, j)
 	if err != nil {
 		return nil, err
 	}
 	if err := e.drawVolumes(b, j, n); err != nil {
-		return nil, errors.Join(err, e.release(func(r executor.Ref) bool { return r == ref }))
+		return nil, errors.Join(err, e.vacate(ref))
 	}
 	return b, nil
 }

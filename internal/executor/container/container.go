@@ -50,7 +50,7 @@ func (e *Executor) Prepare(ctx context.Context, ref executor.Ref, j *job.Job, lo
 	b, err := readBlueprint(dir)
 	fresh := errors.Is(err, fs.ErrNotExist)
 	if fresh {
-		b, err = e.draw(ref, j)
+		b, err = e.draw(ctx, ref, j)
 		if err == nil {
 			err = b.write(dir)
 		}

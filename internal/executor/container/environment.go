@@ -271,6 +271,8 @@ func whole(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // Close implements executor.Environment.
 func (v *environment) Close(ctx context.Context) error {
+	v.e.host.vacating(v.b.Ref)
+	defer v.e.host.vacated(v.b.Ref)
 	v.stop(errClosing)
 	v.making.Wait()
 	v.closing.Lock()
@@ -310,6 +312,10 @@ func (v *environment) close(ctx context.Context) error {
 	}
 	removing.Wait()
 	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	// Nothing has them any more: who removes the rest, also after a crash, does not touch them.
+	if err := v.e.vacate(v.b.Ref); err != nil {
 		return err
 	}
 	if err := v.removeVolumes(ctx); err != nil {

@@ -33,7 +33,8 @@ type Host struct {
 	sites   map[engineapi.Address]*site
 	pools   map[string]*slot.Pool
 	pullers map[string]*images.Puller
-	live    map[executor.Ref]bool // environments that this process has begun and not closed
+	live    map[executor.Ref]bool    // environments that this process has begun and not closed
+	leaving map[string]chan struct{} // refs of those that are being closed; closed with their leases
 }
 
 // site is what is known of one engine.

@@ -23,7 +23,7 @@ func TestPrivilegesFollowTheList(t *testing.T) {
 		{"localhost:5000/docker:27", "docker:27-dind@sha256:2aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false, false},
 	} {
 		e := New(Options{Dir: t.TempDir(), Rules: rules, BuildsDir: "/builds", CacheDir: "/cache"}, &Host{}, slog.New(slog.DiscardHandler))
-		b, err := e.draw(executor.NewRef("0123456789abcdef"), &job.Job{Image: &job.Image{Name: tc.image, User: "root"}, Services: []job.Image{{Name: tc.service}}})
+		b, err := e.draw(t.Context(), executor.NewRef("0123456789abcdef"), &job.Job{Image: &job.Image{Name: tc.image, User: "root"}, Services: []job.Image{{Name: tc.service}}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,20 +1,29 @@
 package container
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/job"
 )
 
+// leaseWait is how long a job waits for the volumes of one that is over. A coordinator hands out a pipeline's next job
+// while the containers of the one before are being removed, which takes some tenths of a second; with other volumes
+// the next job would have neither its clone nor its cache.
+const leaseWait = 2 * time.Second
+
 // lease finds the lowest number of a set of volumes that no other job has: the volumes of one number
 // belong to one job at a time. A lease is a file with the ref in it, so it outlives the process.
-func (e *Executor) lease(ref executor.Ref, j *job.Job) (int, error) {
+func (e *Executor) lease(ctx context.Context, ref executor.Ref, j *job.Job) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, leaseWait)
+	defer cancel()
 	dir := e.leases()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return 0, fmt.Errorf("make the directory for leases: %w", err)
@@ -25,7 +34,7 @@ func (e *Executor) lease(ref executor.Ref, j *job.Job) (int, error) {
 		return 0, fmt.Errorf("lease the job's volumes: %w", err)
 	}
 	defer os.Remove(mine)
-	for n := 0; ; n++ {
+	for n := 0; ; {
 		path := filepath.Join(dir, volumeName(ref.Owner, e.o.Scope, j, "", n))
 		err := os.Link(mine, path)
 		if err == nil {
@@ -34,10 +43,21 @@ func (e *Executor) lease(ref executor.Ref, j *job.Job) (int, error) {
 		if !errors.Is(err, fs.ErrExist) {
 			return 0, fmt.Errorf("lease the job's volumes: %w", err)
 		}
-		if holder, err := os.ReadFile(path); err == nil && string(holder) == ref.String() {
+		holder, err := os.ReadFile(path)
+		if err == nil && string(holder) == ref.String() {
 			return n, nil
 		}
+		if errors.Is(err, fs.ErrNotExist) || e.host.awaitVacated(ctx, string(holder)) {
+			continue // it is free
+		}
+		n++
 	}
+}
+
+// vacate ends the leases of an environment that has no containers any more, or none yet.
+func (e *Executor) vacate(ref executor.Ref) error {
+	defer e.host.vacated(ref)
+	return e.release(func(r executor.Ref) bool { return r == ref })
 }
 
 // release ends the leases of refs that drop reports.
@@ -65,3 +85,40 @@ func (e *Executor) release(drop func(executor.Ref) bool) error {
 }
 
 func (e *Executor) leases() string { return filepath.Join(e.o.Dir, ".leases") }
+
+// vacating says that an environment is being closed, vacated that its volumes are free, or that they will not be soon.
+func (h *Host) vacating(ref executor.Ref) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.leaving == nil {
+		h.leaving = map[string]chan struct{}{}
+	}
+	if h.leaving[ref.String()] == nil {
+		h.leaving[ref.String()] = make(chan struct{})
+	}
+}
+
+func (h *Host) vacated(ref executor.Ref) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if c := h.leaving[ref.String()]; c != nil {
+		close(c)
+		delete(h.leaving, ref.String())
+	}
+}
+
+// awaitVacated waits for an environment that is being closed and reports whether it was, and ctx has not ended.
+func (h *Host) awaitVacated(ctx context.Context, ref string) bool {
+	h.mu.Lock()
+	c := h.leaving[ref]
+	h.mu.Unlock()
+	if c == nil {
+		return false
+	}
+	select {
+	case <-c:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

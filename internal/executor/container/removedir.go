@@ -39,7 +39,7 @@ func (v *environment) removeDir(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("remove the environment: %w", err)
 	}
-	err := v.e.release(func(r executor.Ref) bool { return r == v.b.Ref })
+	err := v.e.vacate(v.b.Ref)
 	if err == nil {
 		err = os.RemoveAll(v.dir)
 	}

@@ -43,7 +43,7 @@ func planned(t *testing.T, o Options, j *job.Job, kind engineapi.Kind) (*environ
 	o.Dir = filepath.Join(t.TempDir(), "envs")
 	e := New(o, &Host{}, slog.New(slog.DiscardHandler))
 	ref := executor.Ref{Owner: "0123456789abcdef", ID: "00000000000000aa"}
-	b, err := e.draw(ref, j)
+	b, err := e.draw(t.Context(), ref, j)
 	if err != nil {
 		return nil, err
 	}
@@ -273,7 +273,7 @@ func TestLeaseOfRefusedJob(t *testing.T) {
 	o.Volumes = []string{"/a:/data", "/data"}
 	o.Dir = t.TempDir()
 	e := New(o, &Host{}, slog.New(slog.DiscardHandler))
-	if _, err := e.draw(executor.NewRef("0123456789abcdef"), testJob()); err == nil {
+	if _, err := e.draw(t.Context(), executor.NewRef("0123456789abcdef"), testJob()); err == nil {
 		t.Fatal("no error")
 	}
 	left, err := os.ReadDir(e.leases())
