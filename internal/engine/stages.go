@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/agent/client"
@@ -81,7 +82,7 @@ func (x *execution) stageOpen(ctx context.Context, place executor.Place, st plan
 	case res.Reason == stage.Timeout && x.overdue():
 		return res, errTimeout // the agent's clock was a little ahead, or there was no runner when it was time
 	case res.Reason == stage.Lost:
-		return res, x.placeError(ctx, place, st.Name, errors.New(res.Message))
+		return res, x.placeError(ctx, place, st.Name, errors.New(strings.TrimSuffix(res.Message, ".")))
 	case res.Reason != stage.Success:
 		return res, &stageError{name: st.Name, result: res}
 	default:
