@@ -25,7 +25,6 @@ type Config struct {
 	User         string            `toml:"user" state:"todo"`
 	SentryDSN    string            `toml:"sentry_dsn" state:"todo"`
 	Labels       map[string]string `toml:"labels" state:"todo"`
-	DiskBudget   Opaque            `toml:"disk_budget" state:"todo"`
 	Machine      Opaque            `toml:"machine" state:"todo"`
 	Experimental Opaque            `toml:"experimental" state:"todo"`
 

@@ -1,5 +1,7 @@
 package config
 
+import "time"
+
 // Docker is [runners.docker]: how jobs run in containers of a Docker or Podman engine. Sizes
 // are strings such as "512m" (see ParseSize) unless the field is a number, then bytes.
 type Docker struct {
@@ -80,6 +82,9 @@ type Docker struct {
 	Ulimit                     map[string]string   `toml:"ulimit" flag:"ulimit" env:"DOCKER_ULIMIT"`
 	NetworkMTU                 int                 `toml:"network_mtu" flag:"network-mtu"`
 	LogOptions                 map[string]string   `toml:"log_options" flag:"log-options" env:"DOCKER_LOG_OPTIONS"`
+
+	DiskBudget string         `toml:"disk_budget" flag:"disk-budget" help:"what jobs may leave on the engine's disk: a size (\"50GB\"), or how full its file system may be (\"80%\")"` // Skerry's own; see ParseBudget
+	VolumeTTL  *time.Duration `toml:"volume_ttl" flag:"volume-ttl" help:"remove a volume of builds or caches that no job has used for so long; 0s: never"`                             // Skerry's own; default 2160h
 }
 
 // Service is one entry of [[runners.docker.services]] or [[runners.kubernetes.services]].

@@ -52,7 +52,6 @@ type Runner struct {
 	KeepFailed     *time.Duration `toml:"keep_failed"`                                                                        // Skerry's own
 	Nix            Opaque         `toml:"nix" state:"todo"`                                                                   // Skerry's own
 	Nested         Opaque         `toml:"nested" state:"todo"`                                                                // Skerry's own
-	DiskBudget     Opaque         `toml:"disk_budget" state:"todo"`                                                           // Skerry's own
 
 	Docker     *Docker     `toml:"docker" ns:"docker"`
 	Kubernetes *Kubernetes `toml:"kubernetes" ns:"kubernetes"`

@@ -77,6 +77,13 @@ func (k *Docker) validateSizes(no report, at string) {
 			no(schema.Join(at, n.key), "must not be negative, is %d", n.value)
 		}
 	}
+	if k.DiskBudget != "" {
+		_, err := ParseBudget(k.DiskBudget)
+		say(no, schema.Join(at, "disk_budget"), err)
+	}
+	if k.VolumeTTL != nil && *k.VolumeTTL < 0 {
+		no(schema.Join(at, "volume_ttl"), "must not be negative, is %s; \"0s\" keeps volumes for ever", *k.VolumeTTL)
+	}
 	if k.OOMScoreAdjust < -1000 || k.OOMScoreAdjust > 1000 {
 		no(schema.Join(at, "oom_score_adjust"), "must be from -1000 to 1000, is %d", k.OOMScoreAdjust)
 	}

@@ -29,6 +29,7 @@ type metrics struct {
 	requestDuration                                 *prometheus.HistogramVec
 	queueSize, queueDepth                           *prometheus.GaugeVec
 	loaded, loadErrors, saved, saveErrors           prometheus.Counter
+	disk                                            *diskMetrics
 }
 
 func newMetrics(b *Board, opts Options) *metrics {
@@ -65,6 +66,7 @@ func newMetrics(b *Board, opts Options) *metrics {
 		saved:      counter("configuration_saved_total", "Times that the configuration file was written."),
 		saveErrors: counter("configuration_saving_error_total", "Times that the configuration file could not be written."),
 	}
+	m.disk = newDiskMetrics(m.registry)
 	for _, level := range []string{"panic", "fatal", levelError, levelWarning} {
 		m.errors.WithLabelValues(level)
 	}

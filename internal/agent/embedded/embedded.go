@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 )
 
@@ -130,6 +131,29 @@ func (a *Agent) installed(path string) bool {
 		return false
 	}
 	return hex.EncodeToString(h.Sum(nil)) == a.SHA256
+}
+
+// Prune removes the agents that have been installed in DIR/agents but for those whose directories used names.
+func Prune(dir string, used []string) error {
+	entries, err := os.ReadDir(filepath.Join(dir, "agents"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("list the installed agents: %w", err)
+	}
+	var errs []error
+	for _, e := range entries {
+		home := filepath.Join(dir, "agents", e.Name())
+		if raw, err := hex.DecodeString(e.Name()); err != nil || len(raw) != 6 || !e.IsDir() || slices.Contains(used, home) {
+			continue
+		}
+		errs = append(errs, os.RemoveAll(home))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("remove an agent that is not used any more: %w", err)
+	}
+	return nil
 }
 
 // Place puts an installed agent into the directory of one environment, as DIR/agent, and returns the

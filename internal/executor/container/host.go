@@ -107,7 +107,7 @@ func (h *Host) pool(engine *engineapi.Engine, kind slot.Kind, log *slog.Logger) 
 	defer h.mu.Unlock()
 	p := h.pools[key]
 	if p == nil {
-		p = slot.NewPool(engine, kind, keepSlots, log)
+		p = slot.NewPool(engine, kind, keepSlots, slot.IdleFor, log)
 		if h.pools == nil {
 			h.pools = map[string]*slot.Pool{}
 		}

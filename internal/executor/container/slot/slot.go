@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
@@ -55,6 +56,8 @@ type Slot struct {
 	Name    string       `json:"name"`
 	Network string       `json:"network"` // the network's id
 	Subnet  netip.Prefix `json:"subnet"`  // invalid when the engine does not tell
+
+	since time.Time // when it became idle
 }
 
 // Pool makes slots of one kind with one engine, and keeps those that nobody uses. It is safe for
@@ -70,11 +73,14 @@ type Pool struct {
 	made   map[string]bool
 	giving sync.WaitGroup
 	closed bool
+
+	idleFor time.Duration
+	timer   *time.Timer // of expire
 }
 
-// NewPool returns a pool that keeps at most keep slots that nobody uses.
-func NewPool(engine *engineapi.Engine, kind Kind, keep int, log *slog.Logger) *Pool {
-	return &Pool{engine: engine, kind: kind, keep: keep, log: log, made: map[string]bool{}}
+// NewPool returns a pool that keeps at most keep slots that nobody uses, and all but one of them for idleFor only.
+func NewPool(engine *engineapi.Engine, kind Kind, keep int, idleFor time.Duration, log *slog.Logger) *Pool {
+	return &Pool{engine: engine, kind: kind, keep: keep, idleFor: idleFor, log: log, made: map[string]bool{}}
 }
 
 // NewName returns the name for a new slot, random.
@@ -94,6 +100,8 @@ func (p *Pool) Idle() (Slot, bool) {
 	}
 	s := p.idle[n-1]
 	p.idle = p.idle[:n-1]
+	p.disarm()
+	p.arm(time.Now())
 	return s, true
 }
 
@@ -197,7 +205,10 @@ func (p *Pool) store(s Slot) bool {
 	if p.closed || len(p.idle) >= p.keep {
 		return false
 	}
+	s.since = time.Now()
 	p.idle = append(p.idle, s)
+	p.disarm()
+	p.arm(s.since)
 	return true
 }
 
@@ -236,6 +247,7 @@ func (p *Pool) Warm(ctx context.Context, n int) error {
 func (p *Pool) Close(ctx context.Context) error {
 	p.mu.Lock()
 	p.closed = true
+	p.disarm()
 	idle := p.idle
 	p.idle = nil
 	p.mu.Unlock()
