@@ -53,6 +53,8 @@ func (d *Daemon) adopt(ctx context.Context) error {
 		}
 	}
 	d.tidy(ctx, keep)
+	d.tidyLater(ctx, keep)
+	d.prune(records)
 	d.expire(ctx)
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/engine"
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container"
+	"gitlab.com/skerry/skerry/internal/executor/container/disk"
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 	"gitlab.com/skerry/skerry/internal/journal"
@@ -100,6 +101,8 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	}
 	d.containers.Podman = d.place.engines.podman
 	d.log = slog.New(d.board.CountLog(o.Log.Handler()))
+	d.containers.Evicted = func(e disk.Eviction) { d.board.DiskEvicted(string(e.Kind), e.Size) }
+	d.containers.DiskUsed = d.board.DiskUsed
 	d.jobs, d.stopJobs = context.WithCancelCause(context.WithoutCancel(ctx))
 	d.engine = engine.New(engine.Options{
 		Journal: j, StateDir: o.StateDir, Version: o.Version, Logger: d.log, Events: events(d.board),

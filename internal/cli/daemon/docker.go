@@ -13,6 +13,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/config"
 	"gitlab.com/skerry/skerry/internal/dockeropt"
 	"gitlab.com/skerry/skerry/internal/executor/container"
+	"gitlab.com/skerry/skerry/internal/executor/container/disk"
 	"gitlab.com/skerry/skerry/internal/executor/container/images"
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/plan"
@@ -57,13 +58,14 @@ func (p place) containers(e *plan.Runner, r *config.Runner) (container.Options, 
 		PullPolicy: d.PullPolicy, AllowedPolicies: d.AllowedPullPolicies, AllowedImages: d.AllowedImages, AllowedServices: d.AllowedServices,
 		AllowedUsers: d.AllowedUsers, PrivilegedImages: d.AllowedPrivilegedImages, PrivilegedService: d.AllowedPrivilegedServices,
 	}
-	var buildErr, serviceErr, ruleErr error
+	var buildErr, serviceErr, ruleErr, diskErr error
+	o.Disk, diskErr = diskPolicy(d)
 	o.Build, buildErr = buildLimits(d)
 	o.Service, serviceErr = serviceLimits(d)
 	if bad := o.Rules.Validate(); bad != nil {
 		ruleErr = fmt.Errorf("runner %q: [runners.docker] %w", r.Name, bad)
 	}
-	return o, errors.Join(buildErr, serviceErr, ruleErr)
+	return o, errors.Join(buildErr, serviceErr, ruleErr, diskErr)
 }
 
 // onHost reports whether dir lies in a directory of the host or a volume with a name, which all jobs share.
@@ -74,6 +76,25 @@ func onHost(dir string, volumes []string) bool {
 		}
 	}
 	return false
+}
+
+// defaultVolumeTTL is how long the volumes of a project that has no jobs any more are kept.
+const defaultVolumeTTL = 90 * 24 * time.Hour
+
+func diskPolicy(d *config.Docker) (disk.Policy, error) {
+	p := disk.Policy{VolumeTTL: defaultVolumeTTL}
+	if d.VolumeTTL != nil {
+		p.VolumeTTL = *d.VolumeTTL
+	}
+	if d.DiskBudget == "" {
+		return p, nil
+	}
+	b, err := config.ParseBudget(d.DiskBudget)
+	if err != nil {
+		return p, fmt.Errorf("disk_budget: %w", err)
+	}
+	p.Bytes, p.Percent = b.Bytes, b.Percent
+	return p, nil
 }
 
 func buildLimits(d *config.Docker) (container.Limits, error) {

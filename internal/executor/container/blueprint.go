@@ -140,7 +140,7 @@ func (v *environment) umask(place executor.Place) *int {
 	return v.e.o.Umask
 }
 
-// write makes the environment's directory: the record first, so that nothing exists without it.
+// write makes the environment's directory, which appears with the record in it: so that nothing exists without it.
 func (b *blueprint) write(dir string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -156,21 +156,35 @@ func (b *blueprint) note(dir string, change func()) error {
 }
 
 func (b *blueprint) writeLocked(dir string) error {
-	err := os.MkdirAll(dir, 0o700)
+	in := dir
+	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		in = unfinished(dir)
+	}
+	err := os.MkdirAll(in, 0o700)
 	var raw []byte
 	if err == nil {
 		raw, err = json.Marshal(b)
 	}
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, fileBlueprint+".new"), raw, 0o600)
+		err = os.WriteFile(filepath.Join(in, fileBlueprint+".new"), raw, 0o600)
 	}
 	if err == nil {
-		err = os.Rename(filepath.Join(dir, fileBlueprint+".new"), filepath.Join(dir, fileBlueprint))
+		err = os.Rename(filepath.Join(in, fileBlueprint+".new"), filepath.Join(in, fileBlueprint))
+	}
+	if err == nil && in != dir {
+		err = os.Rename(in, dir)
 	}
 	if err != nil {
 		return fmt.Errorf("record the job's environment: %w", err)
 	}
 	return nil
+}
+
+const unfinishedPrefix = ".new-"
+
+// unfinished is the directory that becomes dir when it has its record.
+func unfinished(dir string) string {
+	return filepath.Join(filepath.Dir(dir), unfinishedPrefix+filepath.Base(dir))
 }
 
 func readBlueprint(dir string) (*blueprint, error) {

@@ -46,6 +46,7 @@ func New(o Options, host *Host, log *slog.Logger) *Executor {
 // Prepare implements executor.Executor.
 func (e *Executor) Prepare(ctx context.Context, ref executor.Ref, j *job.Job, log io.Writer) (executor.Environment, error) {
 	e.host.begun(ref)
+	e.space(ref.Owner).Set(e.o.Scope, e.o.Disk)
 	dir := e.dir(ref)
 	b, err := readBlueprint(dir)
 	fresh := errors.Is(err, fs.ErrNotExist)
@@ -56,6 +57,7 @@ func (e *Executor) Prepare(ctx context.Context, ref executor.Ref, j *job.Job, lo
 		}
 	}
 	if err != nil {
+		e.host.ended(ref)
 		return nil, err
 	}
 	fmt.Fprintf(log, "Using %s executor with image %s ...\n", "Docker", b.Build.Image)
@@ -125,7 +127,11 @@ func (e *Executor) Reconcile(ctx context.Context, owner executor.OwnerID, keep [
 			errs = append(errs, engine.RemoveVolume(ctx, v.Name))
 		}
 	}
-	return errors.Join(append(errs, e.reconcileDirs(ctx, owner, keep))...)
+	errs = append(errs, e.reconcileDirs(ctx, owner, keep))
+	errs = append(errs, e.releaseUnfinished(owner))
+	e.space(owner).Set(e.o.Scope, e.o.Disk)
+	e.space(owner).Look()
+	return errors.Join(errs...)
 }
 
 // usedSlots are the networks that the jobs of refs, and those of this process, have.
@@ -153,6 +159,12 @@ func (e *Executor) reconcileDirs(ctx context.Context, owner executor.OwnerID, ke
 		dir := filepath.Join(e.o.Dir, entry.Name())
 		if i, err := entry.Info(); err == nil && strings.HasPrefix(entry.Name(), carrier.ProbePrefix) && time.Since(i.ModTime()) > time.Hour {
 			errs = append(errs, os.RemoveAll(dir))
+		}
+		if id, ok := strings.CutPrefix(entry.Name(), unfinishedPrefix); ok {
+			if ref := (executor.Ref{Owner: owner, ID: id}); !slices.Contains(keep, ref) && !e.host.alive(ref) {
+				errs = append(errs, os.RemoveAll(dir))
+			}
+			continue
 		}
 		b, err := readBlueprint(dir)
 		if err != nil || b.Ref.Owner != owner || b.Ref.ID != entry.Name() || slices.Contains(keep, b.Ref) || e.host.alive(b.Ref) {

@@ -68,7 +68,7 @@ func conform(t *testing.T, e enginetest.Engine, remote bool) {
 	})
 	left, err := os.ReadDir(o.Dir)
 	for _, entry := range left {
-		if entry.Name() != ".leases" && entry.Name() != ".images" {
+		if entry.Name() != ".leases" && entry.Name() != ".disk" && entry.Name() != ".images" {
 			t.Errorf("left behind: %s", entry.Name())
 		}
 	}

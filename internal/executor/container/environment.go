@@ -328,6 +328,7 @@ func (v *environment) close(ctx context.Context) error {
 		}
 		v.pool = v.e.host.pool(v.engine, v.e.o.kind(v.b, mac), v.log)
 	}
+	defer v.leave()
 	if v.b.Slot != "" && v.pool != nil {
 		// The record goes first: from then on the slot is nobody's.
 		s := v.slot

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/carrier"
+	"gitlab.com/skerry/skerry/internal/executor/container/disk"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 	"gitlab.com/skerry/skerry/internal/executor/container/images"
 	"gitlab.com/skerry/skerry/internal/executor/container/podman"
@@ -29,10 +31,20 @@ type Host struct {
 	// Keychain is where logins for registries are found beside a job's own; nil: what this process's user has.
 	Keychain *images.Keychain
 
+	// Evicted is told of what is evicted from the disks of engines, and DiskUsed what the runner occupies there; nil:
+	// nobody is.
+	Evicted  func(disk.Eviction)
+	DiskUsed func(bytes int64)
+	// LookEvery is how long it is between two looks at a disk, IdleSlots how long a network is kept that no job
+	// has; 0: the usual times.
+	LookEvery, IdleSlots time.Duration
+
 	mu      sync.Mutex
 	sites   map[engineapi.Address]*site
 	pools   map[string]*slot.Pool
 	pullers map[string]*images.Puller
+	keepers map[string]*disk.Keeper
+	left    bool                     // Close has been called
 	live    map[executor.Ref]bool    // environments that this process has begun and not closed
 	leaving map[string]chan struct{} // refs of those that are being closed; closed with their leases
 }
@@ -107,7 +119,7 @@ func (h *Host) pool(engine *engineapi.Engine, kind slot.Kind, log *slog.Logger) 
 	defer h.mu.Unlock()
 	p := h.pools[key]
 	if p == nil {
-		p = slot.NewPool(engine, kind, keepSlots, slot.IdleFor, log)
+		p = slot.NewPool(engine, kind, keepSlots, cmp.Or(h.IdleSlots, slot.IdleFor), log)
 		if h.pools == nil {
 			h.pools = map[string]*slot.Pool{}
 		}
@@ -233,6 +245,13 @@ const (
 
 // Close removes the networks that nobody uses and closes the connections.
 func (h *Host) Close(ctx context.Context) error {
+	h.mu.Lock()
+	keepers := h.keepers
+	h.keepers, h.left = nil, true
+	h.mu.Unlock()
+	for _, k := range keepers {
+		k.Close()
+	}
 	h.mu.Lock()
 	pools, sites := h.pools, h.sites
 	h.pools, h.sites = nil, nil

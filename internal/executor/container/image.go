@@ -64,8 +64,13 @@ func (e *Executor) rule(b *blueprint, j *job.Job) error {
 // image finds or pulls a part's image, and writes down which one it is: another process goes on with the
 // same, and asks no registry for it again.
 func (v *environment) image(ctx context.Context, p *part) (*engineapi.Image, error) {
+	space := v.e.space(v.b.Ref.Owner)
 	if p.ImageID != "" {
+		space.Wait(ctx, p.ImageID)
 		i, err := v.engine.Image(ctx, p.ImageID)
+		if err == nil {
+			space.Need(i.ID)
+		}
 		if err == nil || !engineapi.IsAbsent(err) {
 			return i, err
 		}
@@ -75,11 +80,7 @@ func (v *environment) image(ctx context.Context, p *part) (*engineapi.Image, err
 		return nil, err
 	}
 	if p == &v.b.Helper && v.b.OwnTools {
-		ref, err := v.e.host.helper(ctx, v.engine, v.out)
-		if err == nil {
-			err = v.b.note(v.dir, func() { p.Image = ref })
-		}
-		if err != nil {
+		if err := v.findTools(ctx, p); err != nil {
 			return nil, err
 		}
 	}
@@ -87,13 +88,28 @@ func (v *environment) image(ctx context.Context, p *part) (*engineapi.Image, err
 	if p == &v.b.Helper && v.b.OwnTools && strings.HasPrefix(p.Image, "localhost/") {
 		log = io.Discard // no concern of the job's author: it was made here
 	}
+	space.Wait(ctx, p.Image)
 	i, err := puller.Get(ctx, v.engine, images.Request{
-		Name: p.Image, Policies: p.Policies, Platform: p.Platform, Access: v.b.Access, Log: log,
+		Name: p.Image, Policies: p.Policies, Platform: p.Platform, Access: v.b.Access, Log: log, Pulling: space.Pull,
 	})
 	if err != nil {
 		return nil, err
 	}
+	space.Need(i.ID)
 	return i, v.b.note(v.dir, func() { p.ImageID = i.ID })
+}
+
+// findTools names the helper image that the host has found or made. It is kept for the jobs to come.
+func (v *environment) findTools(ctx context.Context, p *part) error {
+	ref, err := v.e.host.helper(ctx, v.engine, v.out)
+	if space := v.e.space(v.b.Ref.Owner); err == nil && space.Pin(ref) {
+		space.Wait(ctx, ref) // it may have been evicted just before
+		ref, err = v.e.host.helper(ctx, v.engine, v.out)
+	}
+	if err != nil {
+		return err
+	}
+	return v.b.note(v.dir, func() { p.Image = ref })
 }
 
 // vanished reports whether err is that of an image that the engine had a moment ago.

@@ -24,26 +24,16 @@ const leaseWait = 2 * time.Second
 func (e *Executor) lease(ctx context.Context, ref executor.Ref, j *job.Job) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, leaseWait)
 	defer cancel()
-	dir := e.leases()
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return 0, fmt.Errorf("make the directory for leases: %w", err)
-	}
-	// The file appears with its content, so that nobody takes an empty one for a lease of nobody.
-	mine := filepath.Join(dir, "."+ref.ID)
-	if err := os.WriteFile(mine, []byte(ref.String()), 0o600); err != nil {
-		return 0, fmt.Errorf("lease the job's volumes: %w", err)
-	}
-	defer os.Remove(mine)
 	for n := 0; ; {
-		path := filepath.Join(dir, volumeName(ref.Owner, e.o.Scope, j, "", n))
-		err := os.Link(mine, path)
+		name := volumeName(ref.Owner, e.o.Scope, j, "", n)
+		err := e.take(ref, name)
 		if err == nil {
 			return n, nil
 		}
 		if !errors.Is(err, fs.ErrExist) {
-			return 0, fmt.Errorf("lease the job's volumes: %w", err)
+			return 0, err
 		}
-		holder, err := os.ReadFile(path)
+		holder, err := os.ReadFile(filepath.Join(e.leases(), name))
 		if err == nil && string(holder) == ref.String() {
 			return n, nil
 		}
@@ -52,6 +42,24 @@ func (e *Executor) lease(ctx context.Context, ref executor.Ref, j *job.Job) (int
 		}
 		n++
 	}
+}
+
+// take makes the lease name; the error is fs.ErrExist when there is one.
+func (e *Executor) take(ref executor.Ref, name string) error {
+	dir := e.leases()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the directory for leases: %w", err)
+	}
+	// The file appears with its content, so that nobody takes an empty one for a lease of nobody.
+	mine := filepath.Join(dir, "."+ref.ID)
+	if err := os.WriteFile(mine, []byte(ref.String()), 0o600); err != nil {
+		return fmt.Errorf("lease the job's volumes: %w", err)
+	}
+	defer os.Remove(mine)
+	if err := os.Link(mine, filepath.Join(dir, name)); err != nil {
+		return fmt.Errorf("lease the job's volumes: %w", err)
+	}
+	return nil
 }
 
 // vacate ends the leases of an environment that has no containers any more, or none yet.
@@ -79,6 +87,25 @@ func (e *Executor) release(drop func(executor.Ref) bool) error {
 		ref, err := executor.ParseRef(strings.TrimSpace(string(holder)))
 		if err != nil || drop(ref) {
 			errs = append(errs, os.Remove(path))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// releaseUnfinished removes what runners that were killed while they took a lease left of it.
+func (e *Executor) releaseUnfinished(owner executor.OwnerID) error {
+	entries, err := os.ReadDir(e.leases())
+	if err != nil {
+		return nil //nolint:nilerr // no leases yet
+	}
+	var errs []error
+	for _, entry := range entries {
+		id, ok := strings.CutPrefix(entry.Name(), ".")
+		if !ok || e.host.alive(executor.Ref{Owner: owner, ID: id}) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(e.leases(), entry.Name())); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)

@@ -5,6 +5,7 @@ import (
 	"net"
 	"path/filepath"
 
+	"gitlab.com/skerry/skerry/internal/executor/container/disk"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 	"gitlab.com/skerry/skerry/internal/executor/container/images"
 	"gitlab.com/skerry/skerry/internal/executor/container/slot"
@@ -54,6 +55,8 @@ type Options struct {
 	Build    Limits         `json:"build"`
 	Service  Limits         `json:"service"`
 	Services []ServiceImage `json:"services,omitempty"` // the runner's own, before the job's
+
+	Disk disk.Policy `json:"disk,omitzero"` // how much may stay on the engine's disk
 
 	User                  string `json:"user,omitempty"`
 	EntrypointIsKept      bool   `json:"entrypoint_is_kept,omitempty"` // disable_entrypoint_overwrite

@@ -131,6 +131,7 @@ func (s *shelf) holds(p string) bool {
 func (v *environment) makeVolumes(ctx context.Context) error {
 	ctx, cancel := whole(ctx)
 	defer cancel()
+	v.e.space(v.b.Ref.Owner).Volumes(v.b.volumes()...)
 	var errs []error
 	for _, vol := range v.b.Volumes {
 		if !vol.host() {

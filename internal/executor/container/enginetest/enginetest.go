@@ -118,7 +118,9 @@ type Image struct {
 	Entrypoint []string
 	User       string
 	Env        []string
-	Ports      []string          // exposed: "80/tcp"
+	Ports      []string // exposed: "80/tcp"
+	Labels     map[string]string
+	Volumes    []string
 	Files      map[string]string // path to content, mode 0755
 	Arch       string            // of images that are pushed; empty: this machine's
 	Bare       bool              // nothing but Files
@@ -171,7 +173,13 @@ func build(i Image) (v1.Image, error) {
 	}
 	f = f.DeepCopy()
 	f.OS, f.Architecture = "linux", runtime.GOARCH
-	f.Config.Entrypoint, f.Config.User = i.Entrypoint, i.User
+	f.Config.Entrypoint, f.Config.User, f.Config.Labels = i.Entrypoint, i.User, i.Labels
+	for _, v := range i.Volumes {
+		if f.Config.Volumes == nil {
+			f.Config.Volumes = map[string]struct{}{}
+		}
+		f.Config.Volumes[v] = struct{}{}
+	}
 	f.Config.Env = append([]string{"PATH=/bin"}, i.Env...)
 	for _, p := range i.Ports {
 		if f.Config.ExposedPorts == nil {

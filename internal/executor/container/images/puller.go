@@ -43,6 +43,9 @@ type Request struct {
 	Platform string   // "linux/arm64"; empty: the engine's own
 	Access   Access
 	Log      io.Writer // lines for the job's author
+	// Pulling is told that the image is about to be pulled, with the ID that its name has so far ("": none), and
+	// what it returns the ID afterwards, "" when the pull failed; nil: nobody is.
+	Pulling func(name, before string) (done func(after string))
 }
 
 // want is a request in hand.
@@ -129,6 +132,10 @@ func (p *Puller) try(ctx context.Context, w *want, policy string) (*engineapi.Im
 	if err != nil && !engineapi.IsAbsent(err) {
 		return nil, err
 	}
+	before := ""
+	if local != nil {
+		before = local.ID
+	}
 	if local != nil && !w.fits(local) {
 		local = nil
 	}
@@ -154,7 +161,17 @@ func (p *Puller) try(ctx context.Context, w *want, policy string) (*engineapi.Im
 	case w.ref.local() && w.engine.Kind == engineapi.Podman:
 		return nil, w.absent(policy)
 	}
-	return p.pull(ctx, w)
+	if w.Pulling == nil {
+		return p.pull(ctx, w)
+	}
+	done := w.Pulling(w.ref.Canonical(), before)
+	image, err := p.pull(ctx, w)
+	after := ""
+	if err == nil {
+		after = image.ID
+	}
+	done(after)
+	return image, err
 }
 
 // absent says that an image that cannot be pulled is not there.
