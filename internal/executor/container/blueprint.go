@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,6 +25,10 @@ const fileBlueprint = "env.json"
 
 // blueprint is all that has to be known to make an environment, to go on making it and to remove it.
 // It may hold secrets: variables of services.
+//
+// What draw wrote into it stays. The steps add what they find out, by note: which image a part has, the slot and
+// the agent's way; the latter two are read by steps that wait for the one which wrote them. The images of build
+// and services belong to the one step that makes these; the helper's is read and found again by several: helperImage.
 type blueprint struct {
 	Ref      executor.Ref  `json:"ref"`
 	Network  string        `json:"network,omitempty"` // the mode that the runner's configuration names; empty: a slot
@@ -66,7 +71,6 @@ type servicePart struct {
 	Aliases []string `json:"aliases"` // host names
 	Command []string `json:"command,omitempty"`
 	Env     []string `json:"env,omitempty"`
-	Ports   []uint16 `json:"-"` // to be reached; known when the image is
 }
 
 // draw makes the blueprint of a job. Its errors are *executor.Failure where the job is at fault.
@@ -145,6 +149,19 @@ func (b *blueprint) write(dir string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.writeLocked(dir)
+}
+
+// helperImage is the image of the helper place as it is known now: its id or, before that is known, its name.
+func (b *blueprint) helperImage() string {
+	helper := b.now(&b.Helper)
+	return cmp.Or(helper.ImageID, helper.Image)
+}
+
+// now is a part as it is known now, while other steps may find its image.
+func (b *blueprint) now(p *part) part {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return *p
 }
 
 // note changes the blueprint and writes it down, while other steps may do so, too.

@@ -1,7 +1,6 @@
 package container
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,7 +114,7 @@ func (v *environment) chooseWay(ctx context.Context) error {
 
 // carry is on whose behalf the agent is brought.
 func (v *environment) carry() carrier.Job {
-	return carrier.Job{Agent: v.e.o.Agent, Dir: v.e.o.Dir, Image: cmp.Or(v.b.Helper.ImageID, v.b.Helper.Image), Labels: ownLabels(v.b.Ref, carrier.PartAgent)}
+	return carrier.Job{Agent: v.e.o.Agent, Dir: v.e.o.Dir, Image: v.b.helperImage(), Labels: ownLabels(v.b.Ref, carrier.PartAgent)}
 }
 
 // startRemote starts a container that holds the agent's state itself.

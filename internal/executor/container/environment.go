@@ -23,21 +23,19 @@ import (
 type environment struct {
 	e      *Executor
 	b      *blueprint
-	engine *engineapi.Engine
+	engine *engineapi.Engine // valid when reached is done; of an environment without that, Close's
 	dir    string
 	out    io.Writer // lines for the job's author
 	log    *slog.Logger
 
-	helperImage *engineapi.Image // these are valid when their steps are done
-	pool        *slot.Pool
-	slot        slot.Slot
-	entrypoint  atomic.Pointer[[]string] // of the build image, which may have something to say
-	answered    atomic.Bool              // the build place's agent has answered
+	pool       *slot.Pool // these are valid when the step that finds them is done, and for Close
+	slot       slot.Slot
+	hosts      []string                 // names of services, where the places do not share a hosts file
+	entrypoint atomic.Pointer[[]string] // of the build image, which may have something to say
+	answered   atomic.Bool              // the build place's agent has answered
 
 	greet, slow sync.Once
-
-	hosts []string // names of services, where the places do not share a hosts file
-	told  told     // services that have been warned of
+	told        told // services that have been warned of
 
 	fresh   bool  // nothing of it was made by an earlier process
 	reached *step // to the engine; nil when all has been made
@@ -171,13 +169,13 @@ func (v *environment) step(work func() error) *step {
 }
 
 // findHelper brings the image of the helper place.
-func (v *environment) findHelper(ctx context.Context) (err error) {
+func (v *environment) findHelper(ctx context.Context) error {
 	if v.b.Helper.Image == "" {
 		if err := v.b.note(v.dir, func() { v.b.OwnTools = true }); err != nil {
 			return err
 		}
 	}
-	v.helperImage, err = v.image(ctx, &v.b.Helper)
+	_, err := v.image(ctx, &v.b.Helper)
 	return err
 }
 
@@ -210,7 +208,7 @@ func (v *environment) makeNetwork(ctx context.Context, need *step) error {
 	ctx, cancel := whole(ctx)
 	defer cancel()
 	v.slot, err = v.pool.Make(ctx, v.b.Slot)
-	if err == nil || !v.vanished(ctx, err, v.b.Helper.ImageID) {
+	if err == nil || !v.vanished(ctx, err, v.b.helperImage()) {
 		return err
 	}
 	if _, err = v.image(ctx, &v.b.Helper); err != nil {
@@ -285,15 +283,21 @@ func (v *environment) Close(ctx context.Context) error {
 	return err
 }
 
+// engineToClose connects to the engine where no step has: nobody else asks it for anything then.
+func (v *environment) engineToClose(ctx context.Context) (err error) {
+	if v.engine == nil {
+		v.engine, err = v.e.host.engine(ctx, v.e.o.Engine)
+	}
+	return err
+}
+
 func (v *environment) close(ctx context.Context) error {
 	if v.fresh && v.reached != nil && v.reached.err != nil {
 		return v.removeDir(ctx) // there was no engine that could have made anything
 	}
-	engine, err := v.e.host.engine(ctx, v.e.o.Engine)
-	if err != nil {
+	if err := v.engineToClose(ctx); err != nil {
 		return err
 	}
-	v.engine = engine
 	v.markClosing()
 	var errs []error
 	names := []string{v.b.Build.Name}

@@ -64,10 +64,10 @@ func (e *Executor) rule(b *blueprint, j *job.Job) error {
 // image finds or pulls a part's image, and writes down which one it is: another process goes on with the
 // same, and asks no registry for it again.
 func (v *environment) image(ctx context.Context, p *part) (*engineapi.Image, error) {
-	space := v.e.space(v.b.Ref.Owner)
-	if p.ImageID != "" {
-		space.Wait(ctx, p.ImageID)
-		i, err := v.engine.Image(ctx, p.ImageID)
+	space, known := v.e.space(v.b.Ref.Owner), v.b.now(p)
+	if known.ImageID != "" {
+		space.Wait(ctx, known.ImageID)
+		i, err := v.engine.Image(ctx, known.ImageID)
 		if err == nil {
 			space.Need(i.ID)
 		}
@@ -79,18 +79,18 @@ func (v *environment) image(ctx context.Context, p *part) (*engineapi.Image, err
 	if err != nil {
 		return nil, err
 	}
+	name, log := known.Image, v.out
 	if p == &v.b.Helper && v.b.OwnTools {
-		if err := v.findTools(ctx, p); err != nil {
+		if name, err = v.findTools(ctx, p); err != nil {
 			return nil, err
 		}
+		if strings.HasPrefix(name, "localhost/") {
+			log = io.Discard // no concern of the job's author: it was made here
+		}
 	}
-	log := v.out
-	if p == &v.b.Helper && v.b.OwnTools && strings.HasPrefix(p.Image, "localhost/") {
-		log = io.Discard // no concern of the job's author: it was made here
-	}
-	space.Wait(ctx, p.Image)
+	space.Wait(ctx, name)
 	i, err := puller.Get(ctx, v.engine, images.Request{
-		Name: p.Image, Policies: p.Policies, Platform: p.Platform, Access: v.b.Access, Log: log, Pulling: space.Pull,
+		Name: name, Policies: p.Policies, Platform: p.Platform, Access: v.b.Access, Log: log, Pulling: space.Pull,
 	})
 	if err != nil {
 		return nil, err
@@ -100,16 +100,16 @@ func (v *environment) image(ctx context.Context, p *part) (*engineapi.Image, err
 }
 
 // findTools names the helper image that the host has found or made. It is kept for the jobs to come.
-func (v *environment) findTools(ctx context.Context, p *part) error {
+func (v *environment) findTools(ctx context.Context, p *part) (string, error) {
 	ref, err := v.e.host.helper(ctx, v.engine, v.out)
 	if space := v.e.space(v.b.Ref.Owner); err == nil && space.Pin(ref) {
 		space.Wait(ctx, ref) // it may have been evicted just before
 		ref, err = v.e.host.helper(ctx, v.engine, v.out)
 	}
 	if err != nil {
-		return err
+		return "", err
 	}
-	return v.b.note(v.dir, func() { p.Image = ref })
+	return ref, v.b.note(v.dir, func() { p.Image = ref })
 }
 
 // vanished reports whether err is that of an image that the engine had a moment ago.
@@ -138,12 +138,13 @@ func (v *environment) create(ctx context.Context, p *part, i *engineapi.Image, s
 	if err == nil || !v.vanished(ctx, err, i.ID) {
 		return err
 	}
-	fmt.Fprintf(v.out, "The image %s vanished before its container was made: it is brought again\n", p.Image)
+	name := v.b.now(p).Image
+	fmt.Fprintf(v.out, "The image %s vanished before its container was made: it is brought again\n", name)
 	if i, err = v.image(ctx, p); err != nil {
 		return err
 	}
 	if err = once(i); err != nil && engineapi.IsAbsent(err) {
-		return &executor.Failure{Reason: job.ReasonImagePull, Err: errors.Join(fmt.Errorf("the image %s vanishes as soon as it has been pulled", p.Image), err)}
+		return &executor.Failure{Reason: job.ReasonImagePull, Err: errors.Join(fmt.Errorf("the image %s vanishes as soon as it has been pulled", name), err)}
 	}
 	return err
 }

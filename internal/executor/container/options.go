@@ -1,7 +1,6 @@
 package container
 
 import (
-	"cmp"
 	"net"
 	"path/filepath"
 
@@ -73,7 +72,7 @@ type ServiceImage struct {
 // kind is what the job's network is to be like.
 func (o Options) kind(b *blueprint, mac net.HardwareAddr) slot.Kind {
 	return slot.Kind{
-		Owner: string(b.Ref.Owner), Image: cmp.Or(b.Helper.ImageID, b.Helper.Image), AgentDir: filepath.Dir(o.Agent), AgentVolume: b.Agent.Volume,
+		Owner: string(b.Ref.Owner), Image: b.helperImage(), AgentDir: filepath.Dir(o.Agent), AgentVolume: b.Agent.Volume,
 		MTU: o.NetworkMTU, Bits: slot.Bits(len(b.Services)), IPv6: o.EnableIPv6, MAC: string(mac),
 		Hostname: o.Build.Hostname, DNS: o.Build.DNS, DNSSearch: o.Build.DNSSearch, ExtraHosts: o.Build.ExtraHosts,
 		Sysctls: netSysctls(o.Build.Sysctls, true), Links: o.Build.Links, UsernsMode: o.Build.UsernsMode,

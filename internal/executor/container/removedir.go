@@ -61,8 +61,7 @@ const sweepTime = time.Minute
 func (v *environment) sweep(ctx context.Context, places []executor.Place) error {
 	ctx, cancel := context.WithTimeout(ctx, sweepTime)
 	defer cancel()
-	var err error
-	if v.engine, err = v.e.host.engine(ctx, v.e.o.Engine); err != nil {
+	if err := v.engineToClose(ctx); err != nil {
 		return fmt.Errorf("remove files of other users: %w", err)
 	}
 	image, err := v.anyImage(ctx)

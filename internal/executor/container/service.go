@@ -32,27 +32,35 @@ func (v *environment) makeServices(ctx context.Context, n needs) error {
 		return nil
 	}
 	var all sync.WaitGroup
-	errs := make([]error, len(v.b.Services))
-	made := make([]chan struct{}, len(v.b.Services))
-	for i := range v.b.Services {
-		made[i] = make(chan struct{})
+	defer all.Wait()
+	made := make([]madeService, len(v.b.Services))
+	for i := range made {
+		made[i].done = make(chan struct{})
 		all.Go(func() {
-			defer close(made[i])
-			errs[i] = v.createService(ctx, i, n)
+			defer close(made[i].done)
+			made[i].ports, made[i].err = v.createService(ctx, i, n)
 		})
 	}
-	defer all.Wait()
-	for i := range v.b.Services {
+	ports := make([][]uint16, len(made))
+	for i := range made {
 		s := &v.b.Services[i]
-		<-made[i]
-		if errs[i] != nil {
-			return fmt.Errorf("service %s: %w", s.Title, errs[i])
+		<-made[i].done
+		if err := made[i].err; err != nil {
+			return fmt.Errorf("service %s: %w", s.Title, err)
 		}
+		ports[i] = made[i].ports
 		if err := v.startService(ctx, s); err != nil {
 			return err
 		}
 	}
-	return v.awaitServices(ctx, n)
+	return v.awaitServices(ctx, ports, n)
+}
+
+// madeService is what the making of a service's container found out.
+type madeService struct {
+	done  chan struct{}
+	ports []uint16 // to be reached; this and err are valid when done is closed
+	err   error
 }
 
 func (v *environment) startService(ctx context.Context, s *servicePart) error {
@@ -73,40 +81,37 @@ func (v *environment) startService(ctx context.Context, s *servicePart) error {
 	return nil
 }
 
-func (v *environment) createService(ctx context.Context, i int, n needs) error {
+// createService makes the container of the i-th service and returns the ports that are to be reached.
+func (v *environment) createService(ctx context.Context, i int, n needs) ([]uint16, error) {
 	s := &v.b.Services[i]
 	image, err := v.image(ctx, &s.part)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := s.ports(image); err != nil {
-		return err
+	ports, err := s.ports(image)
+	if err != nil {
+		return nil, err
 	}
 	for _, need := range []*step{n.network, n.volumes} {
 		if err := need.wait(ctx); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
-	return v.create(ctx, &s.part, image, func(image *engineapi.Image) (client.ContainerCreateOptions, error) {
+	return ports, v.create(ctx, &s.part, image, func(image *engineapi.Image) (client.ContainerCreateOptions, error) {
 		return v.serviceContainer(i, image)
 	})
 }
 
-// ports finds out which ports are to be reached.
-func (s *servicePart) ports(image *engineapi.Image) error {
+// ports are those that are to be reached.
+func (s *servicePart) ports(image *engineapi.Image) ([]uint16, error) {
 	port, err := s.health(image.Env)
-	switch {
-	case err != nil:
-		return err
-	case port != 0:
-		s.Ports = []uint16{port}
-	default:
-		s.Ports = tcpPorts(image.Ports)
+	if err == nil && port != 0 {
+		return []uint16{port}, nil
 	}
-	return nil
+	return tcpPorts(image.Ports), err
 }
 
 // serviceContainer is what the engine is told to make of the i-th service.
@@ -143,9 +148,9 @@ func (v *environment) serviceHosts() []string {
 	if a := v.slot.Job(); a.IsValid() {
 		out = append(out, slot.JobAlias+":"+a.String())
 	}
-	for i, s := range v.b.Services {
+	for i := range v.b.Services {
 		a := v.slot.Service(i)
-		for _, alias := range s.Aliases {
+		for _, alias := range v.b.Services[i].Aliases {
 			if a.IsValid() && !strings.ContainsAny(alias, ":=") {
 				out = append(out, alias+":"+a.String())
 			}

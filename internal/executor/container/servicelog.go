@@ -3,13 +3,13 @@ package container
 import (
 	"context"
 	"fmt"
-	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 	"io"
 	"strings"
 	"sync"
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 )
 
 var _ executor.Companion = (*environment)(nil)
@@ -118,8 +118,7 @@ func (v *environment) Report(ctx context.Context, out io.Writer) {
 		v.log.Debug("The services of a job cannot be looked at", "error", err)
 		return
 	}
-	v.engine = engine // of an environment that an earlier process made
-	states, err := v.serviceStates(ctx)
+	states, err := v.serviceStates(ctx, engine)
 	if err != nil {
 		v.log.Debug("The services of a job cannot be looked at", "error", err)
 	}
@@ -131,7 +130,7 @@ func (v *environment) Report(ctx context.Context, out io.Writer) {
 			fmt.Fprintf(out, "Service %s ended with exit code 0 before the job did.\n", s.names())
 		default:
 			v.told.add(s.Name)
-			v.warnService(ctx, out, s, "ended while the job ran.", ending(s, state))
+			warnService(ctx, engine, out, s, "ended while the job ran.", ending(s, state))
 		}
 	}
 }

@@ -35,9 +35,9 @@ const (
 )
 
 // awaitServices names the services in the job's hosts file (not every engine has a name server) and
-// waits until those that have ports can be reached or have died, which is a warning.
-func (v *environment) awaitServices(ctx context.Context, n needs) error {
-	w, err := v.watchServices(ctx)
+// waits until those that have ports can be reached or have died, which is a warning. ports are the i-th service's.
+func (v *environment) awaitServices(ctx context.Context, ports [][]uint16, n needs) error {
+	w, err := v.watchServices(ctx, ports)
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (v *environment) awaitServices(ctx context.Context, n needs) error {
 	for try := firstReach; ; try = nextReach {
 		ask := netslot.Ask{Hosts: w.hosts, Timeout: max(min(try, time.Until(end)), 0)}
 		for _, s := range w.pending {
-			ask.Reach = append(ask.Reach, netslot.Target{Name: s.Name, Address: w.address[s.Name], Ports: s.Ports})
+			ask.Reach = append(ask.Reach, netslot.Target{Name: s.Name, Address: s.address, Ports: s.ports})
 		}
 		answer, err := reach(ctx, ask)
 		if err != nil {
@@ -62,13 +62,13 @@ func (v *environment) awaitServices(ctx context.Context, n needs) error {
 			v.log.Warn("The names of a job's services are left to the engine", "error", answer.Hosts)
 		}
 		w.hosts = nil
-		w.pending = slices.DeleteFunc(w.pending, func(s *servicePart) bool { return answer.Failed[s.Name] == "" })
+		w.pending = slices.DeleteFunc(w.pending, func(s pendingService) bool { return answer.Failed[s.Name] == "" })
 		if len(w.pending) == 0 {
 			break
 		}
 		if !time.Now().Before(end) {
 			for _, s := range w.pending {
-				w.failed(ctx, s, "service "+quote(s.Title)+" timeout: "+answer.Failed[s.Name])
+				w.failed(ctx, s.servicePart, "service "+quote(s.Title)+" timeout: "+answer.Failed[s.Name])
 			}
 			break
 		}
@@ -82,16 +82,23 @@ func (v *environment) awaitServices(ctx context.Context, n needs) error {
 // watching is what is known of the services while they come up.
 type watching struct {
 	v       *environment
-	hosts   []string // lines for the hosts file that are not in it yet
-	address map[string]netip.Addr
-	pending []*servicePart // to be reached
-	bad     []string       // titles of those that will not be
+	hosts   []string         // lines for the hosts file that are not in it yet
+	pending []pendingService // to be reached
+	bad     []string         // titles of those that will not be
+}
+
+// pendingService is a service that has not been reached yet.
+type pendingService struct {
+	*servicePart
+
+	address netip.Addr
+	ports   []uint16
 }
 
 // watchServices looks at the services, which have been started.
-func (v *environment) watchServices(ctx context.Context) (*watching, error) {
-	w := &watching{v: v, address: map[string]netip.Addr{}}
-	states, err := v.serviceStates(ctx)
+func (v *environment) watchServices(ctx context.Context, ports [][]uint16) (*watching, error) {
+	w := &watching{v: v}
+	states, err := v.serviceStates(ctx, v.engine)
 	if err != nil {
 		return nil, err
 	}
@@ -99,14 +106,13 @@ func (v *environment) watchServices(ctx context.Context) (*watching, error) {
 		s, state := &v.b.Services[i], states[i]
 		address := v.serviceAddress(state)
 		if address.IsValid() {
-			w.address[s.Name] = address
 			w.hosts = append(w.hosts, address.String()+"\t"+strings.Join(append(slices.Clone(s.Aliases), state.ID[:min(12, len(state.ID))]), " "))
 		}
 		switch {
 		case !state.Running:
 			w.failed(ctx, s, ending(s, state))
-		case len(s.Ports) > 0 && v.e.o.WaitForServicesSecond >= 0 && address.IsValid():
-			w.pending = append(w.pending, s)
+		case len(ports[i]) > 0 && v.e.o.WaitForServicesSecond >= 0 && address.IsValid():
+			w.pending = append(w.pending, pendingService{servicePart: s, address: address, ports: ports[i]})
 		}
 	}
 	return w, nil
@@ -127,11 +133,11 @@ func (v *environment) serviceAddress(s engineapi.State) netip.Addr {
 // look finds out which of the services that are waited for have died.
 func (w *watching) look(ctx context.Context) error {
 	var errs []error
-	w.pending = slices.DeleteFunc(w.pending, func(s *servicePart) bool {
-		state, err := w.v.serviceState(ctx, s)
+	w.pending = slices.DeleteFunc(w.pending, func(s pendingService) bool {
+		state, err := serviceState(ctx, w.v.engine, s.servicePart)
 		errs = append(errs, err)
 		if err == nil && !state.Running {
-			w.failed(ctx, s, ending(s, state))
+			w.failed(ctx, s.servicePart, ending(s.servicePart, state))
 			return true
 		}
 		return false
@@ -143,7 +149,7 @@ func (w *watching) look(ctx context.Context) error {
 func (w *watching) failed(ctx context.Context, s *servicePart, why string) {
 	w.bad = append(w.bad, s.Title)
 	w.v.told.add(s.Name)
-	w.v.warnService(ctx, w.v.out, s, "probably didn't start properly.", "Health check error:\n"+why)
+	warnService(ctx, w.v.engine, w.v.out, s, "probably didn't start properly.", "Health check error:\n"+why)
 }
 
 // verdict is the job's failure where services are required.
@@ -202,8 +208,8 @@ func (v *environment) nameServices(ctx context.Context) error {
 	return err
 }
 
-func (v *environment) serviceState(ctx context.Context, s *servicePart) (engineapi.State, error) {
-	state, err := v.engine.State(ctx, s.Name)
+func serviceState(ctx context.Context, engine *engineapi.Engine, s *servicePart) (engineapi.State, error) {
+	state, err := engine.State(ctx, s.Name)
 	if engineapi.IsAbsent(err) {
 		return engineapi.State{Error: "somebody removed its container"}, nil
 	}
@@ -211,11 +217,11 @@ func (v *environment) serviceState(ctx context.Context, s *servicePart) (enginea
 }
 
 // serviceStates are the states of all services, looked up side by side.
-func (v *environment) serviceStates(ctx context.Context) ([]engineapi.State, error) {
+func (v *environment) serviceStates(ctx context.Context, engine *engineapi.Engine) ([]engineapi.State, error) {
 	states, errs := make([]engineapi.State, len(v.b.Services)), make([]error, len(v.b.Services))
 	var all sync.WaitGroup
 	for i := range v.b.Services {
-		all.Go(func() { states[i], errs[i] = v.serviceState(ctx, &v.b.Services[i]) })
+		all.Go(func() { states[i], errs[i] = serviceState(ctx, engine, &v.b.Services[i]) })
 	}
 	all.Wait()
 	return states, errors.Join(errs...)
@@ -235,8 +241,8 @@ func ending(s *servicePart, state engineapi.State) string {
 }
 
 // warnService warns of a service in GitLab Runner's words, with the last lines that it wrote.
-func (v *environment) warnService(ctx context.Context, out io.Writer, s *servicePart, what, more string) {
-	said, err := v.engine.Logs(ctx, s.Name, lastServiceLines, lastServiceBytes)
+func warnService(ctx context.Context, engine *engineapi.Engine, out io.Writer, s *servicePart, what, more string) {
+	said, err := engine.Logs(ctx, s.Name, lastServiceLines, lastServiceBytes)
 	if err != nil {
 		said = err.Error()
 	}

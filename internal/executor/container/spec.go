@@ -40,7 +40,7 @@ func (v *environment) container(place executor.Place, p *part, image *engineapi.
 	} else {
 		o.Config.Entrypoint, o.Config.Cmd = start(p.entry(image))
 	}
-	if err := v.confine(&o, limits, p.Image); err != nil {
+	if err := v.confine(&o, limits, v.b.now(p).Image); err != nil {
 		return o, err
 	}
 	h := o.HostConfig
