@@ -14,7 +14,7 @@ import (
 )
 
 // adopt goes on with the jobs of an earlier process and removes what no job needs any more.
-func (d *Daemon) adopt(ctx context.Context) error {
+func (d *Daemon) adopt(ctx context.Context, tidy tidying) error {
 	records, err := d.engine.Adoptable()
 	if err != nil {
 		return fmt.Errorf("read the journal: %w", err)
@@ -52,8 +52,8 @@ func (d *Daemon) adopt(ctx context.Context) error {
 			d.log.Warn("Left-over environments could not all be removed; it is tried again at the next start", "executor", kind, "error", err)
 		}
 	}
-	d.tidy(ctx, keep)
-	d.tidyLater(ctx, keep)
+	d.tidy(tidy, keep)
+	d.tidyLater(tidy, keep)
 	d.prune(records)
 	d.expire(ctx)
 	return nil

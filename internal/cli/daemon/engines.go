@@ -8,13 +8,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"gitlab.com/skerry/skerry/internal/config"
-	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 	"gitlab.com/skerry/skerry/internal/executor/container/podman"
-	"gitlab.com/skerry/skerry/internal/gitlab"
 )
 
 // engines are the addresses of container engines that have been found for entries which name none. One
@@ -87,61 +84,4 @@ func dockerOf(r *config.Runner) *config.Docker {
 		return &config.Docker{}
 	}
 	return r.Docker
-}
-
-const (
-	tidyWait    = 5 * time.Second // which the start waits for left-over containers to be removed
-	tidyAgain   = 5 * time.Second // after the first failure; doubled after each
-	tidyLongest = 5 * time.Minute
-)
-
-// tidy removes what earlier processes left in the engines of the configuration, beside the work where an
-// engine takes long or is away. It ends with ctx.
-func (d *Daemon) tidy(ctx context.Context, keep []executor.Ref) {
-	var all sync.WaitGroup
-	seen := map[engineapi.Address]bool{}
-	for _, r := range d.engineRunners() {
-		a, err := d.place.engines.address(ctx, dockerOf(r))
-		if err != nil || seen[a] {
-			continue // an entry without an engine is told of when it asks for jobs
-		}
-		seen[a] = true
-		all.Go(func() {
-			for wait := tidyAgain; ; wait = min(2*wait, tidyLongest) {
-				err := d.tidyEngine(ctx, r, keep)
-				if err == nil || ctx.Err() != nil {
-					return
-				}
-				d.log.Warn("Left-over containers could not all be removed", "runner", r.Name, "again_in", wait, "error", err)
-				select {
-				case <-time.After(wait):
-				case <-ctx.Done():
-					return
-				}
-			}
-		})
-	}
-	done := make(chan struct{})
-	d.tidying.Go(func() {
-		all.Wait()
-		close(done)
-	})
-	limit := time.NewTimer(tidyWait)
-	defer limit.Stop()
-	select {
-	case <-done:
-	case <-limit.C:
-	}
-}
-
-func (d *Daemon) tidyEngine(ctx context.Context, r *config.Runner, keep []executor.Ref) error {
-	entry, err := d.place.entry(r, gitlab.TLSData{})
-	if err != nil {
-		return err
-	}
-	exec, err := newExecutor(entry, &d.containers, d.log)
-	if err != nil {
-		return err
-	}
-	return exec.Reconcile(ctx, executor.OwnerID(d.journal.Owner()), keep)
 }

@@ -53,10 +53,10 @@ func (d *Daemon) Serve(ctx context.Context, s Service) error {
 	}
 	defer stopMetrics()
 	defer d.serveControl(ctx)()
-	tidy, stopTidying := context.WithCancel(ctx)
+	tidy := newTidying(ctx)
 	defer d.tidying.Wait()
-	defer stopTidying()
-	if err := d.adopt(tidy); err != nil {
+	defer tidy.stop()
+	if err := d.adopt(ctx, tidy); err != nil {
 		return err
 	}
 	d.board.SetReady(true)
@@ -76,10 +76,13 @@ func (d *Daemon) Serve(ctx context.Context, s Service) error {
 		d.poller.Run(context.WithoutCancel(ctx))
 		d.adopted.Wait()
 	}()
-	d.followSignals(ctx, signals, reload, over, how)
+	drained := d.followSignals(ctx, signals, reload, over, how)
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), how.within())
 	defer cancel()
 	d.engine.Wait(after)
+	if drained { // nobody is in a hurry, and perhaps nobody starts a runner here again
+		d.finishTidying(after, tidy)
+	}
 	if lost := d.lost.Load(); lost != nil {
 		return *lost
 	}

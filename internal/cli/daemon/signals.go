@@ -22,8 +22,9 @@ const secondSignal = time.Second
 // followSignals acts on signals until all jobs are over or left. QUIT drains. The first TERM or INT leaves
 // the jobs, or cancels them where they could not survive; they are left a second later, once no request for a
 // job is open any more, and until then a second signal still cancels them. The third ends at once. HUP reloads. Cancelled
-// jobs that have not ended in time are left as they are.
-func (d *Daemon) followSignals(ctx context.Context, signals <-chan os.Signal, reload chan<- struct{}, over <-chan struct{}, how stopping) {
+// jobs that have not ended in time are left as they are. Drained is that nobody asked for more than the end of the
+// jobs that were there.
+func (d *Daemon) followSignals(ctx context.Context, signals <-chan os.Signal, reload chan<- struct{}, over <-chan struct{}, how stopping) (drained bool) {
 	terms := 0
 	var waited <-chan time.Time  // for a second signal
 	var leave <-chan struct{}    // closed when jobs can be left
@@ -51,7 +52,7 @@ func (d *Daemon) followSignals(ctx context.Context, signals <-chan os.Signal, re
 	for {
 		select {
 		case <-over:
-			return
+			return terms == 0
 		case <-waited:
 			leave = d.poller.Drained()
 		case <-leave:
@@ -59,7 +60,7 @@ func (d *Daemon) followSignals(ctx context.Context, signals <-chan os.Signal, re
 			d.stopJobs(engine.ErrDetach)
 		case <-overdue:
 			d.log.Warn("The cancelled jobs have not ended in time; the next start goes on with them", "within", how.within())
-			return
+			return false
 		case <-ending:
 			ending = nil
 			terms++
@@ -77,7 +78,7 @@ func (d *Daemon) followSignals(ctx context.Context, signals <-chan os.Signal, re
 				terms++
 				if terms > 2 {
 					d.log.Warn("Ending at once; the next start goes on with the jobs")
-					return
+					return false
 				}
 				terminate(terms == 2 || !how.survives)
 			}
