@@ -48,7 +48,8 @@ type Engine struct {
 	Arch     string // of its kernel, as Go names it: "amd64"
 	Rootless bool
 
-	calls atomic.Int64
+	calls    atomic.Int64
+	together together
 }
 
 // Connect reaches the engine and asks what it is. The caller closes it. An engine that is not there is

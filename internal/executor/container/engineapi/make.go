@@ -21,6 +21,13 @@ func (e *Engine) Create(ctx context.Context, o client.ContainerCreateOptions) (s
 	if o.Name == "" {
 		return "", errNoName
 	}
+	if names := sharedVolumes(o); len(names) > 0 && e.locksAll() {
+		release, err := e.together.take(ctx, names)
+		if err != nil {
+			return "", err
+		}
+		defer release()
+	}
 	for attempt := 1; ; attempt++ {
 		var r client.ContainerCreateResult
 		err := e.again(ctx, func(ctx context.Context) (err error) {

@@ -32,10 +32,10 @@ func (e *Engine) VolumeWith(ctx context.Context, o VolumeOptions) error {
 	return nil
 }
 
-// RemoveVolume removes a volume. One that is not there is no error.
+// RemoveVolume removes a volume that no container has. One that is not there is no error.
 func (e *Engine) RemoveVolume(ctx context.Context, name string) error {
 	return e.repeat(ctx, "remove volume "+name, func(ctx context.Context) error {
-		_, err := e.c.VolumeRemove(ctx, name, client.VolumeRemoveOptions{Force: true})
+		_, err := e.c.VolumeRemove(ctx, name, client.VolumeRemoveOptions{Force: e.Kind != Podman}) // Podman would remove its containers
 		return err
 	})
 }
