@@ -31,6 +31,8 @@ type Config struct {
 	Lease time.Duration `json:"lease,omitempty"`
 	// Umask is that of every process of the place; nil leaves what the agent was started with.
 	Umask *int `json:"umask,omitempty"`
+	// Open are directories, of volumes of the job, that are opened to everybody before the agent answers.
+	Open []string `json:"open,omitempty"`
 	// SpoolCap and SpoolTail are spool.Options' Cap and Tail.
 	SpoolCap  int64 `json:"spool_cap,omitempty"`
 	SpoolTail int64 `json:"spool_tail,omitempty"`

@@ -112,13 +112,18 @@ func serve(run RunFunc, terminal stage.TerminalFunc) error {
 	if config.Umask != nil {
 		syscall.Umask(*config.Umask)
 	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	for _, dir := range config.Open {
+		if err := openToAll(dir); err != nil {
+			log.Warn("A volume could not be opened to the job's user", "error", err)
+		}
+	}
 	// A pipe that nobody reads any more, and a terminal that is gone, must not end the agent.
 	deaf := make(chan os.Signal, 1)
 	signal.Notify(deaf, syscall.SIGPIPE, syscall.SIGHUP)
 	defer signal.Stop(deaf)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	return Run(ctx, Options{Dir: d, Version: Version(), Run: run, Terminal: terminal, Log: log})
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -53,4 +54,14 @@ func newLayout(j *job.Job, r Runner, slot Slot, strategy, clonePath string) (Lay
 	}
 	l.Temp = l.Project + ".tmp"
 	return l, nil
+}
+
+// parents are the directories between the builds directory and the project's, the outermost first.
+func (l Layout) parents() []string {
+	var dirs []string
+	for dir := path.Dir(l.Project); strings.HasPrefix(dir, l.Builds+"/"); dir = path.Dir(dir) {
+		dirs = append(dirs, dir)
+	}
+	slices.Reverse(dirs)
+	return dirs
 }

@@ -121,15 +121,21 @@ func (p *Plan) Cleanup() Step {
 	return st
 }
 
-// Own gives the project to the user of the build place, whose ids its agent has told; false when the job
-// leaves it to a umask that everybody may write what the helper makes.
+// Own gives the job's directories to the user of the build place, whose ids its agent has told; false when that may
+// write them all. With the helper's umask everybody may write what the helper makes, but not what earlier jobs
+// have left.
 func (p *Plan) Own(uid, gid int) (Step, bool) {
-	if !p.Runner.Mixed || !p.Flag(FlagKeepUmask) || uid == 0 {
+	if !p.Runner.Mixed || uid == 0 {
 		return Step{}, false
 	}
 	st := p.step("own", "")
 	st.Spec.Env, st.Spec.Dir = nil, ""
-	st.Spec.Own = &stage.Own{Paths: []string{p.Layout.Project, p.Layout.Temp}, UID: uid, GID: gid}
+	st.Spec.Own = &stage.Own{
+		Dirs: p.Layout.parents(), Paths: []string{p.Layout.Project, p.Layout.Temp}, UID: uid, GID: gid, Shut: !p.Flag(FlagKeepUmask),
+	}
+	if p.Runner.SharedBuilds { // other projects' jobs have theirs there
+		st.Spec.Own.Dirs = nil
+	}
 	return st, true
 }
 

@@ -193,12 +193,16 @@ type Remove struct {
 	Project bool     `json:"project"`
 }
 
-// Own gives directories with all that is in them to a user: the one that the next place's processes are. What
-// is missing is no error. No link is followed.
+// Own gives directories below Spec.Base to a user: the one that the next place's processes are. Those that are
+// missing are made. No link is followed; one that is in the place of a directory is removed.
 type Own struct {
-	Paths []string `json:"paths"`
+	Dirs  []string `json:"dirs,omitempty"` // themselves alone
+	Paths []string `json:"paths"`          // with all that is in them
 	UID   int      `json:"uid"`
 	GID   int      `json:"gid"`
+	// Shut leaves out directories that are the user's already or everybody's to write, and is content with what
+	// can be done.
+	Shut bool `json:"shut,omitempty"`
 }
 
 // Reason says why a stage failed.

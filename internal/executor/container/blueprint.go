@@ -135,13 +135,22 @@ func (e *Executor) flag(j *job.Job, name string) bool {
 	return on
 }
 
-// umask is that of a place's processes; nil leaves the image's. The job's user may be any, so that the helper's
-// files are for everybody to change unless they are given to that user.
-func (v *environment) umask(place executor.Place) *int {
-	if place == executor.Build || v.b.Owned {
-		return nil
+// config is that of a place's agent. The job's user may be any, so that the helper opens the volumes to everybody,
+// and makes files that everybody may change unless they are given to that user.
+func (v *environment) config(place executor.Place) agent.Config {
+	c := agent.Config{Shared: true}
+	if place == executor.Build {
+		return c
 	}
-	return v.e.o.Umask
+	if !v.b.Owned {
+		c.Umask = v.e.o.Umask
+	}
+	for _, vol := range v.b.Volumes {
+		if !vol.host() { // what is the host's is its operator's
+			c.Open = append(c.Open, vol.Path)
+		}
+	}
+	return c
 }
 
 // write makes the environment's directory, which appears with the record in it: so that nothing exists without it.
@@ -218,7 +227,7 @@ func readBlueprint(dir string) (*blueprint, error) {
 
 // makePlace makes the directory that is mounted at /.skerry/state of a place: the agent's user there is
 // unknown yet, so it is open, in a directory that only the runner can enter.
-func makePlace(dir string, umask *int) error {
+func makePlace(dir string, c agent.Config) error {
 	for _, d := range []string{dir, filepath.Join(dir, "sock")} {
 		if err := os.Mkdir(d, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("make the directory of a place: %w", err)
@@ -231,5 +240,5 @@ func makePlace(dir string, umask *int) error {
 	if _, err := os.Lstat(config); err == nil {
 		return nil
 	}
-	return agent.Config{Shared: true, Umask: umask}.Write(dir)
+	return c.Write(dir)
 }

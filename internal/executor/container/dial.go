@@ -123,7 +123,7 @@ func (v *environment) startRemote(ctx context.Context, place executor.Place, p *
 	if err != nil || s.Running {
 		return err
 	}
-	archive, err := carrier.StateArchive(v.umask(place))
+	archive, err := carrier.StateArchive(v.config(place))
 	if err == nil {
 		err = v.engine.CopyInto(ctx, p.Name, "/", archive)
 	}

@@ -235,7 +235,7 @@ func (v *environment) makePlace(ctx context.Context, place executor.Place, p *pa
 	}
 	if v.b.Agent.Volume == "" {
 		dir := filepath.Join(v.dir, string(place))
-		if err := makePlace(dir, v.umask(place)); err != nil {
+		if err := makePlace(dir, v.config(place)); err != nil {
 			return err
 		}
 		relabel(v.log, dir, filepath.Dir(v.e.o.Agent))

@@ -189,7 +189,7 @@ func TestUsers(t *testing.T) {
 				t.Errorf("helper: %+v", res)
 			}
 			if own {
-				spec := stage.Spec{Own: &stage.Own{Paths: []string{"/builds/group/project", "/builds/group/project.tmp"}, UID: hello.UID, GID: hello.GID}}
+				spec := stage.Spec{Base: "/builds", Own: &stage.Own{Paths: []string{"/builds/group/project", "/builds/group/project.tmp"}, UID: hello.UID, GID: hello.GID}}
 				if out, res := r.stage(executor.Helper, spec); res.Reason != stage.Success {
 					t.Errorf("own: %+v %s", res, out)
 				}
@@ -204,6 +204,18 @@ func TestUsers(t *testing.T) {
 			_, after, _ = strings.Cut(out, "\x1b[0;m\n")
 			return before, strings.TrimSpace(after)
 		}
+		t.Run("volumes", func(t *testing.T) {
+			o := b.o
+			o.Volumes = []string{"/data", "deps"}
+			j := theJob(name)
+			j.ProjectID = 3
+			r := b.prepare(t, o, j)
+			r.script(executor.Helper, "true")
+			if got := r.script(executor.Build, "for d in /builds /cache /data deps; do touch $d/x && rm $d/x && stat -c %a $d; done"); got != "777\n777\n777\n777" {
+				t.Errorf("the build sees %q", got)
+			}
+			r.close()
+		})
 		t.Run("umask", func(t *testing.T) {
 			umask, after := try(t, b.prepare(t, b.o, theJob(name)), false)
 			if umask != "0000" {

@@ -28,7 +28,8 @@ func WriteVariables(spec *stage.Spec) error {
 	return nil
 }
 
-// MakeFileDir makes the directory that path is in, 0700 or, when it is for everybody, 0777, when it is missing.
+// MakeFileDir makes the directory that path is in, 0700 or, when it is for everybody, 0777, when it is missing;
+// those above it are as the umask has them then.
 // Something else that a job has left in its place is removed.
 func MakeFileDir(path string, everybody bool) error {
 	dir := filepath.Dir(path)
@@ -40,7 +41,7 @@ func MakeFileDir(path string, everybody bool) error {
 	if !everybody {
 		return os.MkdirAll(dir, 0o700)
 	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o777); err != nil {
 		return err
 	}
 	err := os.Mkdir(dir, 0o700)

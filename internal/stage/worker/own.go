@@ -11,30 +11,56 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/stage"
 	"gitlab.com/skerry/skerry/internal/stage/task"
+	"gitlab.com/skerry/skerry/internal/stage/tree"
 )
 
-// own gives what s names to its user; a directory that is missing is made, since that user may not make any beside
-// the project.
-func own(ctx context.Context, s *stage.Own) stage.Result {
-	for _, p := range s.Paths {
-		if err := ownTree(ctx, p, s.UID, s.GID); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return task.System(fmt.Errorf("give the project to the job's user %d:%d: %w", s.UID, s.GID, err))
-		}
+// own gives what s names to its user.
+func own(ctx context.Context, base string, s *stage.Own) stage.Result {
+	if err := ownAll(ctx, base, s); err != nil && (!s.Shut || ctx.Err() != nil) {
+		return task.System(fmt.Errorf("give the project to the job's user %d:%d: %w", s.UID, s.GID, err))
 	}
 	return stage.Result{}
 }
 
-func ownTree(ctx context.Context, dir string, uid, gid int) error {
-	parent, err := os.OpenRoot(filepath.Dir(dir))
+func ownAll(ctx context.Context, base string, s *stage.Own) error {
+	root, err := os.OpenRoot(base)
 	if err != nil {
 		return err
 	}
-	defer parent.Close()
-	top := filepath.Base(dir)
-	if err := parent.Mkdir(top, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	defer root.Close()
+	o := owner{root: root, base: base, spec: s}
+	var errs []error
+	for _, dir := range s.Dirs {
+		errs = append(errs, o.give(ctx, dir, false))
+	}
+	for _, dir := range s.Paths {
+		errs = append(errs, o.give(ctx, dir, true))
+	}
+	return errors.Join(errs...)
+}
+
+// owner gives what is below base, where nothing is trusted.
+type owner struct {
+	root *os.Root
+	base string
+	spec *stage.Own
+}
+
+func (o owner) give(ctx context.Context, dir string, whole bool) error {
+	name, err := filepath.Rel(o.base, dir)
+	if err != nil {
 		return err
 	}
-	return fs.WalkDir(parent.FS(), top, func(name string, e fs.DirEntry, err error) error {
+	if err := tree.Make(o.base, dir); err != nil {
+		return err
+	}
+	if !o.due(name) {
+		return nil
+	}
+	if !whole {
+		return o.root.Lchown(name, o.spec.UID, o.spec.GID)
+	}
+	return fs.WalkDir(o.root.FS(), name, func(name string, e fs.DirEntry, err error) error {
 		if err == nil {
 			err = context.Cause(ctx)
 		}
@@ -48,9 +74,25 @@ func ownTree(ctx context.Context, dir string, uid, gid int) error {
 		if err != nil {
 			return err
 		}
-		if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) == uid && int(st.Gid) == gid {
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) == o.spec.UID && int(st.Gid) == o.spec.GID {
 			return nil
 		}
-		return parent.Lchown(name, uid, gid)
+		return o.root.Lchown(name, o.spec.UID, o.spec.GID)
 	})
+}
+
+// everybody is the mode of a directory that everybody may write.
+const everybody = 0o003
+
+// due reports whether a directory is to be given.
+func (o owner) due(name string) bool {
+	if !o.spec.Shut {
+		return true
+	}
+	info, err := o.root.Lstat(name)
+	if err != nil {
+		return true
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return !ok || int(st.Uid) != o.spec.UID && info.Mode().Perm()&everybody != everybody
 }

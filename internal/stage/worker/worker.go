@@ -78,7 +78,7 @@ func work(ctx context.Context, tk *task.Task) stage.Result {
 	case s.Remove != nil:
 		return remove(ctx, tk, s.Remove)
 	case s.Own != nil:
-		return own(ctx, s.Own)
+		return own(ctx, s.Base, s.Own)
 	}
 	return task.System(errors.New("the stage says nothing to do; the runner and its agent may be of different versions"))
 }

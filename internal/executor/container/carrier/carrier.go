@@ -297,9 +297,9 @@ func (c *Carrier) remove(ctx context.Context, e *engineapi.Engine, name string) 
 	})
 }
 
-// StateArchive is the directory of an agent's state as an archive, for a container that nothing is mounted in.
-func StateArchive(umask *int) ([]byte, error) {
-	config, err := json.Marshal(agent.Config{Shared: true, Umask: umask})
+// StateArchive is the directory of an agent's state as an archive, for a container that nothing is mounted in, with c.
+func StateArchive(c agent.Config) ([]byte, error) {
+	config, err := json.Marshal(c)
 	if err != nil {
 		return nil, err
 	}
