@@ -158,13 +158,15 @@ func normal(log string) string {
 		{`id=\d+`, "id=N"}, {`\(\d+\)\.\.\.`, "(N)..."},
 		{`on e2e [^ ]+, system ID: \S+`, "on e2e"},
 		{`token=\S+`, "token"},
-		{`Job account: .*`, "Job account"},
 		{`(?m)^(TIME \d\d[OE]).*(Initialized empty|Reinitialized existing).*$`, "$1 repository"},
 		{`(Checking out )[0-9a-f]+`, "${1}SHA"},
 		{`Running on [0-9a-f]{12}\.\.\.`, "Running on CONTAINER..."},
 	} {
 		log = regexp.MustCompile(r.pattern).ReplaceAllString(log, r.with)
 	}
+	log = regexp.MustCompile(`Job account: .*`).ReplaceAllStringFunc(log, func(account string) string {
+		return regexp.MustCompile(`\d[\d.]*(m?s|m[\d.]+s| [KMGT]?i?B)\b`).ReplaceAllString(account, "N")
+	})
 	// Two streams come through two pipes: which of two lines written at nearly the same time is read
 	// first differs from run to run. Within a stream nothing may.
 	var out, err []string

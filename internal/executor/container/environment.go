@@ -44,6 +44,8 @@ type environment struct {
 	stop    context.CancelCauseFunc
 	making  sync.WaitGroup
 	steps   map[string]*step
+
+	helperStep *step // finds the helper's image
 }
 
 // step is a piece of the making that others wait for.
@@ -97,6 +99,7 @@ func (v *environment) make(making context.Context, connect *step) {
 		}
 		return v.findHelper(making)
 	})
+	v.helperStep = helper
 	way := v.step(func() error {
 		if err := helper.wait(making); err != nil {
 			return err

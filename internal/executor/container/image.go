@@ -89,9 +89,15 @@ func (v *environment) image(ctx context.Context, p *part) (*engineapi.Image, err
 		}
 	}
 	space.Wait(ctx, name)
+	end := func(error) {}
+	if p != &v.b.Helper { // the helper's lines come first; all others wait for its image in any case
+		w := &inTurn{out: v.out, turn: v.helperStep}
+		log, end = w, func(err error) { w.end(ctx, err) }
+	}
 	i, err := puller.Get(ctx, v.engine, images.Request{
 		Name: name, Policies: p.Policies, Platform: p.Platform, Access: v.b.Access, Log: log, Pulling: space.Pull,
 	})
+	end(err)
 	if err != nil {
 		return nil, err
 	}

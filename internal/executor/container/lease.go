@@ -17,7 +17,7 @@ import (
 // leaseWait is how long a job waits for the volumes of one that is over. A coordinator hands out a pipeline's next job
 // while the containers of the one before are being removed, which takes some tenths of a second; with other volumes
 // the next job would have neither its clone nor its cache.
-const leaseWait = 2 * time.Second
+const leaseWait = 10 * time.Second
 
 // lease finds the lowest number of a set of volumes that no other job has: the volumes of one number
 // belong to one job at a time. A lease is a file with the ref in it, so it outlives the process.

@@ -1,6 +1,7 @@
 package images
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -57,6 +58,9 @@ type want struct {
 	login    Login
 	engine   *engineapi.Engine
 	patient  bool // no other policy could help: a registry that does not answer is tried again
+
+	lines bytes.Buffer // not shown yet, see say
+	live  bool
 }
 
 // Get returns the image as the engine has it then. An error is an *executor.Failure unless the engine
@@ -67,6 +71,7 @@ func (p *Puller) Get(ctx context.Context, engine *engineapi.Engine, r Request) (
 		return nil, &executor.Failure{Reason: job.ReasonConfiguration, Err: err}
 	}
 	w := &want{Request: r, ref: ref, engine: engine}
+	defer w.show()
 	if w.platform, err = parsePlatform(r.Platform); err != nil {
 		return nil, &executor.Failure{Reason: job.ReasonConfiguration, Err: err}
 	}
@@ -109,8 +114,16 @@ func wrap(err error, format string, args ...any) error {
 	return &executor.Failure{Reason: reason, Err: fmt.Errorf(format+": %w", append(args, err)...)}
 }
 
+// say keeps the lines of an image together, up to a pull, which is told as it goes on: other images are got beside it.
 func (w *want) say(format string, args ...any) {
-	fmt.Fprintf(w.Log, format+"\n", args...)
+	fmt.Fprintf(&w.lines, format+"\n", args...)
+	if w.live {
+		w.show()
+	}
+}
+
+func (w *want) show() {
+	_, _ = w.lines.WriteTo(w.Log) // the log's own trouble is told elsewhere
 }
 
 func (w *want) warn(text string) { w.say("\x1b[0;33mWARNING: %s\x1b[0;m", text) }
@@ -206,6 +219,7 @@ func (w *want) digests(i *engineapi.Image) []string {
 
 // pull brings the image and remembers who could.
 func (p *Puller) pull(ctx context.Context, w *want) (*engineapi.Image, error) {
+	w.live = true
 	if !w.login.empty() {
 		w.say("Authenticating with credentials from %s", w.login.Source)
 	}
