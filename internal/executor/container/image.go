@@ -118,9 +118,10 @@ func (v *environment) findTools(ctx context.Context, p *part) (string, error) {
 	return ref, v.b.note(v.dir, func() { p.Image = ref })
 }
 
-// vanished reports whether err is that of an image that the engine had a moment ago.
+// vanished reports whether err, of a container's making, comes from an image that the engine had a moment ago. An
+// image that goes just then makes for errors of many kinds.
 func (v *environment) vanished(ctx context.Context, err error, id string) bool {
-	if !engineapi.IsAbsent(err) {
+	if err == nil || ctx.Err() != nil || engineapi.IsUnreachable(err) {
 		return false
 	}
 	_, look := v.engine.Image(ctx, id)
@@ -149,7 +150,7 @@ func (v *environment) create(ctx context.Context, p *part, i *engineapi.Image, s
 	if i, err = v.image(ctx, p); err != nil {
 		return err
 	}
-	if err = once(i); err != nil && engineapi.IsAbsent(err) {
+	if err = once(i); v.vanished(ctx, err, i.ID) {
 		return &executor.Failure{Reason: job.ReasonImagePull, Err: errors.Join(fmt.Errorf("the image %s vanishes as soon as it has been pulled", name), err)}
 	}
 	return err

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"context"
 	"maps"
 	"os"
 	"path/filepath"
@@ -257,5 +258,40 @@ func TestArchivesIn(t *testing.T) {
 	}
 	if got := archivesIn(filepath.Join(dir, "none"), "v"); got != nil {
 		t.Errorf("found %v where nothing is", names(got))
+	}
+}
+
+func TestWeigh(t *testing.T) {
+	t.Parallel()
+	dir, outside := t.TempDir(), t.TempDir()
+	write := func(path string) {
+		t.Helper()
+		if err := os.WriteFile(path, make([]byte, 1<<20), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "sub"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(filepath.Join(dir, "a"))
+	write(filepath.Join(dir, "sub", "b"))
+	write(filepath.Join(outside, "c"))
+	if err := os.Link(filepath.Join(dir, "a"), filepath.Join(dir, "sub", "same")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(outside, filepath.Join(dir, "out")); err != nil {
+		t.Fatal(err)
+	}
+	bytes, whole := weigh(t.Context(), dir)
+	if !whole || bytes < 2<<20 || bytes > 2<<20+1<<16 {
+		t.Errorf("%d bytes, whole: %t; two files of a MiB", bytes, whole)
+	}
+	if _, whole := weigh(t.Context(), filepath.Join(dir, "nowhere")); whole {
+		t.Error("a directory that is not there was weighed")
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, whole := weigh(ended, dir); whole {
+		t.Error("a look that was given up is whole")
 	}
 }

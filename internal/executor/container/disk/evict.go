@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -39,6 +40,9 @@ func (s *sweep) evict(ctx context.Context, i Item, why string) error {
 		}
 		return with
 	})
+	s.k.mu.Lock()
+	delete(s.k.sizes, cmp.Or(i.In, i.Name)) // it has changed
+	s.k.mu.Unlock()
 	s.freed += freed
 	s.count++
 	about := []any{"kind", string(i.Kind), "name", i.String(), "used", i.Used.Format(time.DateTime), "why", why}
@@ -101,15 +105,14 @@ func (s *sweep) evictImage(ctx context.Context, i Item) (gone bool, err error) {
 
 // image looks for an image by its ID.
 func (s *sweep) image(ctx context.Context, id string) (engineapi.StoredImage, bool, error) {
-	all, err := s.engine.StoredImages(ctx)
+	i, err := s.engine.Image(ctx, id)
+	if engineapi.IsAbsent(err) {
+		return engineapi.StoredImage{}, false, nil
+	}
 	if err != nil {
 		return engineapi.StoredImage{}, false, err
 	}
-	at := slices.IndexFunc(all, func(i engineapi.StoredImage) bool { return i.ID == id })
-	if at < 0 {
-		return engineapi.StoredImage{}, false, nil
-	}
-	return all[at], true, nil
+	return engineapi.StoredImage{ID: id, Tags: i.Tags, Digests: i.Digests, Labels: i.Labels}, true, nil
 }
 
 // close lets jobs that need one of names wait until open is called.

@@ -22,7 +22,7 @@ const (
 	// warnEvery is the time between two warnings that a budget cannot be kept.
 	warnEvery = time.Hour
 	// gateTime is how long a job waits for the eviction of the very image that it needs.
-	gateTime = 30 * time.Second
+	gateTime = 5 * time.Second
 )
 
 // Eviction is one thing that was removed.
@@ -52,6 +52,12 @@ type Options struct {
 	Every   time.Duration    // between two looks; 0: atMost
 }
 
+// weight is what a volume was found to occupy.
+type weight struct {
+	bytes int64
+	at    time.Time // when; zero: the engine told
+}
+
 // Keeper keeps one engine's disk within a budget. It is safe for concurrent use.
 type Keeper struct {
 	o Options
@@ -60,12 +66,15 @@ type Keeper struct {
 	ledger   *ledger
 	dirty    bool
 	policies map[string]Policy // by runner entry
-	sizes    map[string]int64  // of volumes, as the engine told last
+	sizes    map[string]weight // of volumes
 	pins     []string          // names of images that every job needs
 	gate     refs              // of the image that is being evicted; nil: none
 	opened   chan struct{}     // closed when that is done
 	next     *time.Timer       // of the next look
 	due      time.Time         // when it is; zero: none
+	free     float64           // the share of the budget that it makes free besides
+	under    bool              // a look is under way
+	again    time.Duration     // how long after it another one is wanted; 0: none is
 	last     time.Time         // when the last one ended
 	closed   bool
 	busy     sync.WaitGroup
@@ -85,7 +94,7 @@ func New(o Options) *Keeper {
 	if o.Every == 0 {
 		o.Every = atMost
 	}
-	k := &Keeper{o: o, policies: map[string]Policy{}}
+	k := &Keeper{o: o, policies: map[string]Policy{}, sizes: map[string]weight{}}
 	k.ctx, k.stop = context.WithCancel(context.Background())
 	var err error
 	if k.ledger, err = openLedger(o.Path); err != nil {
@@ -126,6 +135,7 @@ func (k *Keeper) Wait(ctx context.Context, ref string) {
 	if gate == nil || !gate.has(ref) {
 		return
 	}
+	began := time.Now()
 	timer := time.NewTimer(gateTime)
 	defer timer.Stop()
 	select {
@@ -133,6 +143,7 @@ func (k *Keeper) Wait(ctx context.Context, ref string) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
+	k.o.Log.Debug("A job has waited for the eviction of its image", "image", ref, "waited", time.Since(began))
 }
 
 // Pin keeps the image ref from being evicted until Close: the one that every job needs. It reports whether that
@@ -183,8 +194,9 @@ func (k *Keeper) Pull(ref, before string) (done func(after string)) {
 	defer k.mu.Unlock()
 	k.ledger.data.Pulling[ref] = before
 	k.save()
-	if all := k.policies; len(all) > 0 {
-		k.schedule(k.soon(urgently), margin)
+	if len(k.policies) > 0 {
+		k.free = margin
+		k.schedule(urgently, k.soon(urgently))
 	}
 	return func(after string) {
 		k.mu.Lock()
@@ -206,11 +218,11 @@ func (k *Keeper) save() {
 func (k *Keeper) Look() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	in := k.soon(k.o.Every)
 	if k.last.IsZero() {
-		k.schedule(min(firstAfter, k.o.Every), 0)
-		return
+		in = min(firstAfter, k.o.Every)
 	}
-	k.schedule(k.soon(k.o.Every), 0)
+	k.schedule(k.o.Every, in)
 }
 
 // soon is how long it is until a look that is to be at least pause after the last one.
@@ -218,10 +230,14 @@ func (k *Keeper) soon(pause time.Duration) time.Duration {
 	return max(k.last.Add(pause).Sub(k.o.Now()), 0)
 }
 
-// schedule makes a look after d, unless one is due before. The caller holds mu.
-func (k *Keeper) schedule(d time.Duration, free float64) {
-	due := k.o.Now().Add(d)
-	if k.closed || !k.due.IsZero() && !due.Before(k.due) {
+// schedule makes a look after in, unless one is due before. While one is under way the next is made pause after its
+// end: looks that take long do not pile up. The caller holds mu.
+func (k *Keeper) schedule(pause, in time.Duration) {
+	if k.under && (k.again == 0 || pause < k.again) {
+		k.again = pause
+	}
+	due := k.o.Now().Add(in)
+	if k.closed || k.under || !k.due.IsZero() && !due.Before(k.due) {
 		return
 	}
 	if k.next != nil && k.next.Stop() {
@@ -229,13 +245,26 @@ func (k *Keeper) schedule(d time.Duration, free float64) {
 	}
 	k.due = due
 	k.busy.Add(1)
-	k.next = time.AfterFunc(d, func() {
+	k.next = time.AfterFunc(in, func() {
 		defer k.busy.Done()
-		k.mu.Lock()
-		k.due, k.next = time.Time{}, nil
-		k.mu.Unlock()
-		k.now(k.ctx, free)
+		k.background()
 	})
+}
+
+// background is a look that schedule has made.
+func (k *Keeper) background() {
+	k.mu.Lock()
+	k.due, k.next = time.Time{}, nil
+	free := k.free
+	k.under, k.free, k.again = true, 0, 0
+	k.mu.Unlock()
+	k.now(k.ctx, free)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.under = false
+	if k.again > 0 {
+		k.schedule(k.again, k.soon(k.again))
+	}
 }
 
 // Now looks at the disk, and returns when what has to go is gone.

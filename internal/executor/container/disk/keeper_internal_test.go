@@ -68,6 +68,41 @@ func TestLooksAreRare(t *testing.T) {
 	})
 }
 
+// Looks that take long do not pile up: one at a time, and the next one after a pause.
+func TestSlowLooksDoNotPileUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k, looks := quiet(t)
+		at := k.o.Engine
+		under := 0
+		k.o.Engine = func(ctx context.Context) (*engineapi.Engine, error) {
+			if under++; under > 1 {
+				t.Error("two looks at once")
+			}
+			defer func() { under-- }()
+			time.Sleep(5 * time.Minute)
+			return at(ctx)
+		}
+		for n := range 3600 { // an hour
+			k.Look()
+			if n%10 == 0 {
+				k.Pull("debian", "")("")
+			}
+			time.Sleep(time.Second)
+		}
+		if n := looks(); n < 10 || n > 12 {
+			t.Errorf("%d looks of five minutes in an hour", n)
+		}
+		k.Close()
+		synctest.Wait()
+		after := looks()
+		time.Sleep(time.Hour)
+		if n := looks(); n != after {
+			t.Errorf("%d looks after Close", n-after)
+		}
+	})
+}
+
 func TestAJobWaitsOnlyForItsImage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -43,7 +43,8 @@ func (k *Keeper) sweep(ctx context.Context, p Policy, free float64) error {
 	if s.count > 0 {
 		k.o.Log.Info("Space was made on the engine's disk", "engine", engine.String(), "things", s.count, "freed", size(s.freed), "left", size(total(s.items)))
 	}
-	if over, err := s.over(ctx); err == nil && over > 0 && ctx.Err() == nil && free == 0 && s.now.Sub(k.warned) >= warnEvery {
+	s.free = 0 // the margin is only wished for
+	if over, err := s.over(ctx); err == nil && over > 0 && ctx.Err() == nil && s.now.Sub(k.warned) >= warnEvery {
 		k.warned = s.now
 		k.o.Log.Warn("The disk budget is exceeded, and nothing more may be evicted: the rest is in use, kept by a label, or not the runner's",
 			"engine", engine.String(), "over", size(over), "own", size(total(s.items)))
@@ -128,7 +129,7 @@ func (s *sweep) gather(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.weigh(ctx, len(volumes))
+	s.weigh(ctx, volumes)
 	inUse, err := s.k.inUse()
 	if err != nil {
 		return err
@@ -151,22 +152,57 @@ func (s *sweep) gather(ctx context.Context) error {
 	return nil
 }
 
-// weigh asks for the sizes of n volumes, where they decide or something has to go. It takes an engine long.
-func (s *sweep) weigh(ctx context.Context, n int) {
-	if n == 0 || s.policy.Bytes == 0 {
-		if over, err := s.over(ctx); n == 0 || err != nil || over == 0 {
-			return
-		}
+// weigh finds out the sizes of the volumes, where they decide or something has to go.
+func (s *sweep) weigh(ctx context.Context, volumes []engineapi.StoredVolume) {
+	if len(volumes) == 0 {
+		return
 	}
+	if over, err := s.over(ctx); s.policy.Bytes == 0 && (err != nil || over == 0) {
+		return
+	}
+	if s.local() && s.weighHere(ctx, volumes) || ctx.Err() != nil {
+		return
+	}
+	// The engine's own account is of everybody's images, containers and volumes, and it is made while jobs make and
+	// remove theirs: it takes long, and Podman gives up when a container goes meanwhile.
+	ctx, cancel := context.WithTimeout(ctx, weighTime)
+	defer cancel()
 	sizes, err := s.engine.VolumeSizes(ctx)
-	s.k.mu.Lock()
-	defer s.k.mu.Unlock()
 	if err != nil {
 		s.k.o.Log.Debug("The sizes of volumes are those of an earlier look", "error", err)
 		return
 	}
-	s.k.sizes = sizes
+	s.k.mu.Lock()
+	defer s.k.mu.Unlock()
+	for name, bytes := range sizes {
+		s.k.sizes[name] = weight{bytes: bytes}
+	}
 }
+
+// weighHere looks into the volumes itself, those that jobs have had since the last time. It reports whether it
+// could.
+func (s *sweep) weighHere(ctx context.Context, volumes []engineapi.StoredVolume) bool {
+	for _, v := range volumes {
+		s.k.mu.Lock()
+		before, used := s.k.sizes[v.Name], s.k.ledger.data.Volumes[v.Name]
+		s.k.mu.Unlock()
+		if !before.at.IsZero() && before.at.After(used) {
+			continue
+		}
+		w := weight{at: s.k.o.Now()}
+		var whole bool
+		if w.bytes, whole = weigh(ctx, v.Mountpoint); !whole {
+			return false
+		}
+		s.k.mu.Lock()
+		s.k.sizes[v.Name] = w
+		s.k.mu.Unlock()
+	}
+	return true
+}
+
+// weighTime bounds the asking of an engine for the sizes of volumes.
+const weighTime = 30 * time.Second
 
 // images are the runner's own: those that it has pulled, and its helper images.
 func (k *Keeper) images(all []engineapi.StoredImage, inUse refs) (items []Item) {
@@ -208,7 +244,7 @@ func (k *Keeper) volumes(all []engineapi.StoredVolume) (items []Item) {
 			}
 			k.ledger.data.Volumes[v.Name] = used
 		}
-		items = append(items, Item{Kind: Volume, Name: v.Name, Size: k.sizes[v.Name], Used: used, pinned: keeps(v.Labels)})
+		items = append(items, Item{Kind: Volume, Name: v.Name, Size: k.sizes[v.Name].bytes, Used: used, pinned: keeps(v.Labels)})
 	}
 	return items
 }

@@ -35,8 +35,11 @@ type StoredVolume struct {
 
 // StoredImages lists all images.
 func (e *Engine) StoredImages(ctx context.Context) ([]StoredImage, error) {
-	e.calls.Add(1)
-	r, err := e.c.ImageList(ctx, client.ImageListOptions{SharedSize: true})
+	var r client.ImageListResult
+	err := e.again(ctx, func(ctx context.Context) (err error) {
+		r, err = e.c.ImageList(ctx, client.ImageListOptions{SharedSize: true})
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
 	}
@@ -58,8 +61,11 @@ func named(names []string) []string {
 
 // StoredVolumes lists the volumes that carry label=value, without their sizes.
 func (e *Engine) StoredVolumes(ctx context.Context, label, value string) ([]StoredVolume, error) {
-	e.calls.Add(1)
-	r, err := e.c.VolumeList(ctx, client.VolumeListOptions{Filters: make(client.Filters).Add("label", label+"="+value)})
+	var r client.VolumeListResult
+	err := e.again(ctx, func(ctx context.Context) (err error) {
+		r, err = e.c.VolumeList(ctx, client.VolumeListOptions{Filters: make(client.Filters).Add("label", label+"="+value)})
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list volumes: %w", err)
 	}
@@ -78,8 +84,11 @@ const sizeAttempts = 10
 // VolumeSizes are the bytes in each volume, by name. The engine looks at every file of every volume for it.
 func (e *Engine) VolumeSizes(ctx context.Context) (map[string]int64, error) {
 	for attempt := 1; ; attempt++ {
-		e.calls.Add(1)
-		du, err := e.c.DiskUsage(ctx, client.DiskUsageOptions{Volumes: true, Verbose: true})
+		var du client.DiskUsageResult
+		err := e.bounded(ctx, func(ctx context.Context) (err error) {
+			du, err = e.c.DiskUsage(ctx, client.DiskUsageOptions{Volumes: true, Verbose: true})
+			return err
+		})
 		if err == nil {
 			sizes := map[string]int64{}
 			for _, v := range du.Volumes.Items {
@@ -97,8 +106,11 @@ func (e *Engine) VolumeSizes(ctx context.Context) (map[string]int64, error) {
 
 // RootDir is the directory on the engine's machine in which it keeps everything.
 func (e *Engine) RootDir(ctx context.Context) (string, error) {
-	e.calls.Add(1)
-	r, err := e.c.Info(ctx, client.InfoOptions{})
+	var r client.SystemInfoResult
+	err := e.again(ctx, func(ctx context.Context) (err error) {
+		r, err = e.c.Info(ctx, client.InfoOptions{})
+		return err
+	})
 	if err != nil {
 		return "", fmt.Errorf("ask for the engine's directory: %w", err)
 	}
@@ -108,17 +120,21 @@ func (e *Engine) RootDir(ctx context.Context) (string, error) {
 // DropImage takes a name from an image, and removes the image with the last one. ErrInUse tells that a
 // container has it; an image that is not there is no error.
 func (e *Engine) DropImage(ctx context.Context, ref string) error {
-	e.calls.Add(1)
-	_, err := e.c.ImageRemove(ctx, ref, client.ImageRemoveOptions{PruneChildren: true})
+	err := e.bounded(ctx, func(ctx context.Context) error {
+		_, err := e.c.ImageRemove(ctx, ref, client.ImageRemoveOptions{PruneChildren: true})
+		return err
+	})
 	return dropped("image", ref, err)
 }
 
 // DropVolume removes a volume that no container has; otherwise the error is ErrInUse. A volume that is not
 // there is no error.
 func (e *Engine) DropVolume(ctx context.Context, name string) error {
-	e.calls.Add(1)
-	// Not forced: Podman would remove the containers that have it.
-	_, err := e.c.VolumeRemove(ctx, name, client.VolumeRemoveOptions{})
+	err := e.bounded(ctx, func(ctx context.Context) error {
+		// Not forced: Podman would remove the containers that have it.
+		_, err := e.c.VolumeRemove(ctx, name, client.VolumeRemoveOptions{})
+		return err
+	})
 	return dropped("volume", name, err)
 }
 

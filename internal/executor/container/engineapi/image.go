@@ -11,6 +11,7 @@ import (
 // Image is what the executor has to know of an image that the engine has.
 type Image struct {
 	ID         string
+	Tags       []string
 	Digests    []string // RepoDigests: "name@sha256:…"
 	Entrypoint []string
 	Cmd        []string
@@ -33,7 +34,7 @@ func (e *Engine) Image(ctx context.Context, ref string) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("inspect image %q: %w", ref, err)
 	}
-	i := &Image{ID: r.ID, Digests: r.RepoDigests, OS: r.Os, Arch: r.Architecture, Size: r.Size}
+	i := &Image{ID: r.ID, Tags: named(r.RepoTags), Digests: r.RepoDigests, OS: r.Os, Arch: r.Architecture, Size: r.Size}
 	if c := r.Config; c != nil {
 		i.Entrypoint, i.Cmd, i.User, i.Env, i.Labels = c.Entrypoint, c.Cmd, c.User, c.Env, c.Labels
 		for p := range c.ExposedPorts {
