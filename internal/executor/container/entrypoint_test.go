@@ -2,6 +2,9 @@ package container_test
 
 import (
 	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -22,7 +25,6 @@ func TestEntrypoints(t *testing.T) {
 	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
 		b := newBench(t, e)
 		for name, test := range map[string]struct {
-			name  string // instead of image
 			image enginetest.Image
 			of    []string // the job's own entrypoint
 			user  string
@@ -37,7 +39,7 @@ func TestEntrypoints(t *testing.T) {
 			"banner":           {image: enginetest.Image{Files: map[string]string{entry: "#!/bin/sh\necho Welcome\necho twice >&2\nexec \"$@\"\n"}, Entrypoint: []string{entry}}, want: "0", says: "Welcome"},
 			"slow":             {image: enginetest.Image{Files: map[string]string{entry: "#!/bin/sh\nsleep 10\nexec \"$@\"\n"}, Entrypoint: []string{entry}}, want: "0"},
 			"su":               {image: enginetest.Image{Files: map[string]string{entry: "#!/bin/sh\nexec su job -c 'exec \"$0\" \"$@\"' -- \"$@\"\n"}, Entrypoint: []string{entry}}, want: "1000"},
-			"setpriv":          {name: "debian:trixie", of: []string{"setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups", "--"}, want: "1000"},
+			"setpriv":          {image: enginetest.Image{Files: hostProgram(t, "setpriv")}, of: []string{"/usr/bin/setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups", "--"}, want: "1000"},
 			"ends with -c":     {image: enginetest.Image{Entrypoint: []string{"/bin/sh", "-c"}}, want: "0"},
 			"shell":            {image: enginetest.Image{Entrypoint: []string{"/bin/sh"}}, want: "0"},
 			"looks at $1":      {image: enginetest.Image{Files: map[string]string{entry: "#!/bin/sh\ncase $1 in sh|bash) exec \"$@\";; esac\nexec false\n"}, Entrypoint: []string{entry}}, want: "0"},
@@ -50,10 +52,7 @@ func TestEntrypoints(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				if test.name == "" {
-					test.name = image(t, e, test.image)
-				}
-				j := theJob(test.name)
+				j := theJob(image(t, e, test.image))
 				j.Image.Entrypoint, j.Image.User = test.of, test.user
 				r := b.prepare(t, b.o, j)
 				r.script(executor.Helper, "true") // makes the project directory
@@ -67,6 +66,28 @@ func TestEntrypoints(t *testing.T) {
 			})
 		}
 	})
+}
+
+// hostProgram is a program of this machine's /usr/bin with the libraries that it needs.
+func hostProgram(t *testing.T, name string) map[string]string {
+	t.Helper()
+	program := "/usr/bin/" + name
+	needs, err := exec.CommandContext(t.Context(), "ldd", program).Output()
+	if err != nil {
+		t.Fatalf("the libraries of %s: %v", program, err)
+	}
+	files := map[string]string{}
+	for _, path := range append(strings.Fields(string(needs)), program) {
+		if !filepath.IsAbs(path) {
+			continue
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[path] = string(content)
+	}
+	return files
 }
 
 // TestHopelessEntrypoints wants messages that a job's author can act upon.
