@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"regexp"
 	"strings"
 
 	"github.com/docker/cli/opts"
@@ -17,6 +18,9 @@ const (
 	networkNone      = "none"
 	networkContainer = "container:"
 )
+
+// hostName is what a line of a hosts file can name.
+var hostName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_.-]*$`)
 
 // Network is what network_mode asks for.
 type Network struct {
@@ -42,11 +46,11 @@ func NetworkMode(s string) (Network, error) {
 	case s == networkNone:
 		return Network{Mode: s}, nil
 	case strings.HasPrefix(s, networkContainer):
-		if s == networkContainer {
+		if !engineName.MatchString(strings.TrimPrefix(s, networkContainer)) {
 			return Network{}, fmt.Errorf("%q names no container: write container:NAME", s)
 		}
 		return Network{Mode: s, Joined: true}, nil
-	case strings.ContainsAny(s, ": /\t\n"):
+	case !engineName.MatchString(s):
 		return Network{}, fmt.Errorf("must be bridge, host, none, container:NAME or the name of a network, is %q", s)
 	default:
 		return Network{Mode: s, Named: true}, nil
@@ -59,7 +63,7 @@ func Joins(mode string) bool { return strings.HasPrefix(mode, networkContainer) 
 // Host reads a line for the hosts file, "NAME:ADDRESS" or "NAME:host-gateway", as the engines take it.
 func Host(s string) (string, error) {
 	h, err := opts.ValidateExtraHost(s)
-	if err != nil {
+	if name, _, _ := strings.Cut(h, ":"); err != nil || !hostName.MatchString(name) {
 		return "", fmt.Errorf("must be \"NAME:ADDRESS\" or \"NAME:host-gateway\", is %q", s)
 	}
 	return h, nil
@@ -68,7 +72,7 @@ func Host(s string) (string, error) {
 // Link reads "CONTAINER[:ALIAS]".
 func Link(s string) (container, alias string, err error) {
 	container, alias, err = opts.ParseLink(s)
-	if err != nil || container == "" || alias == "" {
+	if err != nil || !engineName.MatchString(container) || !engineName.MatchString(alias) {
 		return "", "", fmt.Errorf("must be \"CONTAINER\" or \"CONTAINER:ALIAS\", is %q", s)
 	}
 	return container, alias, nil
@@ -89,8 +93,8 @@ func MAC(s string) (net.HardwareAddr, error) {
 		return nil, nil
 	}
 	a, err := net.ParseMAC(s)
-	if err != nil || len(a) != 6 {
-		return nil, fmt.Errorf("must be an address such as \"92:d0:c6:0a:29:33\", is %q", s)
+	if err != nil || len(a) != 6 || a[0]&1 != 0 { // the bit of groups
+		return nil, fmt.Errorf("must be the address of one network card such as \"92:d0:c6:0a:29:33\", is %q", s)
 	}
 	return a, nil
 }

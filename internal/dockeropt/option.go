@@ -6,6 +6,7 @@ package dockeropt
 import (
 	"fmt"
 	"maps"
+	"math/big"
 	"regexp"
 	"slices"
 	"strings"
@@ -21,11 +22,17 @@ func CPUs(s string) (int64, error) {
 	if s == "" {
 		return 0, nil
 	}
-	n, err := opts.ParseCPUs(s)
-	if err != nil || n < 0 {
+	r, ok := new(big.Rat), strings.Trim(s, "0123456789./") == "" && len(s) < 40 // an exponent could ask for a number of any length
+	if ok {
+		r, ok = r.SetString(s)
+	}
+	if ok {
+		r.Mul(r, big.NewRat(1e9, 1))
+	}
+	if !ok || r.Sign() < 0 || !r.IsInt() || !r.Num().IsInt64() {
 		return 0, fmt.Errorf("must be a number of processors such as \"1.5\", is %q", s)
 	}
-	return n, nil
+	return r.Num().Int64(), nil
 }
 
 // Device reads "HOST[:CONTAINER[:rwm]]".
@@ -91,6 +98,11 @@ func GPUs(s string) ([]container.DeviceRequest, error) {
 	var o opts.GpuOpts
 	if err := o.Set(s); err != nil {
 		return nil, fmt.Errorf("must be \"all\", a number or \"device=...\" as for docker run --gpus, is %q: %w", s, err)
+	}
+	for _, r := range o.Value() {
+		if r.Count == 0 && strings.Join(r.DeviceIDs, "") == "" {
+			return nil, fmt.Errorf("asks for no GPU: remove it, or write \"all\", a number or \"device=...\", is %q", s)
+		}
 	}
 	return o.Value(), nil
 }

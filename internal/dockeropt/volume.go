@@ -14,8 +14,8 @@ type Volume struct {
 	Mode   string // "ro,z"; empty: none given
 }
 
-// volumeName is what engines take for the name of a volume.
-var volumeName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
+// engineName is what engines take for the name of a volume, a network or a container.
+var engineName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
 
 // ParseVolume reads "PATH", "HOSTDIR:PATH[:MODE]" or "NAME:PATH[:MODE]".
 func ParseVolume(s string) (Volume, error) {
@@ -39,7 +39,7 @@ func ParseVolume(s string) (Volume, error) {
 		return bad("the path in the container is missing")
 	case len(parts) > 1 && v.Source == "":
 		return bad("what is before the colon is missing")
-	case v.Source != "" && !path.IsAbs(v.Source) && !volumeName.MatchString(v.Source):
+	case v.Source != "" && !path.IsAbs(v.Source) && !engineName.MatchString(v.Source):
 		return bad(fmt.Sprintf("%q is neither an absolute directory nor the name of a volume", v.Source))
 	case len(parts) == 3 && !validMode(v.Mode):
 		return bad(fmt.Sprintf("%q is not a list of ro, rw, z, Z, O, U, nocopy, shared, slave, private, rshared, rslave, rprivate", v.Mode))
@@ -86,7 +86,7 @@ func Within(p, dir string) bool {
 // VolumesFrom reads "CONTAINER[:ro|rw|z]".
 func VolumesFrom(s string) error {
 	name, mode, has := strings.Cut(s, ":")
-	if name == "" || has && !validMode(mode) {
+	if !engineName.MatchString(name) || has && !validMode(mode) {
 		return fmt.Errorf("must be \"CONTAINER\" or \"CONTAINER:ro\", is %q", s)
 	}
 	return nil
