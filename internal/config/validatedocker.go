@@ -101,9 +101,15 @@ func (k *Docker) validateValues(no report, at string) {
 		_, err := dockeropt.Ulimits(map[string]string{name: k.Ulimit[name]})
 		say(no, schema.Join(schema.Join(at, "ulimit"), name), err)
 	}
+	for _, p := range slices.Sorted(maps.Keys(k.Tmpfs)) {
+		say(no, schema.Join(schema.Join(at, "tmpfs"), p), dockeropt.Tmpfs(p))
+	}
+	for _, p := range slices.Sorted(maps.Keys(k.ServicesTmpfs)) {
+		say(no, schema.Join(schema.Join(at, "services_tmpfs"), p), dockeropt.Tmpfs(p))
+	}
 	for _, s := range [][2]string{{"pid_mode", k.PIDMode}, {"ipcmode", k.IPCMode}, {"userns_mode", k.UsernsMode}} {
 		if strings.HasSuffix(s[1], ":") || strings.ContainsAny(s[1], " \t\n") {
-			no(schema.Join(at, s[0]), "%q is not complete: write \"host\", or \"container:NAME\" where that is meant", s[1])
+			no(schema.Join(at, s[0]), "must be a word such as \"host\", or \"container:NAME\", is %q", s[1])
 		}
 	}
 }
@@ -124,6 +130,10 @@ func (k *Docker) validateLists(no report, at string) {
 			say(no, schema.Element(schema.Join(schema.Join(at, "services_devices"), pattern), i), device(s))
 		}
 	}
+	each("allowed_images", k.AllowedImages, dockeropt.Pattern)
+	each("allowed_services", k.AllowedServices, dockeropt.Pattern)
+	each("allowed_privileged_images", k.AllowedPrivilegedImages, dockeropt.Pattern)
+	each("allowed_privileged_services", k.AllowedPrivilegedServices, dockeropt.Pattern)
 	each("device_cgroup_rules", k.DeviceCgroupRules, dockeropt.DeviceRule)
 	each("volumes_from", k.VolumesFrom, dockeropt.VolumesFrom)
 	each("dns", k.DNS, func(s string) error { _, err := dockeropt.DNS(s); return err })

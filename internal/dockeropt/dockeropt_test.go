@@ -29,6 +29,8 @@ func parsers() map[string]func(string) (string, error) {
 		"host":         func(s string) (string, error) { return show(dockeropt.Host(s)) },
 		"dns":          func(s string) (string, error) { return show(dockeropt.DNS(s)) },
 		"mac":          func(s string) (string, error) { return show(dockeropt.MAC(s)) },
+		"pattern":      func(s string) (string, error) { return show("ok", dockeropt.Pattern(s)) },
+		"tmpfs":        func(s string) (string, error) { return show("ok", dockeropt.Tmpfs(s)) },
 		"volumes_from": func(s string) (string, error) { return show("ok", dockeropt.VolumesFrom(s)) },
 		"link": func(s string) (string, error) {
 			c, alias, err := dockeropt.Link(s)
@@ -80,6 +82,8 @@ func TestParsers(t *testing.T) {
 			"": "", "92:d0:c6:0a:29:33": "92:d0:c6:0a:29:33", "92-D0-C6-0A-29-33": "92:d0:c6:0a:29:33",
 			"x": bad, "92:d0:c6:0a:29": bad, "92:d0:c6:0a:29:33:00:00": bad, "01:00:5e:00:00:01": bad,
 		},
+		"pattern":      {"ruby:*": "ok", "!{a,b}/**": "ok", "*": "ok", "": bad, "!": bad, "[a": bad, "!{a": bad},
+		"tmpfs":        {"/tmp": "ok", "/var/run": "ok", "": bad, "/": bad, "tmp": bad, "/tmp/..": bad, "/.skerry": bad, "/x/../.skerry/state": bad, "/a:/b": bad},
 		"volumes_from": {"c": "ok", "c:ro": "ok", "c:z": "ok", "": bad, ":ro": bad, "c:": bad, "c:x": bad, "a b": bad, "c:ro:x": bad},
 		"link":         {"db": "db as db", "db:data": "db as data", "/db:/x/data": "db as data", "": bad, "db:": bad, ":data": bad, "a:b:c": bad, "a b": bad, "db:a b": bad},
 		"volume": {

@@ -79,6 +79,14 @@ func DevicesFor(image string, patterns map[string][]string) ([]string, error) {
 	return out, nil
 }
 
+// Pattern checks a pattern for names of images; "!" before it excludes what it matches.
+func Pattern(s string) error {
+	if p := strings.TrimPrefix(s, "!"); p == "" || !doublestar.ValidatePattern(p) {
+		return fmt.Errorf("must be a pattern for names of images such as \"registry.example.com/group/*:*\", with brackets and braces closed, is %q", s)
+	}
+	return nil
+}
+
 // rule is that of a device control group.
 var rule = regexp.MustCompile(`^[acb] ([0-9]+|\*):([0-9]+|\*) [rwm]{1,3}$`)
 

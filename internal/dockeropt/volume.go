@@ -72,11 +72,25 @@ func (v Volume) Place(expand func(string) string, project string) (string, error
 	if p == "/" || !path.IsAbs(p) || strings.Contains(p, ":") {
 		return "", fmt.Errorf("the volume's path %q means %q in the container, where nothing can be mounted", v.Path, p)
 	}
-	if Within(p, "/.skerry") {
-		return "", fmt.Errorf("the volume's path %q lies in /.skerry, which is the runner's own", v.Path)
+	if Within(p, ours) {
+		return "", fmt.Errorf("the volume's path %q lies in %s, which is the runner's own", v.Path, ours)
 	}
 	return p, nil
 }
+
+// Tmpfs checks where a file system in memory is to be.
+func Tmpfs(p string) error {
+	switch clean := path.Clean(p); {
+	case !path.IsAbs(p) || clean == "/" || strings.Contains(p, ":"):
+		return fmt.Errorf("must be an absolute path in the container such as \"/tmp\", is %q", p)
+	case Within(clean, ours):
+		return fmt.Errorf("%q lies in %s, which is the runner's own", p, ours)
+	}
+	return nil
+}
+
+// ours is where the runner's own files are in containers.
+const ours = "/.skerry"
 
 // Within reports whether p is dir or below it; both are clean.
 func Within(p, dir string) bool {
