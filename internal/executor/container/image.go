@@ -51,6 +51,9 @@ func (e *Executor) rule(b *blueprint, j *job.Job) error {
 			err = r.CheckService(s.Image, services...)
 		}
 		if err == nil {
+			err = r.CheckUser(s.User, "") // the configured one is that of jobs, not of services
+		}
+		if err == nil {
 			s.Policies, err = r.Policies(s.Policies)
 		}
 		s.Unprivileged = !r.PrivilegedServices(s.Image)

@@ -165,7 +165,7 @@ func TestRules(t *testing.T) {
 		Dir: t.TempDir(), Image: "default.example.com/$NAME:1", BuildsDir: "/builds", CacheDir: "/cache", User: "job",
 		Services: []container.ServiceImage{{Image: job.Image{Name: "own.example.com/db:1"}}},
 		Rules: images.Rules{
-			AllowedImages: []string{"ruby:*"}, AllowedServices: []string{"postgres:*"}, AllowedPolicies: []string{images.Always, images.IfNotPresent},
+			AllowedUsers: []string{"job", "1000"}, AllowedImages: []string{"ruby:*"}, AllowedServices: []string{"postgres:*"}, AllowedPolicies: []string{images.Always, images.IfNotPresent},
 		},
 	}
 	for name, tc := range map[string]struct {
@@ -178,7 +178,15 @@ func TestRules(t *testing.T) {
 		"service":           {job.Job{Image: &job.Image{Name: "ruby:3"}, Services: []job.Image{{Name: "postgres:9"}, {Name: "mysql:8"}}}, `"mysql:8" image is not present on list of allowed services`},
 		"policy":            {job.Job{Image: &job.Image{Name: "ruby:3", PullPolicies: []string{"never"}}}, "pull_policy ([never]) defined in GitLab pipeline config"},
 		"service's policy":  {job.Job{Image: &job.Image{Name: "ruby:3"}, Services: []job.Image{{Name: "postgres:9", PullPolicies: []string{"never"}}}}, "pull_policy ([never])"},
-		"name":              {job.Job{Image: &job.Image{Name: "Ruby"}}, "Ruby"},
+		"service's user":    {job.Job{Image: &job.Image{Name: "ruby:3"}, Services: []job.Image{{Name: "postgres:9", User: "1000"}, {Name: "postgres:8", Alias: "b", User: "0"}}}, `user "0" is not an allowed user: [job 1000]`},
+		"user by a variable": {job.Job{
+			Variables: job.Variables{{Key: "U", Value: "root"}}, Image: &job.Image{Name: "ruby:3"}, Services: []job.Image{{Name: "postgres:9", User: "$U"}},
+		}, `user "root" is not an allowed user`},
+		"image by a variable left over": {job.Job{Variables: job.Variables{{Key: "X", Value: "ruby"}}, Image: &job.Image{Name: "$X:3"}}, "$X:3"},
+		"service by one":                {job.Job{Variables: job.Variables{{Key: "X", Value: "postgres"}}, Image: &job.Image{Name: "ruby:3"}, Services: []job.Image{{Name: "$X:3"}}}, "$X"},
+		"default by a nested variable":  {job.Job{Variables: job.Variables{{Key: "NAME", Value: "$OTHER"}, {Key: "OTHER", Value: "x"}}}, "default.example.com/$OTHER:1"},
+		"default by an empty one":       {job.Job{}, "default.example.com/:1"},
+		"name":                          {job.Job{Image: &job.Image{Name: "Ruby"}}, "Ruby"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -35,7 +35,7 @@ func labels(ref executor.Ref, j *job.Job, part string, more map[string]string) m
 		gitlabLabel + "pipeline.id":   variable(j, "CI_PIPELINE_ID"),
 	}
 	for k, v := range more {
-		l[gitlabLabel+k] = v
+		l[gitlabLabel+k] = j.Variables.ExpandString(v, filePaths(j))
 	}
 	maps.Copy(l, ownLabels(ref, part))
 	return l
