@@ -96,7 +96,7 @@ func weigh(ctx context.Context, dir string) (bytes int64, whole bool) {
 		}
 		if err != nil {
 			whole = false
-			return nil
+			return nil //nolint:nilerr // said by whole
 		}
 		i, err := d.Info()
 		if err != nil {
