@@ -5,12 +5,15 @@ package enginetest
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"os/user"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -128,7 +131,7 @@ type Image struct {
 
 var loading sync.Mutex //nolint:gochecknoglobals // what a test process loads, one image at a time
 
-// Load gives the engine an image made of a static busybox and Files.
+// Load gives the engine an image made of a static busybox and Files, unless it has the very same.
 func (e Engine) Load(t *testing.T, i Image) {
 	t.Helper()
 	loading.Lock()
@@ -141,11 +144,19 @@ func (e Engine) Load(t *testing.T, i Image) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	id, err := img.ConfigName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	api := e.Client(t)
+	if has, err := api.ImageInspect(t.Context(), i.Name); err == nil && strings.TrimPrefix(has.ID, "sha256:") == id.Hex {
+		return
+	}
 	var archive bytes.Buffer
 	if err := tarball.Write(ref, img, &archive); err != nil {
 		t.Fatal(err)
 	}
-	r, err := e.Client(t).ImageLoad(t.Context(), &archive)
+	r, err := api.ImageLoad(t.Context(), &archive)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,10 +167,12 @@ func (e Engine) Load(t *testing.T, i Image) {
 }
 
 func build(i Image) (v1.Image, error) {
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
-		raw, err := root(i.Files, i.Bare)
-		return io.NopCloser(bytes.NewReader(raw)), err
-	})
+	raw, err := root(i.Files, i.Bare)
+	if err != nil {
+		return nil, err
+	}
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil },
+		tarball.WithCompressionLevel(gzip.NoCompression)) // which takes longer than all else
 	if err != nil {
 		return nil, err
 	}
@@ -190,17 +203,21 @@ func build(i Image) (v1.Image, error) {
 	return mutate.ConfigFile(img, f)
 }
 
-// root is a file system of busybox, its applets and files, or of files alone.
-func root(files map[string]string, bare bool) ([]byte, error) {
+// busybox is this machine's static busybox and the names of its applets.
+var busybox = sync.OnceValues(func() (b struct{ program, applets []byte }, err error) { //nolint:gochecknoglobals // read once
 	path, err := exec.LookPath("busybox")
-	if err != nil {
-		return nil, err
+	if err == nil {
+		b.program, err = os.ReadFile(path)
 	}
-	busybox, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		b.applets, err = exec.CommandContext(context.Background(), path, "--list").Output()
 	}
-	list, err := exec.CommandContext(context.Background(), path, "--list").Output()
+	return b, err
+})
+
+// root is a file system of busybox, its applets and files, or of files alone. The same files make the same archive.
+func root(files map[string]string, bare bool) ([]byte, error) {
+	box, err := busybox()
 	if err != nil {
 		return nil, err
 	}
@@ -222,15 +239,15 @@ func root(files map[string]string, bare bool) ([]byte, error) {
 		add(&tar.Header{Typeflag: tar.TypeDir, Name: "tmp/", Mode: 0o1777}, nil)
 		add(&tar.Header{Typeflag: tar.TypeReg, Name: "etc/passwd", Mode: 0o644}, []byte("root:x:0:0::/root:/bin/sh\njob:x:1000:1000::/home:/bin/sh\n"))
 		add(&tar.Header{Typeflag: tar.TypeReg, Name: "etc/group", Mode: 0o644}, []byte("root:x:0:\njob:x:1000:\n"))
-		add(&tar.Header{Typeflag: tar.TypeReg, Name: "bin/busybox", Mode: 0o755}, busybox)
-		for applet := range strings.FieldsSeq(string(list)) {
+		add(&tar.Header{Typeflag: tar.TypeReg, Name: "bin/busybox", Mode: 0o755}, box.program)
+		for applet := range strings.FieldsSeq(string(box.applets)) {
 			if applet != "busybox" {
 				add(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + applet, Linkname: "busybox", Mode: 0o777}, nil)
 			}
 		}
 	}
-	for p, content := range files {
-		add(&tar.Header{Typeflag: tar.TypeReg, Name: strings.TrimPrefix(p, "/"), Mode: 0o755}, []byte(content))
+	for _, p := range slices.Sorted(maps.Keys(files)) {
+		add(&tar.Header{Typeflag: tar.TypeReg, Name: strings.TrimPrefix(p, "/"), Mode: 0o755}, []byte(files[p]))
 	}
 	if err != nil {
 		return nil, err
