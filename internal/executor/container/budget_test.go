@@ -4,9 +4,13 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/moby/moby/client"
 
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container"
@@ -93,4 +97,69 @@ func (b *bench) pass(t *testing.T, o container.Options, j *job.Job) {
 	if err := env.Close(ctx); err != nil {
 		t.Error(err)
 	}
+}
+
+// Two runners with directories of their own touch nothing of each other's on one engine, whatever their budgets.
+func TestTwoRunnersOnOneEngine(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
+		names := pushed(t, e, 2)
+		api := e.Client(t)
+		one, two := newBench(t, e), newBench(t, e)
+		gone := make(chan disk.Eviction, 100)
+		for _, b := range []*bench{one, two} {
+			b.host.LookEvery, b.host.Keychain = 10*time.Millisecond, &images.Keychain{}
+			t.Cleanup(func() { purge(t, api, b.owner) })
+		}
+		two.host.Evicted = func(e disk.Eviction) { gone <- e }
+		uses := func(image string) *job.Job {
+			j := newJob(1)
+			j.Image = &job.Image{Name: image}
+			return j
+		}
+		one.pass(t, one.o, uses(names[0])) // its image and volumes are idle then
+		running, err := container.New(one.o, one.host, quiet(t)).Prepare(t.Context(), executor.NewRef(one.owner), newJob(2), &said{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := dial(t, running); err != nil {
+			t.Fatal(err)
+		}
+		before := everything(t, api, one.owner)
+
+		two.o.Disk = disk.Policy{Bytes: 1, Percent: 0.0001, VolumeTTL: time.Nanosecond}
+		two.pass(t, two.o, uses(names[0]))
+		two.pass(t, two.o, uses(names[1]))
+		for range 3 { // its own image and volumes
+			select {
+			case <-gone:
+			case <-time.After(time.Minute):
+				t.Fatal("the second runner evicts nothing")
+			}
+		}
+		if err := container.New(two.o, two.host, quiet(t)).Reconcile(t.Context(), two.owner, nil); err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff(before, everything(t, api, one.owner)); diff != "" {
+			t.Errorf("the second runner changed what the first one has: -before +after:\n%s", diff)
+		}
+		if _, err := api.ImageInspect(t.Context(), names[0]); err != nil {
+			t.Errorf("the image that the first runner has pulled: %v", err)
+		}
+		if conn, err := running.Dial(within(t), executor.Build); err != nil {
+			t.Errorf("the first runner's job: %v", err)
+		} else {
+			_ = conn.Close()
+		}
+	})
+}
+
+// everything is what the engine has of an owner.
+func everything(t *testing.T, api *client.Client, owner executor.OwnerID) map[string][]string {
+	t.Helper()
+	containers, networks, volumes := owned(t, api, owner)
+	for _, list := range [][]string{containers, networks, volumes} {
+		slices.Sort(list)
+	}
+	return map[string][]string{"containers": containers, "networks": networks, "volumes": volumes}
 }
