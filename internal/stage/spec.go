@@ -11,13 +11,16 @@ import (
 
 // Spec is one stage. Exactly one of the pointer fields says what it does.
 type Spec struct {
-	ID      string        `json:"id"`              // unique in the environment; [a-z0-9_.-]+, at most 64 bytes
-	Timeout time.Duration `json:"timeout"`         // 0: only the job's deadline holds
-	Grace   time.Duration `json:"grace"`           // between TERM and KILL when it is ended early; 0 means 10 s
-	Leave   bool          `json:"leave"`           // leave_processes: do not end what the stage left running
-	Env     []Var         `json:"env"`             // the stage's environment, beside the place's own
-	Mixed   bool          `json:"mixed,omitempty"` // the places' users may differ: files that Var.File names are for all of them
-	Dir     string        `json:"dir"`             // working directory (project directory); made when missing
+	ID      string        `json:"id"`      // unique in the environment; [a-z0-9_.-]+, at most 64 bytes
+	Timeout time.Duration `json:"timeout"` // 0: only the job's deadline holds
+	Grace   time.Duration `json:"grace"`   // between TERM and KILL when it is ended early; 0 means 10 s
+	Leave   bool          `json:"leave"`   // leave_processes: do not end what the stage left running
+	Env     []Var         `json:"env"`     // the stage's environment, beside the place's own
+	Dir     string        `json:"dir"`     // working directory (project directory); made when missing
+
+	// Mixed says that the users of the job's places may differ: files that Var.File names are for all of them,
+	// and what is extracted gets the owners that it had.
+	Mixed bool `json:"mixed,omitempty"`
 
 	// Base is the directory at or above Dir that no job can have replaced (builds_dir). Below it nothing
 	// is trusted: a component of Dir that is a link is removed. Empty: the parent of Dir.

@@ -103,10 +103,11 @@ func extractOnce(ctx context.Context, tk *task.Task, root *os.Root, c stage.Cach
 	return extract(ctx, tk, f, size, root)
 }
 
-// extract extracts an archive into the project directory.
+// extract extracts an archive into the project directory. What is extracted for places of other users than this
+// one gets the owners it had, as it is not theirs to change otherwise.
 func extract(ctx context.Context, tk *task.Task, f *os.File, size int64, root *os.Root) (archive.Stats, error) {
 	log := helperLog{tk.Place.Stderr}
-	return archive.Extract(ctx, f, size, root, archive.Options{Warn: func(line string) { log.warn("%s", line) }})
+	return archive.Extract(ctx, f, size, root, archive.Options{Owner: tk.Spec.Mixed, Warn: func(line string) { log.warn("%s", line) }})
 }
 
 // openCacheRoot opens the root of the local tier that a cache is in, and says where in it the cache is.
