@@ -99,6 +99,9 @@ func (e *Executor) Reconcile(ctx context.Context, owner executor.OwnerID, keep [
 		if name := t.Labels[slot.LabelSlot]; name != "" {
 			return !used[name] && !e.host.knows(name)
 		}
+		if t.Labels[labelPart] == carrier.PartProbe {
+			return !e.host.site(e.o.Engine).carrier.Probing(t.Name)
+		}
 		ref, err := executor.ParseRef(t.Labels[labelRef])
 		return err == nil && ref.Owner == owner && !slices.Contains(keep, ref) && !e.host.alive(ref)
 	}

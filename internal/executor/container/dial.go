@@ -114,7 +114,10 @@ func (v *environment) chooseWay(ctx context.Context) error {
 
 // carry is on whose behalf the agent is brought.
 func (v *environment) carry() carrier.Job {
-	return carrier.Job{Agent: v.e.o.Agent, Dir: v.e.o.Dir, Image: v.b.helperImage(), Labels: ownLabels(v.b.Ref, carrier.PartAgent)}
+	return carrier.Job{
+		Agent: v.e.o.Agent, Dir: v.e.o.Dir, Image: v.b.helperImage(), Labels: ownLabels(v.b.Ref, carrier.PartAgent),
+		Probe: map[string]string{labelOwner: string(v.b.Ref.Owner), labelPart: carrier.PartProbe},
+	}
 }
 
 // startRemote starts a container that holds the agent's state itself.

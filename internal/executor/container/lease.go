@@ -52,10 +52,10 @@ func (e *Executor) take(ref executor.Ref, name string) error {
 	}
 	// The file appears with its content, so that nobody takes an empty one for a lease of nobody.
 	mine := filepath.Join(dir, "."+ref.ID)
+	defer os.Remove(mine) // a full disk leaves an empty one
 	if err := os.WriteFile(mine, []byte(ref.String()), 0o600); err != nil {
 		return fmt.Errorf("lease the job's volumes: %w", err)
 	}
-	defer os.Remove(mine)
 	if err := os.Link(mine, filepath.Join(dir, name)); err != nil {
 		return fmt.Errorf("lease the job's volumes: %w", err)
 	}

@@ -42,6 +42,7 @@ const (
 const (
 	LabelPart = "com.gitlab.skerry.part"
 	PartAgent = "agent"
+	PartProbe = "probe" // a container that finds out whether the engine is local
 )
 
 // Job is on whose behalf something is brought.
@@ -50,6 +51,7 @@ type Job struct {
 	Dir    string            // for probes; only the runner's user may enter it
 	Image  string            // which the engine has; nothing of it is run
 	Labels map[string]string // of the containers that are made for a moment
+	Probe  map[string]string // the same of a probe, which is on behalf of all jobs
 }
 
 // Way is how the agent comes into the containers of an environment, and how it is reached there.
@@ -69,6 +71,14 @@ type Carrier struct {
 	local  bool
 	filled map[string]bool // volumes that this process has seen to hold the agent
 	carts  map[string]cart // by the path of this machine's agent
+
+	probes sync.Map // names of containers
+}
+
+// Probing reports whether a container is a probe that this process has made.
+func (c *Carrier) Probing(name string) bool {
+	_, ok := c.probes.Load(name)
+	return ok
 }
 
 // Wait waits for what is removed in the background.

@@ -52,9 +52,10 @@ func (c *Carrier) prove(ctx context.Context, e *engineapi.Engine, j Job) (why, e
 		return nil, fmt.Errorf("find out whether the engine is local: %w", err)
 	}
 	name := "skerry-probe-" + nonce[:8]
+	c.probes.Store(name, true)
 	create := client.ContainerCreateOptions{
 		Name:   name,
-		Config: &container.Config{Image: j.Image, User: "0:0", Entrypoint: []string{Exe, "probe"}, Labels: j.Labels},
+		Config: &container.Config{Image: j.Image, User: "0:0", Entrypoint: []string{Exe, "probe"}, Labels: j.Probe},
 		HostConfig: &container.HostConfig{
 			NetworkMode: "none", SecurityOpt: []string{"no-new-privileges"},
 			Mounts: []mount.Mount{Way{}.Mount(j.Agent), {Type: mount.TypeBind, Source: state, Target: State}},
