@@ -23,17 +23,17 @@ import (
 // clock; that they ignore a jump follows from the kernel's contract and is not tried.
 
 // away runs a job whose script ends while the coordinator is away for so long.
-func away(t *testing.T, length time.Duration) (*runner, int64) {
+func away(t *testing.T, m machine, length time.Duration) (*runner, int64) {
 	t.Helper()
 	time0 := clock.NewManual(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
-	r := newRunner(t, gitlabtest.Start(t, gitlabtest.Options{Clock: time0}))
+	r := m.runner(t, m.coordinator(t, gitlabtest.Options{Clock: time0}))
 	r.start()
-	g := newGate(t)
+	g := m.gate(t)
 	id := r.add(gitlabtest.JobSpec{Timeout: 3 * time.Hour, Script: append(g.lines(), "echo written while it was away", "exit 7")})
 	g.await(t)
 	r.co.Down()
 	g.open(t)
-	until(t, "the job has ended", func() bool { return logHas(r, "exit status 7") })
+	until(t, "the job has ended", func() bool { return logHas(r, m.says(7)) })
 	time0.Advance(length)
 	r.co.Sweep()
 	if err := r.co.Up(); err != nil {
@@ -44,54 +44,58 @@ func away(t *testing.T, length time.Duration) (*runner, int64) {
 
 func TestCoordinatorAwayWithinItsClocks(t *testing.T) {
 	t.Parallel()
-	r, id := away(t, 40*time.Minute)
-	j, log := r.wait(id)
-	want(t, j, log, gitlabtest.StatusFailed, "script_failure")
-	if j.ExitCode != 7 {
-		t.Errorf("exit code %d, want 7", j.ExitCode)
-	}
-	contains(t, log, "01O written while it was away", "ERROR: Job failed: exit status 7")
-	until(t, "the job is forgotten", func() bool { return len(r.jobs()) == 0 })
+	everywhere(t, func(t *testing.T, m machine) {
+		r, id := away(t, m, 40*time.Minute)
+		j, log := r.wait(id)
+		want(t, j, log, gitlabtest.StatusFailed, "script_failure")
+		if j.ExitCode != 7 {
+			t.Errorf("exit code %d, want 7", j.ExitCode)
+		}
+		contains(t, log, "01O written while it was away", m.says(7))
+		until(t, "the job is forgotten", func() bool { return len(r.jobs()) == 0 })
+	})
 }
 
 func TestCoordinatorAwayBeyondItsClocks(t *testing.T) {
 	t.Parallel()
-	r, id := away(t, 61*time.Minute)
-	j, log := r.wait(id)
-	want(t, j, log, gitlabtest.StatusFailed, "stuck_or_timeout_failure")
-	r.awaitLog("Job is given up")
-	r.awaitLog("kept_until")
-	until(t, "the environment is gone", func() bool { return len(r.environments()) == 0 })
-	r.signal(syscall.SIGTERM)
+	everywhere(t, func(t *testing.T, m machine) {
+		r, id := away(t, m, 61*time.Minute)
+		j, log := r.wait(id)
+		want(t, j, log, gitlabtest.StatusFailed, "stuck_or_timeout_failure")
+		r.awaitLog("Job is given up")
+		r.awaitLog("kept_until")
+		until(t, "the environment is gone", func() bool { return len(r.environments()) == 0 })
+		r.signal(syscall.SIGTERM)
 
-	kept := keptJobs(t, r)
-	if len(kept) != 1 || kept[0].Record.JobID != id {
-		t.Fatalf("kept: %+v, want the job", kept)
-	}
-	res := kept[0].Record.Result
-	if res == nil || res.State != job.Failed || res.Reason != job.ReasonScript || res.ExitCode != 7 {
-		t.Errorf("the kept result is %+v, want the script's exit code 7", res)
-	}
-	dirs := r.jobs()
-	if len(dirs) != 1 {
-		t.Fatalf("directories of jobs: %v, want one", dirs)
-	}
-	b, err := os.ReadFile(filepath.Join(dirs[0], "log"))
-	if err != nil || !strings.Contains(string(b), "01O written while it was away") {
-		t.Errorf("the kept log: %v\n%s", err, b)
-	}
-	contains(t, r.log.String(), dirs[0])
+		kept := keptJobs(t, r)
+		if len(kept) != 1 || kept[0].Record.JobID != id {
+			t.Fatalf("kept: %+v, want the job", kept)
+		}
+		res := kept[0].Record.Result
+		if res == nil || res.State != job.Failed || res.Reason != job.ReasonScript || res.ExitCode != 7 {
+			t.Errorf("the kept result is %+v, want the script's exit code 7", res)
+		}
+		dirs := r.jobs()
+		if len(dirs) != 1 {
+			t.Fatalf("directories of jobs: %v, want one", dirs)
+		}
+		b, err := os.ReadFile(filepath.Join(dirs[0], "log"))
+		if err != nil || !strings.Contains(string(b), "01O written while it was away") {
+			t.Errorf("the kept log: %v\n%s", err, b)
+		}
+		contains(t, r.log.String(), dirs[0])
 
-	expire(t, r, kept[0])
-	r.start()
-	r.awaitLogAgain("Runner is ready", 2)
-	r.signal(syscall.SIGTERM)
-	if kept := keptJobs(t, r); len(kept) != 0 {
-		t.Errorf("still kept after it has expired: %+v", kept)
-	}
-	if left := r.jobs(); len(left) != 0 {
-		t.Errorf("the log of an expired job is still there: %v", left)
-	}
+		expire(t, r, kept[0])
+		r.start()
+		r.awaitLogAgain("Runner is ready", 2)
+		r.signal(syscall.SIGTERM)
+		if kept := keptJobs(t, r); len(kept) != 0 {
+			t.Errorf("still kept after it has expired: %+v", kept)
+		}
+		if left := r.jobs(); len(left) != 0 {
+			t.Errorf("the log of an expired job is still there: %v", left)
+		}
+	})
 }
 
 // awaitLogAgain waits until the runner's log has the text so many times.

@@ -298,25 +298,27 @@ func TestManyJobsAtOnce(t *testing.T) {
 
 func TestEndlessOutput(t *testing.T) {
 	t.Parallel()
-	r := newRunner(t, gitlabtest.Start(t, gitlabtest.Options{}), "output_limit = 512")
-	r.start()
-	id := r.add(gitlabtest.JobSpec{Script: []string{
-		"echo the first line", "(yes 0123456789012345678901234567890123456789 || true) | head -c 1000000000", "echo the last line",
-	}})
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	peak := make(chan int64)
-	go func() { peak <- peakMemory(ctx, r.cmd.Process.Pid) }()
-	j, log := r.wait(id)
-	cancel()
-	want(t, j, log, gitlabtest.StatusSuccess, "")
-	contains(t, log, "the first line", "the last line", "Job succeeded")
-	if len(log) > 520<<10 {
-		t.Errorf("the log has %d bytes, the limit is 512 KiB", len(log))
-	}
-	if p := <-peak; p > 200<<20 {
-		t.Errorf("the runner took %d MiB of memory", p>>20)
-	}
+	everywhere(t, func(t *testing.T, m machine) {
+		r := m.runner(t, m.coordinator(t, gitlabtest.Options{}), "output_limit = 512")
+		r.start()
+		id := r.add(gitlabtest.JobSpec{Script: []string{
+			"echo the first line", "(yes 0123456789012345678901234567890123456789 || true) | head -c 1000000000", "echo the last line",
+		}})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		peak := make(chan int64)
+		go func() { peak <- peakMemory(ctx, r.cmd.Process.Pid) }()
+		j, log := r.wait(id)
+		cancel()
+		want(t, j, log, gitlabtest.StatusSuccess, "")
+		contains(t, log, "the first line", "the last line", "Job succeeded")
+		if len(log) > 520<<10 {
+			t.Errorf("the log has %d bytes, the limit is 512 KiB", len(log))
+		}
+		if p := <-peak; p > 200<<20 {
+			t.Errorf("the runner took %d MiB of memory", p>>20)
+		}
+	})
 }
 
 // peakMemory is VmHWM of a process when ctx ends.

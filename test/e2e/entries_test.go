@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,7 +11,7 @@ import (
 
 // entry is the text of one more runner entry.
 func entry(r *runner, name, token string) string {
-	return fmt.Sprintf("\n[[runners]]\nname = %q\nurl = %q\ntoken = %q\nexecutor = \"shell\"\n", name, r.co.URL(), token)
+	return fmt.Sprintf("\n[[runners]]\nname = %q\nurl = %q\ntoken = %q\n%s", name, r.co.URL(), token, r.m.entry(r.t))
 }
 
 // TestTwoEntriesShareOneSlot gives one slot to two runners that always have work: they take turns.
@@ -65,70 +64,71 @@ func TestTwoEntriesShareOneSlot(t *testing.T) {
 // changes nothing, a valid one adds a runner, and the job notices neither.
 func TestReloadWhileAJobRuns(t *testing.T) {
 	t.Parallel()
-	co := gitlabtest.Start(t, gitlabtest.Options{})
-	r := newRunner(t, co)
-	r.start()
-	g := newGate(t)
-	running := r.add(gitlabtest.JobSpec{Script: append(g.lines(), "echo went on", "exit 7")})
-	g.await(t)
+	everywhere(t, func(t *testing.T, m machine) {
+		co := m.coordinator(t, gitlabtest.Options{})
+		r := m.runner(t, co)
+		r.start()
+		g := m.gate(t)
+		running := r.add(gitlabtest.JobSpec{Script: append(g.lines(), "echo went on", "exit 7")})
+		g.await(t)
 
-	r.editConfig("concurrent = 10", "concurrent = \"many\"")
-	if err := r.cmd.Process.Signal(syscall.SIGHUP); err != nil {
-		t.Fatal(err)
-	}
-	r.awaitLog("The changed configuration is not valid; the earlier one stays in force")
-	contains(t, r.log.String(), "concurrent", "config.toml:1")
-	j, log := r.wait(r.add(gitlabtest.JobSpec{Script: []string{"echo still the earlier one"}}))
-	want(t, j, log, gitlabtest.StatusSuccess, "")
+		r.editConfig("concurrent = 10", "concurrent = \"many\"")
+		if err := r.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		r.awaitLog("The changed configuration is not valid; the earlier one stays in force")
+		contains(t, r.log.String(), "concurrent", "config.toml:1")
+		j, log := r.wait(r.add(gitlabtest.JobSpec{Script: []string{"echo still the earlier one"}}))
+		want(t, j, log, gitlabtest.StatusSuccess, "")
 
-	second := co.AddRunner(gitlabtest.RunnerSpec{Tags: []string{"second"}, TaggedOnly: true})
-	r.editConfig("concurrent = \"many\"", "concurrent = 10")
-	r.editConfig("\n[[runners]]", entry(r, "second", second.Token)+"\n[[runners]]")
-	if err := r.cmd.Process.Signal(syscall.SIGHUP); err != nil {
-		t.Fatal(err)
-	}
-	j, log = r.wait(r.add(gitlabtest.JobSpec{Script: []string{"echo of the new runner"}, Tags: []string{"second"}}))
-	want(t, j, log, gitlabtest.StatusSuccess, "")
-	if j.Runner != second.ID {
-		t.Errorf("runner %d took the job of runner %d", j.Runner, second.ID)
-	}
-	g.open(t)
-	j, log = r.wait(running)
-	want(t, j, log, gitlabtest.StatusFailed, "script_failure")
-	contains(t, log, "01O went on", "exit status 7")
+		second := co.AddRunner(gitlabtest.RunnerSpec{Tags: []string{"second"}, TaggedOnly: true})
+		r.editConfig("concurrent = \"many\"", "concurrent = 10")
+		r.editConfig("\n[[runners]]", entry(r, "second", second.Token)+"\n[[runners]]")
+		if err := r.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		j, log = r.wait(r.add(gitlabtest.JobSpec{Script: []string{"echo of the new runner"}, Tags: []string{"second"}}))
+		want(t, j, log, gitlabtest.StatusSuccess, "")
+		if j.Runner != second.ID {
+			t.Errorf("runner %d took the job of runner %d", j.Runner, second.ID)
+		}
+		g.open(t)
+		j, log = r.wait(running)
+		want(t, j, log, gitlabtest.StatusFailed, "script_failure")
+		contains(t, log, "01O went on", m.says(7))
+	})
 }
 
 // TestUnregisterWhileAJobRuns takes a runner away with the command made for it, as NixOS does when an
 // entry leaves the configuration: the other one stays, and the running job ends as if nothing had been.
 func TestUnregisterWhileAJobRuns(t *testing.T) {
 	t.Parallel()
-	co := gitlabtest.Start(t, gitlabtest.Options{})
-	r := newRunner(t, co)
-	second := co.AddRunner(gitlabtest.RunnerSpec{Tags: []string{"second"}, TaggedOnly: true})
-	r.editConfig("\n[[runners]]", entry(r, "second", second.Token)+"\n[[runners]]")
-	r.start()
-	g := newGate(t)
-	id := r.add(gitlabtest.JobSpec{Script: append(g.lines(), "echo went on", "exit 7"), Tags: []string{"second"}})
-	g.await(t)
-	if out, err := r.command("unregister", "--name", "second"); err != nil {
-		t.Fatalf("unregister: %v\n%s", err, out)
-	}
-	if text := readFile(t, r.config()); strings.Contains(text, second.Token) || !strings.Contains(text, r.token) {
-		t.Errorf("the configuration after unregistering the second runner:\n%s", text)
-	}
-	if err := r.cmd.Process.Signal(syscall.SIGHUP); err != nil {
-		t.Fatal(err)
-	}
-	r.awaitLog("Configuration loaded")
-	j, log := r.wait(r.add(gitlabtest.JobSpec{Script: []string{"echo of the other runner"}}))
-	want(t, j, log, gitlabtest.StatusSuccess, "")
-	r.restart() // and its successor adopts a job of a runner that is configured nowhere
-	g.open(t)
-	j, log = r.wait(id)
-	want(t, j, log, gitlabtest.StatusFailed, "script_failure")
-	contains(t, log, "01O went on", "exit status 7")
-	until(t, "the environment is gone", func() bool {
-		left, err := filepath.Glob(filepath.Join(r.stateDir(), "envs", "*"))
-		return err == nil && len(left) == 0
+	everywhere(t, func(t *testing.T, m machine) {
+		co := m.coordinator(t, gitlabtest.Options{})
+		r := m.runner(t, co)
+		second := co.AddRunner(gitlabtest.RunnerSpec{Tags: []string{"second"}, TaggedOnly: true})
+		r.editConfig("\n[[runners]]", entry(r, "second", second.Token)+"\n[[runners]]")
+		r.start()
+		g := m.gate(t)
+		id := r.add(gitlabtest.JobSpec{Script: append(g.lines(), "echo went on", "exit 7"), Tags: []string{"second"}})
+		g.await(t)
+		if out, err := r.command("unregister", "--name", "second"); err != nil {
+			t.Fatalf("unregister: %v\n%s", err, out)
+		}
+		if text := readFile(t, r.config()); strings.Contains(text, second.Token) || !strings.Contains(text, r.token) {
+			t.Errorf("the configuration after unregistering the second runner:\n%s", text)
+		}
+		if err := r.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		r.awaitLog("Configuration loaded")
+		j, log := r.wait(r.add(gitlabtest.JobSpec{Script: []string{"echo of the other runner"}}))
+		want(t, j, log, gitlabtest.StatusSuccess, "")
+		r.restart() // and its successor adopts a job of a runner that is configured nowhere
+		g.open(t)
+		j, log = r.wait(id)
+		want(t, j, log, gitlabtest.StatusFailed, "script_failure")
+		contains(t, log, "01O went on", m.says(7))
+		until(t, "the environment is gone", func() bool { return len(r.environments()) == 0 })
 	})
 }

@@ -164,31 +164,36 @@ func TestFaultsOfTheCoordinator(t *testing.T) {
 // TestFaultsOfJobRequests disturbs asking for jobs and the repository: the job is run, once.
 func TestFaultsOfJobRequests(t *testing.T) {
 	t.Parallel()
-	for name, f := range failures() {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			// A job that was handed out and never arrived is handed out again after two of GitLab's minutes.
-			co := withProject(t, gitlabtest.Options{Limits: gitlabtest.Limits{Pending: 2 * time.Second}})
-			asked, git := f, f
-			asked.Endpoint, git.Endpoint = gitlabtest.EndpointRequest, gitlabtest.EndpointGit
-			hits := []*fault.Handle{co.Fault(asked), co.Fault(git)}
-			r := newRunner(t, co)
-			id := r.add(gitlabtest.JobSpec{
-				Project: "group/project", Script: []string{"cat README", "exit 7"},
-				Variables: []jobpayload.Variable{{Key: "GET_SOURCES_ATTEMPTS", Value: "4", Public: true}},
-			})
-			r.start()
-			j, log := r.wait(id)
-			want(t, j, log, gitlabtest.StatusFailed, "script_failure")
-			if j.ExitCode != 7 {
-				t.Errorf("exit code %d, want 7", j.ExitCode)
+	everywhere(t, func(t *testing.T, m machine) {
+		for name, f := range failures() {
+			if !m.shell() && f.Wait == 0 && !f.Handle {
+				continue // as in TestFaultsOfTheCoordinator
 			}
-			contains(t, log, "01O hello")
-			for i, hit := range hits {
-				if hit.Hits() == 0 {
-					t.Errorf("failure %d did not happen", i)
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				// A job that was handed out and never arrived is handed out again after two of GitLab's minutes.
+				co := m.project(t, gitlabtest.Options{Limits: gitlabtest.Limits{Pending: 2 * time.Second}})
+				asked, git := f, f
+				asked.Endpoint, git.Endpoint = gitlabtest.EndpointRequest, gitlabtest.EndpointGit
+				hits := []*fault.Handle{co.Fault(asked), co.Fault(git)}
+				r := m.runner(t, co)
+				id := r.add(gitlabtest.JobSpec{
+					Project: "group/project", Script: []string{"cat README", "exit 7"},
+					Variables: []jobpayload.Variable{{Key: "GET_SOURCES_ATTEMPTS", Value: "4", Public: true}},
+				})
+				r.start()
+				j, log := r.wait(id)
+				want(t, j, log, gitlabtest.StatusFailed, "script_failure")
+				if j.ExitCode != 7 {
+					t.Errorf("exit code %d, want 7", j.ExitCode)
 				}
-			}
-		})
-	}
+				contains(t, log, "01O hello")
+				for i, hit := range hits {
+					if hit.Hits() == 0 {
+						t.Errorf("failure %d did not happen", i)
+					}
+				}
+			})
+		}
+	})
 }

@@ -55,6 +55,7 @@ func (r *runner) editConfig(old, replacement string) {
 	if err := os.WriteFile(r.config()+".new", []byte(strings.Replace(string(b), old, replacement, 1)), 0o600); err != nil {
 		r.t.Fatal(err)
 	}
+	r.m.own(r.t, r.config()+".new")
 	if err := os.Rename(r.config()+".new", r.config()); err != nil {
 		r.t.Fatal(err)
 	}
@@ -74,7 +75,7 @@ func (r *runner) command(args ...string) (string, error) {
 		r.t.Fatal(err)
 	}
 	cmd := exec.CommandContext(r.t.Context(), path, append(args, "--config", r.config())...)
-	cmd.Env = append(os.Environ(), r.env...)
+	r.m.as(r.t, cmd, r.env)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

@@ -45,10 +45,15 @@ func (r *runner) owned(api *client.Client, owner string) (things []string, volum
 // owner is what the runner's state directory says that it is.
 func (r *runner) owner(t *testing.T) string {
 	t.Helper()
+	return ownerIn(t, []byte(readFile(t, filepath.Join(r.stateDir(), "identity"))))
+}
+
+func ownerIn(t *testing.T, content []byte) string {
+	t.Helper()
 	var identity struct {
 		Owner string `json:"owner"`
 	}
-	if err := json.Unmarshal([]byte(readFile(t, filepath.Join(r.stateDir(), "identity"))), &identity); err != nil || identity.Owner == "" {
+	if err := json.Unmarshal(content, &identity); err != nil || identity.Owner == "" {
 		t.Fatalf("the runner's identity: %+v, %v", identity, err)
 	}
 	return identity.Owner

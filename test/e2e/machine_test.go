@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -48,6 +49,16 @@ func everywhere(t *testing.T, test func(t *testing.T, m machine)) {
 		test(t, machine{})
 	})
 	onEngines(t, test)
+}
+
+// everywhereBut is everywhere without one engine.
+func everywhereBut(t *testing.T, without string, test func(t *testing.T, m machine)) {
+	t.Helper()
+	t.Run("shell", func(t *testing.T) {
+		t.Parallel()
+		test(t, machine{})
+	})
+	onEngines(t, test, slices.DeleteFunc([]string{"docker", "podman", "rootless"}, func(name string) bool { return name == without })...)
 }
 
 // onEngines runs test with every engine, or with those that are named, as subtests.

@@ -1,10 +1,8 @@
 package e2e
 
 import (
-	"bytes"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -58,58 +56,57 @@ func diskUse(dir string) (stop func() int64) {
 // of it, the log has its beginning and its end, and says truly how much is missing between them.
 func TestMuchOutputOnDisk(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
-		killed bool
-		limit  int   // of the log, KiB
-		most   int64 // bytes on disk
-	}{
-		// The spool's head, 64 MiB, as long as nobody reads it, and the log.
-		"with a runner":    {limit: 1024, most: 100 << 20},
-		"without a runner": {limit: 2 * chunks * chunk / 1024, most: 200 << 20, killed: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r := newRunner(t, gitlabtest.Start(t, gitlabtest.Options{}), fmt.Sprintf("output_limit = %d", c.limit))
-			file := filepath.Join(t.TempDir(), "lines")
-			if err := os.WriteFile(file, bytes.Repeat([]byte(strings.Repeat("x", 127)+"\n"), chunk/128), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			r.start()
-			before, after := newGate(t), newGate(t)
-			script := append(append([]string{}, before.lines()...), fmt.Sprintf("echo BEGIN; for i in $(seq %d); do cat %s; done; echo END", chunks, file))
-			id := r.add(gitlabtest.JobSpec{
-				Script:    append(append(script, after.lines()...), "echo the last line"),
-				Variables: []jobpayload.Variable{{Key: "FF_TIMESTAMPS", Value: "false", Public: true}},
-			})
-			before.await(t)
-			used := diskUse(r.stateDir())
-			if c.killed {
-				r.kill()
-				r.co.RunnerDied()
-			}
-			before.open(t)
-			after.await(t)
-			if c.killed {
+	everywhere(t, func(t *testing.T, m machine) {
+		for name, c := range map[string]struct {
+			killed bool
+			limit  int   // of the log, KiB
+			most   int64 // bytes on disk
+		}{
+			// The spool's head, 64 MiB, as long as nobody reads it, and the log.
+			"with a runner":    {limit: 1024, most: 100 << 20},
+			"without a runner": {limit: 2 * chunks * chunk / 1024, most: 200 << 20, killed: true},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				r := m.runner(t, m.coordinator(t, gitlabtest.Options{}), fmt.Sprintf("output_limit = %d", c.limit))
 				r.start()
-			}
-			after.open(t)
-			j, log := r.wait(id)
-			if most := used(); most > c.most {
-				t.Errorf("%d MiB were on disk at once, want at most %d", most>>20, c.most>>20)
-			} else {
-				t.Logf("%d MiB of %d were on disk at once", most>>20, chunks*chunk>>20)
-			}
-			if j.Status != gitlabtest.StatusSuccess {
-				t.Fatalf("the job ended %s, %q", j.Status, j.Reason)
-			}
-			for _, text := range []string{"\nBEGIN\n", "\nEND\n", "\nthe last line\n", "Job succeeded"} {
-				if !strings.Contains(log, text) {
-					t.Errorf("%q is not in the log", text)
+				before, after := m.gate(t), m.gate(t)
+				script := append([]string{fmt.Sprintf("(yes %s || true) | head -c %d > lines", strings.Repeat("x", 127), chunk)}, before.lines()...)
+				script = append(script, fmt.Sprintf("echo BEGIN; for i in $(seq %d); do cat lines; done; echo END", chunks))
+				id := r.add(gitlabtest.JobSpec{
+					Script:    append(append(script, after.lines()...), "echo the last line"),
+					Variables: []jobpayload.Variable{{Key: "FF_TIMESTAMPS", Value: "false", Public: true}},
+				})
+				before.await(t)
+				used := diskUse(r.stateDir())
+				if c.killed {
+					r.kill()
+					r.co.RunnerDied()
 				}
-			}
-			checkLeftOut(t, log)
-		})
-	}
+				before.open(t)
+				after.await(t)
+				if c.killed {
+					r.start()
+				}
+				after.open(t)
+				j, log := r.wait(id)
+				if most := used(); most > c.most {
+					t.Errorf("%d MiB were on disk at once, want at most %d", most>>20, c.most>>20)
+				} else {
+					t.Logf("%d MiB of %d were on disk at once", most>>20, chunks*chunk>>20)
+				}
+				if j.Status != gitlabtest.StatusSuccess {
+					t.Fatalf("the job ended %s, %q", j.Status, j.Reason)
+				}
+				for _, text := range []string{"\nBEGIN\n", "\nEND\n", "\nthe last line\n", "Job succeeded"} {
+					if !strings.Contains(log, text) {
+						t.Errorf("%q is not in the log", text)
+					}
+				}
+				checkLeftOut(t, log)
+			})
+		}
+	})
 }
 
 // checkLeftOut adds up what the log has between BEGIN and END and what it says that is missing there.

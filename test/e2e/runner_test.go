@@ -30,7 +30,9 @@ var program = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "skerry")
-	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", path, "gitlab.com/skerry/skerry/cmd/skerry").CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", path, "gitlab.com/skerry/skerry/cmd/skerry")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // for images without a C library
+	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build skerry: %w: %s", err, out)
 	}
 	return path, nil
@@ -54,6 +56,7 @@ type runner struct {
 	env      []string      // beyond the process's own
 	patience time.Duration // with a job; 0: patience
 	before   int           // bytes of the log that earlier processes wrote
+	finish   func()        // ends it and its jobs
 
 	mu      sync.Mutex
 	cmd     *exec.Cmd
@@ -90,20 +93,19 @@ func (m machine) runnerWith(t *testing.T, co *gitlabtest.Coordinator, lines []st
 	m.own(t, home)
 	m.own(t, filepath.Join(r.dir, "config.toml"))
 	r.env = []string{"HOME=" + home, "SKERRY_AGENT=" + m.agent(t)}
-	if m.shell() {
-		t.Cleanup(func() {
-			r.kill()
-			r.removeEnvironments()
-			if t.Failed() {
-				t.Logf("the runner's log:\n%s", r.log)
-			}
-		})
-		return r
-	}
-	api := m.client(t)
-	t.Cleanup(func() {
-		r.end(api)
+	r.finish = sync.OnceFunc(func() {
 		r.kill()
+		r.removeEnvironments()
+	})
+	if !m.shell() {
+		api := m.client(t)
+		r.finish = sync.OnceFunc(func() {
+			r.end(api)
+			r.kill()
+		})
+	}
+	t.Cleanup(func() {
+		r.finish()
 		if t.Failed() {
 			t.Logf("the runner's log:\n%s", r.log)
 		}

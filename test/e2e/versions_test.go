@@ -21,7 +21,14 @@ import (
 // only (go build -overlay).
 func laterProgram(t *testing.T, protocol, journalVersion int) string {
 	t.Helper()
-	dir := t.TempDir()
+	dir, err := os.MkdirTemp("", "skerry-e2e-later")
+	if err == nil {
+		err = os.Chmod(dir, 0o755) // other users run it, too
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	replace := map[string]string{}
 	for _, c := range []struct {
 		file, constant string
@@ -66,11 +73,11 @@ func laterProgram(t *testing.T, protocol, journalVersion int) string {
 }
 
 // upgraded is a runner that has been killed while its job waits at the gate.
-func upgraded(t *testing.T, path string) (*runner, gate, int64) {
+func upgraded(t *testing.T, m machine, path string) (*runner, gate, int64) {
 	t.Helper()
-	r := newRunner(t, gitlabtest.Start(t, gitlabtest.Options{}))
+	r := m.runner(t, m.coordinator(t, gitlabtest.Options{}))
 	r.startAs(path)
-	g := newGate(t)
+	g := m.gate(t)
 	id := r.add(gitlabtest.JobSpec{Script: append(append([]string{"echo said before"}, g.lines()...), "echo said after", "exit 7")})
 	g.await(t)
 	r.kill()
@@ -83,12 +90,14 @@ func upgraded(t *testing.T, path string) (*runner, gate, int64) {
 func TestLaterVersionFinishesTheJob(t *testing.T) {
 	t.Parallel()
 	later := laterProgram(t, 2, 2)
-	r, g, id := upgraded(t, "")
-	r.startAs(later)
-	g.open(t)
-	j, log := r.wait(id)
-	want(t, j, log, gitlabtest.StatusFailed, "script_failure")
-	contains(t, log, "01O said before", "01O said after", "exit status 7")
+	everywhere(t, func(t *testing.T, m machine) {
+		r, g, id := upgraded(t, m, "")
+		r.startAs(later)
+		g.open(t)
+		j, log := r.wait(id)
+		want(t, j, log, gitlabtest.StatusFailed, "script_failure")
+		contains(t, log, "01O said before", "01O said after", m.says(7))
+	})
 }
 
 // TestEarlierVersionLeavesTheJournal goes back to a version that does not know the journal: it says so,
@@ -96,22 +105,24 @@ func TestLaterVersionFinishesTheJob(t *testing.T) {
 func TestEarlierVersionLeavesTheJournal(t *testing.T) {
 	t.Parallel()
 	later := laterProgram(t, 2, 2)
-	r, g, id := upgraded(t, later)
-	r.start()
-	select {
-	case <-r.stopped:
-	case <-time.After(patience):
-		t.Fatal("the earlier version runs with a journal that it does not know")
-	}
-	if code := r.cmd.ProcessState.ExitCode(); code == 0 {
-		t.Error("the earlier version ended with exit code 0")
-	}
-	contains(t, r.log.String(), fmt.Sprintf("written by a newer version (journal version %d", journal.Version+2), "start the newer version")
-	r.startAs(later)
-	g.open(t)
-	j, log := r.wait(id)
-	want(t, j, log, gitlabtest.StatusFailed, "script_failure")
-	contains(t, log, "01O said before", "01O said after", "exit status 7")
+	everywhere(t, func(t *testing.T, m machine) {
+		r, g, id := upgraded(t, m, later)
+		r.start()
+		select {
+		case <-r.stopped:
+		case <-time.After(patience):
+			t.Fatal("the earlier version runs with a journal that it does not know")
+		}
+		if code := r.cmd.ProcessState.ExitCode(); code == 0 {
+			t.Error("the earlier version ended with exit code 0")
+		}
+		contains(t, r.log.String(), fmt.Sprintf("written by a newer version (journal version %d", journal.Version+2), "start the newer version")
+		r.startAs(later)
+		g.open(t)
+		j, log := r.wait(id)
+		want(t, j, log, gitlabtest.StatusFailed, "script_failure")
+		contains(t, log, "01O said before", "01O said after", m.says(7))
+	})
 }
 
 // TestMuchLaterVersionRefusesTheAgent updates by three minor versions of the wire: the agent is not driven,
@@ -119,10 +130,12 @@ func TestEarlierVersionLeavesTheJournal(t *testing.T) {
 func TestMuchLaterVersionRefusesTheAgent(t *testing.T) {
 	t.Parallel()
 	later := laterProgram(t, 3, 0)
-	r, _, id := upgraded(t, "")
-	r.startAs(later)
-	j, log := r.wait(id)
-	want(t, j, log, gitlabtest.StatusFailed, "runner_system_failure")
-	contains(t, log, "ERROR: Job failed (system failure)", "too old for this runner", "update in smaller steps")
-	until(t, "the refused agent and its environment are gone", func() bool { return len(r.environments()) == 0 })
+	everywhere(t, func(t *testing.T, m machine) {
+		r, _, id := upgraded(t, m, "")
+		r.startAs(later)
+		j, log := r.wait(id)
+		want(t, j, log, gitlabtest.StatusFailed, "runner_system_failure")
+		contains(t, log, "ERROR: Job failed (system failure)", "too old for this runner", "update in smaller steps")
+		until(t, "the refused agent and its environment are gone", func() bool { return len(r.environments()) == 0 })
+	})
 }

@@ -1,0 +1,59 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/moby/moby/client"
+)
+
+// says is how a log tells of a script's exit code.
+func (m machine) says(code int) string {
+	if m.shell() {
+		return fmt.Sprintf("ERROR: Job failed: exit status %d", code)
+	}
+	return fmt.Sprintf("ERROR: Job failed: exit code %d", code)
+}
+
+// agent is the process of the one job's agent that runs its script.
+func (r *runner) agent() (pid int) {
+	t := r.t
+	t.Helper()
+	if r.m.shell() {
+		return agentPID(t, r.environments()[0])
+	}
+	api := r.m.client(t)
+	c, err := api.ContainerInspect(t.Context(), r.container(api, r.owner(t), "build"), client.ContainerInspectOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Container.State.Pid <= 1 {
+		t.Fatalf("the build container's process: %+v", c.Container.State)
+	}
+	return c.Container.State.Pid
+}
+
+// script is a process of the script that waits at the gate, as this machine sees it.
+func (r *runner) script(g gate) (pid int) {
+	r.t.Helper()
+	if r.m.shell() {
+		return scriptPID(r.t, r.agent())
+	}
+	port := strconv.Itoa(g.door.listener.Addr().(*net.TCPAddr).Port)
+	until(r.t, "the process that waits at the gate", func() bool {
+		files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			if args := strings.Split(string(b), "\x00"); err == nil && len(args) > 2 && args[0] == "nc" && args[2] == port {
+				pid, err = strconv.Atoi(filepath.Base(filepath.Dir(f)))
+				return err == nil
+			}
+		}
+		return false
+	})
+	return pid
+}
