@@ -24,7 +24,7 @@ import (
 
 // Commands are the arguments of the agent's program that belong here.
 const (
-	CommandPause = "pause" // remember the State in Birth and wait until TERM
+	CommandPause = "pause" // fence off the spaces that further arguments name, remember the State in Birth and wait until TERM
 	CommandLook  = "look"  // print what differs from it, a list of strings as JSON
 	CommandUp    = "up"    // read an Ask as JSON from the next argument, print an Answer as JSON
 )
@@ -32,7 +32,8 @@ const (
 // Main runs a command; ok is false when args name none of them.
 func Main(args []string, out io.Writer) (ok bool, err error) {
 	switch {
-	case len(args) == 1 && args[0] == CommandPause:
+	case len(args) > 0 && args[0] == CommandPause:
+		fenceAll(args[1:])
 		if err := remember(Birth, hostsFile); err != nil {
 			return true, err
 		}

@@ -47,6 +47,10 @@ func Holder(s Slot, k Kind, labels map[string]string) (client.ContainerCreateOpt
 		}
 		o.HostConfig.ExtraHosts = append(o.HostConfig.ExtraHosts, line)
 	}
+	if k.Fenced {
+		o.Config.Entrypoint = append(o.Config.Entrypoint, space)
+		o.HostConfig.CapAdd = []string{"NET_ADMIN"}
+	}
 	endpoint := Endpoint(s.Job(), JobAlias)
 	if k.MAC != "" {
 		endpoint.MacAddress = network.HardwareAddr(k.MAC)
