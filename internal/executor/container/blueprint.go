@@ -24,7 +24,7 @@ import (
 const fileBlueprint = "env.json"
 
 // blueprint is all that has to be known to make an environment, to go on making it and to remove it.
-// It may hold secrets: variables of services.
+// It may hold secrets: the job's variables.
 //
 // What draw wrote into it stays. The steps add what they find out, by note: which image a part has, the slot and
 // the agent's way; the latter two are read by steps that wait for the one which wrote them. The images of build
@@ -59,6 +59,7 @@ type part struct {
 	Platform   string            `json:"platform,omitempty"`
 	User       string            `json:"user,omitempty"`
 	Entrypoint []string          `json:"entrypoint,omitempty"` // the job's; nil: the image's
+	Env        []string          `json:"env,omitempty"`        // what the entrypoint sees beside the image's
 	Labels     map[string]string `json:"labels"`
 
 	Unprivileged bool `json:"unprivileged,omitempty"` // whatever the limits say
@@ -70,7 +71,6 @@ type servicePart struct {
 	Title   string   `json:"title"`   // for people: "postgres:16"
 	Aliases []string `json:"aliases"` // host names
 	Command []string `json:"command,omitempty"`
-	Env     []string `json:"env,omitempty"`
 }
 
 // draw makes the blueprint of a job. Its errors are *executor.Failure where the job is at fault.
@@ -98,7 +98,7 @@ func (e *Executor) draw(ctx context.Context, ref executor.Ref, j *job.Job) (*blu
 	}
 	b.Build = part{
 		Name: containerName(ref, "build"), Image: image, Policies: policies, Platform: platform, User: user,
-		Entrypoint: entrypoint, Labels: labels(ref, j, "build", e.o.Labels),
+		Entrypoint: entrypoint, Env: environ(j, j.Variables), Labels: labels(ref, j, "build", e.o.Labels),
 	}
 	b.Helper = part{Name: containerName(ref, "helper"), Image: e.expand(j, e.o.HelperImage), Labels: labels(ref, j, "helper", e.o.Labels)}
 	if b.Services, b.Warnings, err = e.drawServices(ref, j); err != nil {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -88,6 +89,34 @@ func hostProgram(t *testing.T, name string) map[string]string {
 		files[path] = string(content)
 	}
 	return files
+}
+
+// TestEntrypointsSeeVariables wants entrypoints that look at the job's variables to find them, and the engine to
+// know them for such images alone.
+func TestEntrypointsSeeVariables(t *testing.T) {
+	t.Parallel()
+	const entry = "#!/bin/sh\necho \"entry sees $PLAIN, $(basename \"$FILE\"), ${BIG-nothing big}\"\nexec \"$@\"\n"
+	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
+		b := newBench(t, e)
+		with := image(t, e, enginetest.Image{Files: map[string]string{"/entry": entry}, Entrypoint: []string{"/entry"}})
+		for of, wanted := range map[string]bool{with: true, "": false} {
+			j := theJob(of, "PLAIN=it's here", "BIG="+strings.Repeat("x", 200<<10))
+			j.Variables = append(j.Variables, job.Variable{Key: "FILE", Value: "content", File: true})
+			r := b.prepare(t, b.o, j)
+			r.script(executor.Helper, "true")
+			r.script(executor.Build, "true")
+			if said := strings.Contains(r.log.String(), "entry sees it's here, FILE, nothing big\n"); said != wanted {
+				t.Errorf("the entrypoint of %q said %q", of, r.log.String())
+			}
+			got, err := e.Client(t).ContainerInspect(t.Context(), "skerry-"+r.ref.ID+"-build", client.ContainerInspectOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if has := slices.Contains(got.Container.Config.Env, "PLAIN=it's here"); has != wanted {
+				t.Errorf("the container of %q has %q", of, got.Container.Config.Env)
+			}
+		}
+	})
 }
 
 // TestHopelessEntrypoints wants messages that a job's author can act upon.

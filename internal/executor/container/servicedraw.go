@@ -50,15 +50,15 @@ func (e *Executor) drawServices(ref executor.Ref, j *job.Job) (parts []servicePa
 			warnings = append(warnings, "Entrypoint override disabled")
 			s.Entrypoint = nil
 		}
-		if err := p.environment(j, s); err != nil {
-			return nil, nil, err
-		}
 		p.part = part{
 			Name: containerName(ref, "service-"+strconv.Itoa(i)), Image: s.Name, Policies: s.PullPolicies,
 			Platform: j.Variables.ExpandString(s.Platform, filePaths(j)), User: j.Variables.ExpandString(s.User, filePaths(j)),
 			Entrypoint: s.Entrypoint, Labels: labels(ref, j, "service", e.o.Labels),
 		}
 		p.Labels[gitlabLabel+"service"], p.Labels[gitlabLabel+"service.version"] = name.Service, name.Version
+		if err := p.environment(j, s); err != nil {
+			return nil, nil, err
+		}
 		parts = append(parts, p)
 	}
 	return parts, warnings, nil
@@ -69,15 +69,7 @@ func (e *Executor) drawServices(ref executor.Ref, j *job.Job) (parts []servicePa
 func (p *servicePart) environment(j *job.Job, s job.Image) error {
 	source := append(slices.Clone(j.Variables), s.Variables...)
 	vars := append(j.Variables.Public(), s.Variables.ExpandWith(source, filePaths(j))...)
-	for _, v := range vars.Dedup() {
-		if v.File {
-			v.Value = filePaths(j)(v.Key)
-		}
-		if strings.ContainsAny(v.Key, "=\x00") || v.Key == "" || strings.Contains(v.Value, "\x00") {
-			continue // no environment can hold it
-		}
-		p.Env = append(p.Env, v.Key+"="+v.Value)
-	}
+	p.Env = environ(j, vars)
 	_, err := p.health(nil)
 	return err
 }

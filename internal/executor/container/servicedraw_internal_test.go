@@ -93,7 +93,7 @@ func TestDrawServices(t *testing.T) {
 
 func TestHealthPorts(t *testing.T) {
 	t.Parallel()
-	p := &servicePart{Env: []string{"A=1", "healthcheck_tcp_port=8080"}}
+	p := &servicePart{part: part{Env: []string{"A=1", "healthcheck_tcp_port=8080"}}}
 	if port, err := p.health([]string{"HEALTHCHECK_TCP_PORT=81"}); port != 8080 || err != nil {
 		t.Errorf("the service's own: %d, %v", port, err)
 	}

@@ -38,7 +38,10 @@ func (v *environment) container(place executor.Place, p *part, image *engineapi.
 		o.Config.User = "0:0"
 		o.Config.Entrypoint, o.Config.Cmd = start(nil)
 	} else {
-		o.Config.Entrypoint, o.Config.Cmd = start(p.entry(image))
+		entry := p.entry(image)
+		if o.Config.Entrypoint, o.Config.Cmd = start(entry); len(entry) > 0 {
+			o.Config.Env = p.Env // stages bring their own; the engine need not know it for them
+		}
 	}
 	if err := v.confine(&o, limits, v.b.now(p).Image); err != nil {
 		return o, err
