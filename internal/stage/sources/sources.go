@@ -223,6 +223,9 @@ func (g *repository) get(ctx context.Context) error {
 	} else if err := g.fetch(ctx); err != nil {
 		return err
 	}
+	if err := g.takeBack(); err != nil {
+		return err
+	}
 	if !g.s.Checkout {
 		if err := g.skipCheckout(ctx); err != nil {
 			return err
