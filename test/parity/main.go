@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -25,49 +26,73 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, args []string, out io.Writer) error {
+// settings are what the command line asks for.
+type settings struct {
+	skerry, runner string
+	keep           string
+	accepted       bool
+	rounds         int
+	engine         engine
+	repositories   []string
+}
+
+func parse(args []string) (settings, error) {
+	var s settings
 	flags := flag.NewFlagSet("parity", flag.ContinueOnError)
-	skerry := flags.String("skerry", "bin/skerry", "the skerry to compare")
-	runner := flags.String("gitlab-runner", os.Getenv("GITLAB_RUNNER"), "the GitLab Runner to compare with [$GITLAB_RUNNER]")
-	keep := flags.String("keep", "", "keep logs, artifacts and caches in this directory")
-	accepted := flags.Bool("accepted", false, "show accepted differences, too")
+	flags.StringVar(&s.skerry, "skerry", "bin/skerry", "the skerry to compare")
+	flags.StringVar(&s.runner, "gitlab-runner", os.Getenv("GITLAB_RUNNER"), "the GitLab Runner to compare with [$GITLAB_RUNNER]")
+	flags.StringVar(&s.keep, "keep", "", "keep logs, artifacts and caches in this directory")
+	flags.BoolVar(&s.accepted, "accepted", false, "show accepted differences, too")
+	flags.IntVar(&s.rounds, "rounds", 2, "how often the pipelines run in the same directories")
+	flags.StringVar(&s.engine.host, "engine", "", "compare the docker executors with this engine (unix:///var/run/docker.sock)")
+	flags.StringVar(&s.engine.image, "image", "debian:trixie", "the jobs' image, and the base of those in test/parity/testdata/images: one with bash, git and busybox")
+	flags.StringVar(&s.engine.helper, "helper-image", "", "the helper image of GitLab Runner; empty: its own")
+	flags.StringVar(&s.engine.address, "address", "", "an address of this machine that containers reach")
 	if err := flags.Parse(args); err != nil {
+		return s, err
+	}
+	if s.runner == "" {
+		return s, errors.New("there is nothing to compare with: name a gitlab-runner binary in GITLAB_RUNNER or with --gitlab-runner")
+	}
+	if s.repositories = flags.Args(); len(s.repositories) == 0 {
+		s.repositories = []string{"examples/demo", "test/parity/testdata/nasty"}
+		if s.engine.host != "" {
+			s.repositories = append(s.repositories, "test/parity/testdata/docker")
+		}
+	}
+	return s, nil
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	s, err := parse(args)
+	if err != nil {
 		return err
 	}
-	if *runner == "" {
-		return fmt.Errorf("there is nothing to compare with: name a gitlab-runner binary in GITLAB_RUNNER or with --gitlab-runner")
-	}
-	dir := *keep
+	dir := s.keep
 	if dir == "" {
-		var err error
 		if dir, err = os.MkdirTemp("", "skerry-parity"); err != nil {
 			return err
 		}
 		defer os.RemoveAll(dir)
 	}
-	dir, err := filepath.Abs(dir)
-	if err != nil {
+	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
-	repositories := flags.Args()
-	if len(repositories) == 0 {
-		repositories = []string{"examples/demo", "test/parity/testdata/nasty"}
+	var with *engine
+	if s.engine.host != "" {
+		with = &s.engine
+		if err := with.prepare(ctx); err != nil {
+			return err
+		}
 	}
 	unexpected := 0
-	for _, repository := range repositories {
-		found, err := compareWith(ctx, filepath.Join(dir, filepath.Base(repository)), repository, *skerry, *runner)
+	for _, repository := range s.repositories {
+		found, err := compareWith(ctx, filepath.Join(dir, filepath.Base(repository)), repository,
+			side{name: ours, program: s.skerry, engine: with, rounds: s.rounds}, side{name: theirs, program: s.runner, engine: with, rounds: s.rounds})
 		if err != nil {
 			return err
 		}
-		for _, d := range found {
-			if d.accepted == "" {
-				unexpected++
-				fmt.Fprintf(out, "DIFFERS  %s\n", d)
-			} else if *accepted {
-				fmt.Fprintf(out, "accepted %s\n         because %s\n", d, d.accepted)
-			}
-		}
-		fmt.Fprintf(out, "%s: %d differences, %d of them accepted\n", repository, len(found), len(found)-count(found))
+		unexpected += show(out, repository, found, s.accepted)
 	}
 	if unexpected > 0 {
 		return fmt.Errorf("%d differences are not accepted", unexpected)
@@ -75,27 +100,30 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	return nil
 }
 
-// count counts the differences that are not accepted.
-func count(found []difference) int {
-	n := 0
+// show prints the differences and returns how many of them are not accepted.
+func show(out io.Writer, repository string, found []difference, accepted bool) (unexpected int) {
 	for _, d := range found {
 		if d.accepted == "" {
-			n++
+			unexpected++
+			fmt.Fprintf(out, "DIFFERS  %s\n", d)
+		} else if accepted {
+			fmt.Fprintf(out, "accepted %s\n         because %s\n", d, d.accepted)
 		}
 	}
-	return n
+	fmt.Fprintf(out, "%s: %d differences, %d of them accepted\n", repository, len(found), len(found)-unexpected)
+	return unexpected
 }
 
 // compareWith runs the pipelines of a repository with both runners, one after the other.
-func compareWith(ctx context.Context, dir, repository, skerry, gitlabRunner string) ([]difference, error) {
+func compareWith(ctx context.Context, dir, repository string, skerry, gitlabRunner side) ([]difference, error) {
 	source := filepath.Join(dir, "source")
 	if err := makeRepositories(ctx, source, repository); err != nil {
 		return nil, err
 	}
 	var seen [2]*outcome
-	for i, s := range []side{{name: ours, program: skerry}, {name: theirs, program: gitlabRunner}} {
+	for i, s := range []side{skerry, gitlabRunner} {
 		s.dir = filepath.Join(dir, s.name)
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Minute)
 		o, err := s.run(ctx, source)
 		cancel()
 		if err != nil {

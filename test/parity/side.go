@@ -17,14 +17,13 @@ import (
 	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 )
 
-// rounds is how often the pipeline runs in the same directories.
-const rounds = 2
-
 // side is one of the two runners.
 type side struct {
 	name    string
 	program string
 	dir     string
+	engine  *engine // nil: the shell executor
+	rounds  int     // how often the pipeline runs in the same directories
 }
 
 // pipelineVariables are those that a file cannot set.
@@ -43,7 +42,8 @@ func (s side) run(ctx context.Context, source string) (o *outcome, err error) {
 		return nil, err
 	}
 	co, err := gitlabtest.New(gitlabtest.Options{
-		Dir: filepath.Join(s.dir, "coordinator"),
+		Dir:    filepath.Join(s.dir, "coordinator"),
+		Listen: s.engine.listen(),
 		// Releases of GitLab Runner before 17 do not know these headers.
 		Tolerate: []breach.Kind{breach.RequestID, breach.RunnerToken, breach.JobTokenHeader},
 	})
@@ -66,7 +66,7 @@ func (s side) run(ctx context.Context, source string) (o *outcome, err error) {
 	}
 	defer func() { err = errors.Join(err, stop()) }()
 	o = &outcome{side: s, url: co.URL()}
-	for round := 1; round <= rounds; round++ {
+	for round := 1; round <= s.rounds; round++ {
 		id, err := co.RunPipeline(ctx, gitlabtest.PipelineSpec{Project: projectPath, Variables: pipelineVariables()})
 		if err != nil {
 			return nil, err
@@ -98,16 +98,12 @@ check_interval = 1
 name = "parity"
 url = %q
 token = %q
-executor = "shell"
-shell = "bash"
-builds_dir = %q
-cache_dir = %q
-environment = ["RUNNER_ENV_VARIABLE=of the runner", "GLOBAL=of the runner"]
+%senvironment = ["RUNNER_ENV_VARIABLE=of the runner", "GLOBAL=of the runner"]
 [runners.feature_flags]
 FF_TIMESTAMPS = false
 [runners.custom_build_dir]
 enabled = true
-`, co.URL(), token, filepath.Join(s.dir, "builds"), filepath.Join(s.dir, "cache"))
+%s`, co.URL(), token, s.executor(), s.engine.config(s))
 	path := filepath.Join(s.dir, "config.toml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return nil, err
@@ -129,6 +125,14 @@ enabled = true
 		err := cmd.Wait()
 		return errors.Join(err, log.Close())
 	}, nil
+}
+
+// executor is what the configuration says of the executor in [[runners]].
+func (s side) executor() string {
+	if s.engine != nil {
+		return "executor = \"docker\"\n"
+	}
+	return fmt.Sprintf("executor = \"shell\"\nshell = \"bash\"\nbuilds_dir = %q\ncache_dir = %q\n", filepath.Join(s.dir, "builds"), filepath.Join(s.dir, "cache"))
 }
 
 func without(env []string, key string) []string {
