@@ -59,6 +59,7 @@ type Daemon struct {
 	lost     atomic.Pointer[error] // of the state directory
 
 	containers container.Host
+	engines    *usedEngines
 	sessions   *session.Server // nil: no web terminals
 
 	mu         sync.Mutex
@@ -101,6 +102,7 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	}
 	d.containers.Podman = d.place.engines.podman
 	d.log = slog.New(d.board.CountLog(o.Log.Handler()))
+	d.engines = &usedEngines{path: filepath.Join(o.StateDir, "engines.json"), now: time.Now, log: d.log}
 	d.containers.Evicted = func(e disk.Eviction) { d.board.DiskEvicted(string(e.Kind), e.Size) }
 	d.containers.DiskUsed = d.board.DiskUsed
 	d.jobs, d.stopJobs = context.WithCancelCause(context.WithoutCancel(ctx))

@@ -70,6 +70,7 @@ func (d *Daemon) ready(ctx context.Context, r *config.Runner) error {
 	}
 	a, err := d.place.engines.address(ctx, dockerOf(r))
 	if err == nil {
+		d.engines.note(a)
 		err = d.containers.Reachable(ctx, a)
 	}
 	if err != nil {

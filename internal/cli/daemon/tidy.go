@@ -35,8 +35,8 @@ func newTidying(ctx context.Context) tidying {
 	return t
 }
 
-// tidy removes what earlier processes left in the engines of the configuration, beside the work where an
-// engine takes long or is away.
+// tidy removes what earlier processes left in the engines of the configuration, and of earlier ones, beside the work
+// where an engine takes long or is away.
 func (d *Daemon) tidy(t tidying, keep []executor.Ref) {
 	var all sync.WaitGroup
 	seen := map[engineapi.Address]bool{}
@@ -46,7 +46,15 @@ func (d *Daemon) tidy(t tidying, keep []executor.Ref) {
 			continue // an entry without an engine is told of when it asks for jobs
 		}
 		seen[a] = true
+		d.engines.note(a)
 		all.Go(func() { d.keepTidying(t, r, keep) })
+	}
+	for _, a := range d.engines.besides(seen) { // nobody waits for these, and they may be gone for good
+		d.tidying.Go(func() {
+			if err := d.tidyEngine(t.now, formerRunner(a), keep); err != nil && t.now.Err() == nil {
+				d.log.Info("Left-over containers were not looked for with an engine that is not configured any more; the next start tries again", "engine", a.Host, "error", err)
+			}
+		})
 	}
 	done := make(chan struct{})
 	d.tidying.Go(func() {
