@@ -90,6 +90,17 @@ func (v *environment) part(place executor.Place) *part {
 
 // chooseWay decides how the agent comes into the containers, and writes it down.
 func (v *environment) chooseWay(ctx context.Context) error {
+	err := v.tryWay(ctx)
+	if err == nil || !v.vanished(ctx, err, v.b.helperImage()) {
+		return err
+	}
+	if _, err := v.image(ctx, &v.b.Helper); err != nil {
+		return err
+	}
+	return v.tryWay(ctx)
+}
+
+func (v *environment) tryWay(ctx context.Context) error {
 	c := &v.e.host.site(v.engine.Address).carrier
 	if v.b.Agent == nil {
 		var w carrier.Way

@@ -124,7 +124,7 @@ func (v *environment) findTools(ctx context.Context, p *part) (string, error) {
 // vanished reports whether err, of a container's making, comes from an image that the engine had a moment ago. An
 // image that goes just then makes for errors of many kinds.
 func (v *environment) vanished(ctx context.Context, err error, id string) bool {
-	if err == nil || ctx.Err() != nil || engineapi.IsUnreachable(err) {
+	if err == nil || ctx.Err() != nil || engineapi.IsUnreachable(err) || engineapi.IsSilent(err) {
 		return false
 	}
 	_, look := v.engine.Image(ctx, id)

@@ -14,6 +14,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container"
+	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 	"gitlab.com/skerry/skerry/internal/executor/container/enginetest"
 	"gitlab.com/skerry/skerry/internal/executor/container/images"
 	"gitlab.com/skerry/skerry/internal/job"
@@ -117,41 +118,66 @@ func TestImageIsPinned(t *testing.T) {
 	})
 }
 
-// TestImageVanishes: one that is removed between its pull and the start of its container is pulled again.
+// TestImageVanishes: one that is removed between its pull and the start of its container is pulled again, whatever
+// the container is for.
 func TestImageVanishes(t *testing.T) {
 	t.Parallel()
 	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
-		o := options(t, e)
-		registry := enginetest.NewRegistry(t, e)
-		registry.Allow("", "", "open/build")
-		registry.Push(t, enginetest.Image{Name: "open/build:1", Env: []string{"VANISHES=" + registry.Host}})
-		name := registry.Host + "/open/build:1"
-		api := e.Client(t)
-		remove := func() {
-			_, _ = api.ImageRemove(context.Background(), name, client.ImageRemoveOptions{Force: true})
-		}
-		t.Cleanup(remove)
-		// The lines of the pull are written before the container is made: there the image is removed.
-		log := &jobLog{}
-		var once sync.Once
-		spy := writerFunc(func(p []byte) (int, error) {
-			if bytes.HasPrefix(p, []byte("Using docker image ")) && bytes.Contains(p, []byte(name)) {
-				once.Do(remove)
-			}
-			return log.Write(p)
-		})
-		j := &job.Job{ID: 1, Token: "t", Image: &job.Image{Name: name}}
-		env, err := runnerProcess(t, o).Prepare(within(t), executor.NewRef(executor.OwnerID(executor.NewRef("x").ID)), j, spy)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := dial(t, env); err != nil {
-			t.Errorf("%v\n%s", err, log)
-		}
-		if !strings.Contains(log.String(), "vanished before its container was made") {
-			t.Errorf("nobody noticed:\n%s", log)
+		for part, use := range map[string]func(o *container.Options, j *job.Job, image string){
+			"build":  func(_ *container.Options, j *job.Job, image string) { j.Image = &job.Image{Name: image} },
+			"helper": func(o *container.Options, _ *job.Job, image string) { o.HelperImage = image },
+			"service": func(_ *container.Options, j *job.Job, image string) {
+				j.Services = []job.Image{{Name: image, Command: []string{"sleep", "1000"}}}
+			},
+		} {
+			t.Run(part, func(t *testing.T) {
+				t.Parallel()
+				vanish(t, e, use)
+			})
 		}
 	})
+}
+
+func vanish(t *testing.T, e enginetest.Engine, use func(*container.Options, *job.Job, string)) {
+	t.Helper()
+	o := options(t, e)
+	registry := enginetest.NewRegistry(t, e)
+	registry.Allow("", "", "open/build")
+	registry.Push(t, enginetest.Image{Name: "open/build:1", Env: []string{"VANISHES=" + registry.Host}})
+	name := registry.Host + "/open/build:1"
+	api := e.Client(t)
+	remove := func() {
+		for range 20 { // Podman refuses while it is busy with others
+			_, err := api.ImageRemove(context.Background(), name, client.ImageRemoveOptions{Force: true})
+			if err == nil || engineapi.IsAbsent(err) {
+				return
+			}
+			t.Logf("removing the image: %v", err)
+			<-time.After(50 * time.Millisecond)
+		}
+	}
+	t.Cleanup(remove)
+	// The lines of the pull are written before the container is made: there the image is removed.
+	log := &jobLog{}
+	var once sync.Once
+	spy := writerFunc(func(p []byte) (int, error) {
+		if bytes.Contains(p, []byte(" for "+name+" with digest ")) {
+			once.Do(remove)
+		}
+		return log.Write(p)
+	})
+	j := &job.Job{ID: 1, Token: "t"}
+	use(&o, j, name)
+	env, err := runnerProcess(t, o).Prepare(within(t), executor.NewRef(executor.OwnerID(executor.NewRef("x").ID)), j, spy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dial(t, env); err != nil {
+		t.Errorf("%v\n%s", err, log)
+	}
+	if n := strings.Count(log.String(), "Using docker image "); n < 3 {
+		t.Errorf("nobody noticed:\n%s", log)
+	}
 }
 
 type writerFunc func([]byte) (int, error)

@@ -33,7 +33,8 @@ const ProbePrefix = ".probe-"
 
 // prove finds out whether containers of the engine share directories and the kernel with this process: one
 // that has a directory of ours mounted runs the agent from another, reads what we wrote and says it on a
-// socket there. why is nil when they do. An engine that cannot be reached proves nothing.
+// socket there. why is nil when they do. An engine that cannot be reached, or has lost the
+// image meanwhile, proves nothing.
 func (c *Carrier) prove(ctx context.Context, e *engineapi.Engine, j Job) (why, err error) {
 	b := make([]byte, 12)
 	_, _ = rand.Read(b) // never fails, crypto/rand
@@ -69,7 +70,7 @@ func (c *Carrier) prove(ctx context.Context, e *engineapi.Engine, j Job) (why, e
 		err = e.Start(making, name)
 	}
 	switch {
-	case engineapi.IsUnreachable(err):
+	case engineapi.IsUnreachable(err), engineapi.IsSilent(err), engineapi.IsAbsent(err): // the image has gone
 		return nil, err
 	case err != nil:
 		return err, nil
@@ -99,7 +100,7 @@ func awaitNonce(ctx context.Context, e *engineapi.Engine, name, state, nonce str
 			look = time.Now().Add(lookAfter)
 			s, err := e.State(ctx, name)
 			switch {
-			case engineapi.IsUnreachable(err):
+			case engineapi.IsUnreachable(err), engineapi.IsSilent(err):
 				return nil, err
 			case err != nil:
 				return err, nil

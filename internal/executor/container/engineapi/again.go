@@ -31,10 +31,15 @@ func (e *Engine) bounded(ctx context.Context, request func(context.Context) erro
 	e.calls.Add(1)
 	err := request(limited)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
-		return fmt.Errorf("the container engine at %s has not answered within %s", e.Address.Host, answerTime)
+		return fmt.Errorf("the container engine at %s %w within %s", e.Address.Host, errSilent, answerTime)
 	}
 	return err
 }
+
+var errSilent = errors.New("has not answered")
+
+// IsSilent reports whether the engine could be reached, and has not answered in a time that should do.
+func IsSilent(err error) bool { return errors.Is(err, errSilent) }
 
 // broken reports that a request was perhaps made, and its answer has not come.
 func broken(err error) bool {
