@@ -130,7 +130,7 @@ func TestTwoRunnersOnOneEngine(t *testing.T) {
 		two.o.Disk = disk.Policy{Bytes: 1, Percent: 0.0001, VolumeTTL: time.Nanosecond}
 		two.pass(t, two.o, uses(names[0]))
 		two.pass(t, two.o, uses(names[1]))
-		for range 3 { // its own image and volumes
+		for range 3 { // its own image and volumes: the others are kept
 			select {
 			case <-gone:
 			case <-time.After(time.Minute):

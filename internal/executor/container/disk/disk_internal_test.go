@@ -191,8 +191,9 @@ func TestLedger(t *testing.T) {
 	if diff := cmp.Diff(want, again.data); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	again.keep(map[string]bool{"id3": true}, nil)
-	if got := slices.Sorted(maps.Keys(again.data.Images)); len(got) != 1 || len(again.data.Volumes) != 0 {
+	again.pulled("new:1", "", "id4", at(8)) // after the look at what is there
+	again.keep(map[string]bool{"id3": true}, nil, at(7))
+	if got := slices.Sorted(maps.Keys(again.data.Images)); !slices.Equal(got, []string{"id3", "id4"}) || len(again.data.Volumes) != 0 {
 		t.Errorf("remembered %v and %v of what is gone", got, again.data.Volumes)
 	}
 }

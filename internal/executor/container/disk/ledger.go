@@ -88,10 +88,10 @@ func (l *ledger) pulled(ref, before, after string, now time.Time) {
 	}
 }
 
-// keep forgets images and volumes that are not there any more.
-func (l *ledger) keep(images, volumes map[string]bool) {
-	maps.DeleteFunc(l.data.Images, func(id string, _ *imageEntry) bool { return !images[id] })
-	maps.DeleteFunc(l.data.Volumes, func(name string, _ time.Time) bool { return !volumes[name] })
+// keep forgets images and volumes that were not there any more at a time. What has been needed since may have come since.
+func (l *ledger) keep(images, volumes map[string]bool, at time.Time) {
+	maps.DeleteFunc(l.data.Images, func(id string, i *imageEntry) bool { return !images[id] && i.Used.Before(at) })
+	maps.DeleteFunc(l.data.Volumes, func(name string, used time.Time) bool { return !volumes[name] && used.Before(at) })
 }
 
 // write replaces the file.

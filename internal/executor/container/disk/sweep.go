@@ -121,6 +121,7 @@ func (s *sweep) over(ctx context.Context) (int64, error) {
 
 // gather lists what is the runner's.
 func (s *sweep) gather(ctx context.Context) error {
+	at := s.k.o.Now()
 	images, err := s.engine.StoredImages(ctx)
 	if err != nil {
 		return err
@@ -147,7 +148,7 @@ func (s *sweep) gather(ctx context.Context) error {
 	}
 	s.k.mu.Lock()
 	defer s.k.mu.Unlock()
-	s.k.ledger.keep(there, has)
+	s.k.ledger.keep(there, has, at)
 	s.k.dirty = true
 	return nil
 }
