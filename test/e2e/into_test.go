@@ -373,13 +373,19 @@ func (r *runner) openWeb(o gitlab.Session) *websocket.Conn {
 		},
 	}
 	t.Cleanup(transport.CloseIdleConnections)
-	c, _, err := websocket.Dial(t.Context(), o.URL+"/exec", &websocket.DialOptions{
-		HTTPClient: &http.Client{Transport: transport}, Subprotocols: []string{"terminal.gitlab.com"},
-		HTTPHeader: http.Header{"Authorization": {o.Authorization}},
+	var c *websocket.Conn
+	until(t, "the session is there", func() bool { // a job that is adopted has its own a moment later
+		var res *http.Response
+		var err error
+		c, res, err = websocket.Dial(t.Context(), o.URL+"/exec", &websocket.DialOptions{
+			HTTPClient: &http.Client{Transport: transport}, Subprotocols: []string{"terminal.gitlab.com"},
+			HTTPHeader: http.Header{"Authorization": {o.Authorization}},
+		})
+		if err != nil && (res == nil || res.StatusCode != http.StatusNotFound) {
+			t.Fatal(err)
+		}
+		return err == nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() { _ = c.CloseNow() })
 	return c
 }
