@@ -107,7 +107,7 @@ func TestDamagedFilesOfAnEndedJob(t *testing.T) {
 				})
 			}
 		}
-	})
+	}, "podman")
 }
 
 // killEnded kills the runner once its one job's result is in the journal.

@@ -59,7 +59,7 @@ func fill(t *testing.T, dir string) (free func()) {
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	// A rootless engine has mounts of its own: what this process mounts is not seen there.
-	everywhereBut(t, "rootless", func(t *testing.T, m machine) {
+	everywhere(t, func(t *testing.T, m machine) {
 		for name, c := range map[string]struct {
 			before, during bool // when the disk is filled by others; neither: by the job's own output
 			restart        bool
@@ -113,7 +113,7 @@ func TestDiskFull(t *testing.T) {
 				intact(t, r)
 			})
 		}
-	})
+	}, "docker", "podman")
 }
 
 // intact checks that the journal of a runner that has no job is whole.

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -41,24 +40,14 @@ type machine struct {
 
 func (m machine) shell() bool { return m.engine.Name == "" }
 
-// everywhere runs test with the shell executor and with every engine, as subtests.
-func everywhere(t *testing.T, test func(t *testing.T, m machine)) {
+// everywhere runs test with the shell executor and with every engine, or with those that are named, as subtests.
+func everywhere(t *testing.T, test func(t *testing.T, m machine), only ...string) {
 	t.Helper()
 	t.Run("shell", func(t *testing.T) {
 		t.Parallel()
 		test(t, machine{})
 	})
-	onEngines(t, test)
-}
-
-// everywhereBut is everywhere without one engine.
-func everywhereBut(t *testing.T, without string, test func(t *testing.T, m machine)) {
-	t.Helper()
-	t.Run("shell", func(t *testing.T) {
-		t.Parallel()
-		test(t, machine{})
-	})
-	onEngines(t, test, slices.DeleteFunc([]string{"docker", "podman", "rootless"}, func(name string) bool { return name == without })...)
+	onEngines(t, test, only...)
 }
 
 // onEngines runs test with every engine, or with those that are named, as subtests.
@@ -197,6 +186,9 @@ func (m machine) images(t *testing.T) string {
 	once, _ := loaded.LoadOrStore(m.engine.Address, &sync.Once{})
 	once.(*sync.Once).Do(func() {
 		m.engine.Load(t, enginetest.Image{Name: jobImage})
+		if _, err := m.client(t).ImageInspect(t.Context(), helper(t).Ref); err == nil {
+			return // its name follows from what is in it
+		}
 		var archive bytes.Buffer
 		if err := helper(t).Write(&archive); err != nil {
 			t.Fatal(err)

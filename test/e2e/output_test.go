@@ -106,7 +106,7 @@ func TestMuchOutputOnDisk(t *testing.T) {
 				checkLeftOut(t, log)
 			})
 		}
-	})
+	}, "podman")
 }
 
 // checkLeftOut adds up what the log has between BEGIN and END and what it says that is missing there.

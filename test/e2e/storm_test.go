@@ -121,7 +121,7 @@ func TestStorm(t *testing.T) {
 		if strings.Contains(r.log.String(), "panic:") {
 			t.Errorf("seed %d: there was a panic", seed)
 		}
-	})
+	}, "podman")
 }
 
 // storm disturbs the runner, and leaves it and its coordinator at work.
