@@ -35,7 +35,9 @@ func TestEngineLeavesTheConfiguration(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { _, _ = api.ContainerRemove(context.Background(), name, client.ContainerRemoveOptions{Force: true}) })
+			t.Cleanup(func() {
+				_, _ = api.ContainerRemove(context.Background(), name, client.ContainerRemoveOptions{Force: true})
+			})
 			return name
 		}
 		gone := func(name string) func() bool {
