@@ -75,7 +75,7 @@ func ParseRef(s string) (Ref, error) {
 // Executor makes environments. See the package comment for the rules.
 type Executor interface {
 	// Prepare begins to make (or continues) the environment ref and returns at once; Dial waits for
-	// each place. Lines for the job's author go to log, one Write a line. Work that Prepare goes on
+	// each place. Lines for the job's author go to log, whole ones in each Write. Work that Prepare goes on
 	// with in the background is bound to the Environment, not to ctx.
 	Prepare(ctx context.Context, ref Ref, j *job.Job, log io.Writer) (Environment, error)
 	// Adopt finds ref again, half-made or whole. It returns ErrGone when nothing of it is left.
