@@ -193,7 +193,7 @@ func TestManyContainersAtOnce(t *testing.T) {
 			}))
 		}
 		r.start()
-		until(t, "all jobs run at once", func() bool { return g.door.visitors() == many })
+		untilWithin(t, r.patience, "all jobs run at once", func() bool { return g.door.visitors() == many })
 		r.restart()
 		g.open(t)
 		for i, id := range ids {

@@ -231,7 +231,12 @@ func (r *runner) add(spec gitlabtest.JobSpec) int64 {
 // until polls cond; it is for conditions of the file system, which nobody announces.
 func until(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
+	untilWithin(t, patience, what, cond)
+}
+
+func untilWithin(t *testing.T, limit time.Duration, what string, cond func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
 	for !cond() {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain: %s", what)
