@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"syscall"
 	"testing"
 	"time"
@@ -23,7 +24,7 @@ func TestTimeoutWhileNoRunnerIsThere(t *testing.T) {
 				g, after := m.gate(t), m.gate(t)
 				after.open(t)
 				begun := time.Now()
-				const timeout = 6 * time.Second
+				timeout := m.short(6 * time.Second)
 				id := r.add(gitlabtest.JobSpec{
 					Project: "group/project", Timeout: timeout, Script: append(append(g.lines(), "mkdir made", "echo content > made/file"), after.lines()...),
 					Artifacts: []jobpayload.Artifact{{Paths: []string{"made"}, When: "always", ArtifactFormat: "zip", ArtifactType: "archive"}},
@@ -51,7 +52,7 @@ func TestTimeoutWhileNoRunnerIsThere(t *testing.T) {
 					return
 				}
 				want(t, j, log, gitlabtest.StatusFailed, "job_execution_timeout")
-				contains(t, log, "execution took longer than 6s seconds")
+				contains(t, log, fmt.Sprintf("execution took longer than %s seconds", timeout))
 			})
 		}
 	})
@@ -65,9 +66,9 @@ func TestRestartsDoNotProlongATimeout(t *testing.T) {
 		r := m.runner(t, m.coordinator(t, gitlabtest.Options{}))
 		r.start()
 		g := m.gate(t)
-		id := r.add(gitlabtest.JobSpec{Timeout: 5 * time.Second, Script: g.lines()})
+		timeout, begun := m.short(5*time.Second), time.Now()
+		id := r.add(gitlabtest.JobSpec{Timeout: timeout, Script: g.lines()})
 		g.await(t)
-		begun := time.Now()
 		script := r.script(g)
 		for i := 2; !ended(script); i++ {
 			if time.Since(begun) > time.Minute {
@@ -77,7 +78,7 @@ func TestRestartsDoNotProlongATimeout(t *testing.T) {
 			r.awaitLogAgain("Runner is ready", i)
 			time.Sleep(time.Second) // the runner has to meet the agent
 		}
-		if took := time.Since(begun); took < 3*time.Second {
+		if took := time.Since(begun); took < timeout-2*time.Second {
 			t.Errorf("the script was ended after %v", took)
 		}
 		j, log := r.wait(id)

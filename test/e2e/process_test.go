@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/moby/moby/client"
 )
@@ -17,6 +18,14 @@ func (m machine) says(code int) string {
 		return fmt.Sprintf("ERROR: Job failed: exit status %d", code)
 	}
 	return fmt.Sprintf("ERROR: Job failed: exit code %d", code)
+}
+
+// short is a job's timeout: d, or longer where the time until the script runs may be that long on a busy machine.
+func (m machine) short(d time.Duration) time.Duration {
+	if m.shell() {
+		return d
+	}
+	return 25 * time.Second
 }
 
 // agent is the process of the one job's agent that runs its script.
