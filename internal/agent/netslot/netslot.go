@@ -95,7 +95,7 @@ func remember(path, hosts string) error {
 }
 
 // compare says what the namespace has now and had not then, "+ …", and the other way round, "- …". The names
-// of the job's services and containers are taken out of the hosts file.
+// of the job's services and containers are taken out of the hosts file, and gateways are forgotten.
 func compare(path, hosts string) ([]string, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
@@ -128,7 +128,7 @@ func compare(path, hosts string) ([]string, error) {
 			}
 		}
 	}
-	return changes, nil
+	return changes, forgetGateways(is.Routes)
 }
 
 // State is what a network namespace holds. Addresses that only the link knows are left out: the kernel
@@ -203,8 +203,7 @@ func neighbour(f []string) string {
 	return f[0]
 }
 
-// gateways are the neighbours that routes lead to: every job that reaches anything has learnt of them, and
-// they stay the same.
+// gateways are the neighbours that routes lead to: every job that reaches anything has learnt of them.
 func gateways(routes []string) []string {
 	var out []string
 	for _, r := range routes {
