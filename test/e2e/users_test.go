@@ -62,7 +62,7 @@ func jobOfUser(user, owned string) gitlabtest.JobSpec {
 		Script: []string{
 			"ls -la . ..", "echo A=of-$(id -u) > $GITLAB_ENV", "echo x >> README", "mkdir -p dir && echo x > dir/file",
 			"touch /cache/x /data/x deps/x && rm /cache/x /data/x deps/x", "echo $(id -u) >> kept",
-			"for i in 1 2 3 4 5; do s=$(nc -w 5 web 8080 < /dev/null) && break || sleep 0.2; done; echo service is $s",
+			"for i in $(seq 50); do s=$(nc -w 5 web 8080 < /dev/null) && break || sleep 0.2; done; echo service is $s",
 			"touch /builds/turn-$(id -u)-$RANDOM$$; echo turn $(ls -d /builds/turn-* | wc -l)",
 		},
 		AfterScript: []string{"echo after script has $A"},
