@@ -36,9 +36,9 @@ func (r *runner) container(api *client.Client, owner, part string) string {
 	return ""
 }
 
-// withService gives a job a service that listens on port 80.
+// withService gives a job a service that listens on port 80, all the time.
 func withService(p *jobpayload.Payload) {
-	p.Services = []jobpayload.Image{{Name: jobImage, Alias: "web", Command: []string{"sh", "-c", "while true; do echo hello | nc -l -p 80; done"},
+	p.Services = []jobpayload.Image{{Name: jobImage, Alias: "web", Command: []string{"nc", "-ll", "-p", "80", "-e", "echo", "hello"},
 		Variables: []jobpayload.Variable{{Key: "HEALTHCHECK_TCP_PORT", Value: "80", Public: true}}}}
 }
 

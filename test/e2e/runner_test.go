@@ -234,6 +234,7 @@ func until(t *testing.T, what string, cond func() bool) {
 	untilWithin(t, patience, what, cond)
 }
 
+// untilWithin is until for what takes longer on a busy machine.
 func untilWithin(t *testing.T, limit time.Duration, what string, cond func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(limit)
