@@ -31,6 +31,7 @@ func (e *Engine) bounded(ctx context.Context, request func(context.Context) erro
 	e.calls.Add(1)
 	err := request(limited)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		e.stuck.Store(true)
 		return fmt.Errorf("the container engine at %s %w within %s", e.Address.Host, errSilent, answerTime)
 	}
 	return err

@@ -5,12 +5,14 @@ import (
 	"crypto/tls"
 	"encoding/pem"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -154,6 +156,50 @@ func TestTLSClientCertificate(t *testing.T) {
 func old(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Api-Version", "1.39")
 	_, _ = w.Write([]byte("OK"))
+}
+
+// TestPingOfAStuckEngine: pings are answered, requests are not, until somebody restarts it.
+func TestPingOfAStuckEngine(t *testing.T) {
+	t.Parallel()
+	var mended atomic.Bool
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if strings.HasSuffix(q.URL.Path, "/containers/json") {
+			if !mended.Load() {
+				<-q.Context().Done()
+				return
+			}
+			_, _ = io.WriteString(w, "[]")
+			return
+		}
+		w.Header().Set("Api-Version", "1.41")
+		_, _ = io.WriteString(w, `{"Version":"4.3.1","ApiVersion":"1.41","MinAPIVersion":"1.24","Os":"linux","Arch":"amd64"}`)
+	}))
+	t.Cleanup(s.Close)
+	a := Address{Host: "tcp://" + s.Listener.Addr().String()}
+	e, err := Connect(t.Context(), a, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	ping := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		return Ping(ctx, a, time.Minute, e)
+	}
+	if err := ping(); err != nil {
+		t.Error(err)
+	}
+	e.stuck.Store(true) // as a request does that was not answered
+	if err := ping(); !IsUnreachable(err) || !strings.Contains(err.Error(), "does not answer") {
+		t.Errorf("%v, want to hear that it is stuck", err)
+	}
+	mended.Store(true)
+	if err := Ping(t.Context(), a, time.Minute, e); err != nil {
+		t.Errorf("after it was restarted: %v", err)
+	}
+	if e.stuck.Load() {
+		t.Error("it is taken for stuck although it answers")
+	}
 }
 
 // TestPing tells an engine that hangs from one that answers.

@@ -49,6 +49,7 @@ type Engine struct {
 	Rootless bool
 
 	calls    atomic.Int64
+	stuck    atomic.Bool // a request was not answered; until another one is
 	together together
 }
 
@@ -81,8 +82,16 @@ func Connect(ctx context.Context, a Address, revive func(context.Context) error)
 const identifyTime = patience + 15*time.Second
 
 // Ping asks the engine for a sign of life, without the patience of other requests. It returns at once
-// when there has been one within fresh.
+// when there has been one within fresh. An engine that has left a request unanswered has to answer one: a Podman
+// whose threads wait for each other still answers pings.
 func Ping(ctx context.Context, a Address, fresh time.Duration, e *Engine) error {
+	if e != nil && e.stuck.Load() {
+		if _, err := e.c.ContainerList(ctx, client.ContainerListOptions{All: true}); err != nil {
+			return &UnreachableError{Host: a.Host, why: "it takes requests and does not answer them; a Podman before 4.8 may have locked up: restart its service"}
+		}
+		e.stuck.Store(false)
+		return nil
+	}
 	if e != nil && time.Since(time.Unix(0, e.d.contact.Load())) < fresh {
 		return nil
 	}
