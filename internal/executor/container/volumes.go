@@ -58,10 +58,11 @@ func (e *Executor) drawVolumes(b *blueprint, j *job.Job, n int) error {
 			return err
 		}
 	}
-	for _, p := range []string{e.o.BuildsDir, e.o.CacheDir} {
-		if !s.holds(p) {
-			s.own(p)
-		}
+	if !s.holds(e.o.BuildsDir) {
+		s.own(e.o.BuildsDir, e.o.DisableCache || afresh(j))
+	}
+	if !s.holds(e.o.CacheDir) {
+		s.own(e.o.CacheDir, e.o.DisableCache)
 	}
 	b.Volumes, b.Binds = s.volumes, s.binds
 	return nil
@@ -86,7 +87,7 @@ func (s *shelf) add(text string) error {
 	}
 	s.sources[p] = text
 	if v.Source == "" {
-		s.own(p)
+		s.own(p, s.o.DisableCache)
 		return nil
 	}
 	bind := v.Source + ":" + p
@@ -97,20 +98,30 @@ func (s *shelf) add(text string) error {
 	return nil
 }
 
-// own gives the job a volume at p: that of earlier jobs of the project or, with disable_cache, a new one.
-func (s *shelf) own(p string) {
+// afresh reports whether the job has asked for sources that begin with nothing: then nothing of an earlier job is in
+// its builds directory, also where nobody empties it.
+func afresh(j *job.Job) bool {
+	switch variable(j, "GIT_STRATEGY") {
+	case "clone", "none", "empty":
+		return true
+	}
+	return false
+}
+
+// own gives the job a volume at p: that of earlier jobs of the project, or a new one for it alone.
+func (s *shelf) own(p string, alone bool) {
 	s.sources[p] = p
 	labels := map[string]string{labelOwner: string(s.ref.Owner), labelPart: partVolume}
 	name := volumeName(s.ref.Owner, s.o.Scope, s.j, p, s.n)
 	switch {
-	case s.o.DisableCache:
+	case alone:
 		sum := sha256.Sum256([]byte(p))
 		labels = ownLabels(s.ref, partVolume)
 		name = containerName(s.ref, "volume-"+hex.EncodeToString(sum[:4]))
 	case s.o.HostCacheDir != "":
 		name = path.Join(s.o.HostCacheDir, name)
 	}
-	s.volumes = append(s.volumes, volume{Name: name, Path: p, Labels: labels, Temporary: s.o.DisableCache})
+	s.volumes = append(s.volumes, volume{Name: name, Path: p, Labels: labels, Temporary: alone})
 }
 
 // holds reports whether something on the shelf is mounted at p, or a directory of the host or a volume with a
