@@ -57,7 +57,7 @@ func parse(args []string) (settings, error) {
 	if s.repositories = flags.Args(); len(s.repositories) == 0 {
 		s.repositories = []string{"examples/demo", "test/parity/testdata/nasty"}
 		if s.engine.host != "" {
-			s.repositories = append(s.repositories, "test/parity/testdata/docker")
+			s.repositories = []string{"test/parity/testdata/docker"}
 		}
 	}
 	return s, nil

@@ -101,7 +101,7 @@ func accepted() []exception {
 		e(`\d/entrypoint:(fails|missing)`, "the entrypoint is at fault: neither the script nor the runner"),
 		only(`\d/entrypoint:(fails|missing) log`, `[^\n]*`, "see above"),
 		e(`\d/image:bad name`, "the image's name is at fault, not a registry"),
-		only(`\d/(image:(bad name|missing|pull never)|services:missing) log`, `(prepare_script|get_sources)\| [^\n]*|\| [^\n]*`, "sources are fetched beside the pull, and messages say more"),
+		only(`\d/(image:(bad name|missing|pull never)|services:missing) log`, `(prepare_executor|prepare_script|get_sources)\| [^\n]*|\| [^\n]*`, "sources are fetched beside the pull, and messages say more"),
 		only(`\d/services:dies log`, `\| I die`, "a service's last words are shown as they are"),
 		e(`\d/(killed|terminated)`, "the script's shell is no first process of a container, which signals do not reach"),
 		only(`\d/(killed|terminated) log`, `after_script\| after (success|failed)|step_script\| \\x1b\[32;1m\$ sleep 1|`+failed+`exit code [0-9]+|\| \\x1b\[32;1mJob succeeded`, "see above"),
