@@ -33,8 +33,14 @@ func newInside(t *testing.T, m machine, co *gitlabtest.Coordinator) *inside {
 	host := m.engine.Address.Host
 	i.installed = m.runner(t, co)
 	i.config = strings.Replace(readFile(t, i.installed.config()), host, "unix:///run/engine.sock", 1)
+	if _, err := i.api.NetworkCreate(t.Context(), i.name, client.NetworkCreateOptions{Driver: "bridge"}); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		i.remove()
+		if _, err := i.api.NetworkRemove(context.Background(), i.name, client.NetworkRemoveOptions{}); err != nil {
+			t.Error(err)
+		}
 		if _, err := i.api.VolumeRemove(context.Background(), i.name, client.VolumeRemoveOptions{Force: true}); err != nil {
 			t.Error(err)
 		}
@@ -70,7 +76,7 @@ func (i *inside) start() {
 			Image: jobImage, Cmd: []string{"/t/skerry", "run", "--working-directory", "/state", "--config", "/t/config.toml"},
 			Env: []string{"SKERRY_AGENT=/t/bin/agent", "HOME=/"},
 		},
-		HostConfig: &container.HostConfig{Mounts: []mount.Mount{
+		HostConfig: &container.HostConfig{NetworkMode: container.NetworkMode(i.name), Mounts: []mount.Mount{
 			{Type: mount.TypeBind, Source: strings.TrimPrefix(i.m.engine.Address.Host, "unix://"), Target: "/run/engine.sock"},
 			{Type: mount.TypeVolume, Source: i.name, Target: "/state"},
 		}},

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -79,10 +81,17 @@ func restartableDocker(t *testing.T) (machine, *engineProcess) {
 		}
 	})
 	p := &engineProcess{t: t, socket: filepath.Join(dir, "docker.sock")}
+	// A bridge of its own: without any, dockerd removes docker0, which is that of the Docker that is there.
+	bridge := fmt.Sprintf("sk%d", os.Getpid())
+	ip := func(args ...string) error { return exec.Command("ip", args...).Run() }
+	if err := errors.Join(ip("link", "add", bridge, "type", "bridge"), ip("address", "add", "172.31.251.1/29", "dev", bridge), ip("link", "set", bridge, "up")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ip("link", "delete", bridge) })
 	// No rules of its own: they would meet those of the Docker that is there.
 	p.command = []string{
 		"dockerd", "--host", "unix://" + p.socket, "--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "run"),
-		"--pidfile", filepath.Join(dir, "pid"), "--live-restore", "--bridge=none", "--iptables=false", "--ip-masq=false",
+		"--pidfile", filepath.Join(dir, "pid"), "--live-restore", "--bridge=" + bridge, "--iptables=false", "--ip-masq=false",
 	}
 	return p.machine("docker-restarted"), p
 }

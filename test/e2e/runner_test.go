@@ -100,16 +100,21 @@ func (m machine) runnerWith(t *testing.T, co *gitlabtest.Coordinator, lines []st
 	m.own(t, home)
 	m.own(t, filepath.Join(r.dir, "config.toml"))
 	r.env = []string{"HOME=" + home, "SKERRY_AGENT=" + m.agent(t)}
-	r.finish = sync.OnceFunc(func() {
-		r.kill()
-		r.removeEnvironments()
-	})
+	finished, end := false, r.removeEnvironments
 	if !m.shell() {
 		api := m.client(t)
-		r.finish = sync.OnceFunc(func() {
-			r.end(api)
+		end = func() { r.end(api) }
+	}
+	r.finish = func() {
+		if finished {
+			return
+		}
+		finished = true
+		if m.shell() {
 			r.kill()
-		})
+		}
+		end()
+		r.kill()
 	}
 	t.Cleanup(func() {
 		r.finish()
