@@ -124,8 +124,9 @@ func (v *environment) Report(ctx context.Context, out io.Writer) {
 	}
 	for i := range v.b.Services {
 		s, state := &v.b.Services[i], states[i]
+		never := state.ID == "" && v.b.now(&s.part).ImageID == "" // its image could not be had
 		switch {
-		case state.Running, state.ID == "" && state.Error == "", state.Created, v.told.has(s.Name):
+		case state.Running, never, state.ID == "" && state.Error == "", state.Created, v.told.has(s.Name):
 		case state.ExitCode == 0 && !state.OOMKilled && state.Error == "":
 			fmt.Fprintf(out, "Service %s ended with exit code 0 before the job did.\n", s.names())
 		default:

@@ -97,11 +97,15 @@ func (s *Service) start(ctx context.Context) (ended <-chan error, err error) {
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = words, words
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	gate, err := cmd.StdinPipe()
+	in, gate, err := os.Pipe() // not cmd's own, which Wait would close
 	if err != nil {
 		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
+	defer gate.Close()
+	cmd.Stdin = in
+	err = cmd.Start()
+	in.Close()
+	if err != nil {
 		return nil, err
 	}
 	end := make(chan error, 1)
@@ -118,8 +122,7 @@ func (s *Service) start(ctx context.Context) (ended <-chan error, err error) {
 		}
 		s.Log.Log(ctx, level, "Podman is in the runner's control group: containers may end with the runner", "error", err)
 	}
-	_, err = io.WriteString(gate, "\n")
-	if err = errors.Join(err, gate.Close()); err != nil {
+	if _, err = io.WriteString(gate, "\n"); err != nil && !errors.Is(err, syscall.EPIPE) { // which end tells more of
 		return nil, errors.Join(err, cmd.Process.Kill())
 	}
 	s.Log.Info("Started podman system service: there was no socket of a container engine", "socket", s.socket(), "pid", cmd.Process.Pid)
