@@ -12,7 +12,7 @@ import (
 )
 
 // imageOfUser is jobImage with a user.
-const imageOfUser = "skerry.test/e2e-user:latest"
+const imageOfUser = "skerry.test/e2e-users:latest"
 
 // TestUsersInTurn runs jobs of several users one after the other in the volumes of one project: each works with
 // its files, whoever has left what is there.

@@ -224,3 +224,32 @@ func TestPing(t *testing.T) {
 		t.Error("no socket is no answer")
 	}
 }
+
+// TestImageThatIsReplaced looks for an image while its name is given to another one.
+func TestImageThatIsReplaced(t *testing.T) {
+	t.Parallel()
+	for wrong, want := range map[int32]bool{0: true, 2: true, imageTries: false} {
+		var asked atomic.Int32
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+			switch {
+			case !strings.Contains(q.URL.Path, "/images/"):
+				w.Header().Set("Api-Version", "1.41")
+				_, _ = io.WriteString(w, `{"Version":"4.3.1","ApiVersion":"1.41","MinAPIVersion":"1.24","Os":"linux","Arch":"amd64"}`)
+			case asked.Add(1) <= wrong:
+				w.WriteHeader(http.StatusInternalServerError)
+				_, _ = io.WriteString(w, `{"message":"failed to convert ImageData: locating image with ID \"b\": image not known"}`)
+			default:
+				_, _ = io.WriteString(w, `{"Id":"sha256:a"}`)
+			}
+		}))
+		t.Cleanup(s.Close)
+		e, err := Connect(t.Context(), Address{Host: "tcp://" + s.Listener.Addr().String()}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { e.Close() })
+		if i, err := e.Image(t.Context(), "image"); (err == nil) != want || want && i.ID != "sha256:a" {
+			t.Errorf("after %d errors: %+v, %v", wrong, i, err)
+		}
+	}
+}
