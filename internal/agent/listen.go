@@ -29,26 +29,38 @@ func listen(dir string, shared bool) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	path := shortPath(d)
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		_ = d.Close()
-		return nil, fmt.Errorf("remove the socket of an earlier agent: %w", err)
-	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		_ = d.Close()
-		return nil, fmt.Errorf("make the socket in %s: %w", dir, err)
-	}
 	mode := fs.FileMode(0o600)
 	if shared {
 		mode = 0o777
 	}
-	if err := os.Chmod(path, mode); err != nil {
-		_ = l.Close()
+	l, err := bind(shortPath(d), mode)
+	if err != nil {
 		_ = d.Close()
-		return nil, fmt.Errorf("set the mode of the socket: %w", err)
+		return nil, fmt.Errorf("make the socket in %s: %w", dir, err)
 	}
 	return &listener{UnixListener: l, dir: d, shared: shared}, nil
+}
+
+// bind makes a socket that has its mode from the moment that it can be found: who dials may be another user, to whom
+// one without it is closed. The caller removes path.
+func bind(path string, mode fs.FileMode) (*net.UnixListener, error) {
+	fresh := path + ".new"
+	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: fresh, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false)
+	err = os.Chmod(fresh, mode)
+	if err == nil {
+		err = os.Rename(fresh, path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Close(), os.Remove(fresh))
+	}
+	return l, nil
 }
 
 // openDir opens a directory only to name things in it.
@@ -81,8 +93,11 @@ func (l *listener) Accept() (net.Conn, error) {
 
 // Close closes and removes the socket.
 func (l *listener) Close() error {
-	err := l.UnixListener.Close()
-	return errors.Join(err, l.dir.Close())
+	err := os.Remove(shortPath(l.dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return errors.Join(err, l.UnixListener.Close(), l.dir.Close())
 }
 
 // trusted reports whether the peer is the agent's own user or root.

@@ -2,9 +2,7 @@ package agent
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -31,13 +29,15 @@ func probe() error {
 		return fmt.Errorf("read the runner's nonce: %w", err)
 	}
 	path := filepath.Join(d, ProbeSocket)
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	l, err := bind(path, 0o777) // for the runner, who has another uid
 	if err != nil {
 		return fmt.Errorf("make a socket: %w", err)
 	}
-	defer func() { _ = l.Close() }()
-	err = errors.Join(os.Chmod(path, 0o777), l.SetDeadline(time.Now().Add(probeTime))) //nolint:gosec // for the runner, who has another uid
-	if err != nil {
+	defer func() {
+		_ = l.Close()
+		_ = os.Remove(path)
+	}()
+	if err := l.SetDeadline(time.Now().Add(probeTime)); err != nil {
 		return fmt.Errorf("make a socket: %w", err)
 	}
 	conn, err := l.Accept()
