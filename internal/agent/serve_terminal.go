@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/agent/proc"
@@ -30,6 +31,7 @@ type guest struct {
 	group   *proc.Group
 	process *proc.Process
 	stream  *terminal.Stream
+	open    chan struct{} // closed when the answer's header has been sent, or will not be
 
 	tty   *os.File // our end of the terminal; nil without one
 	input *os.File // the program's standard input without one
@@ -39,7 +41,9 @@ type guest struct {
 // runner comes, what was started in it is ended.
 func (a *Agent) serveTerminal(w http.ResponseWriter, r *http.Request) {
 	flusher := http.NewResponseController(w)
-	g := &guest{stream: terminal.New(r.Body, w, flusher.Flush)}
+	g := &guest{stream: terminal.New(r.Body, w, flusher.Flush), open: make(chan struct{})}
+	opened := sync.OnceFunc(func() { close(g.open) })
+	defer opened()
 	var t stage.Terminal
 	if err := g.stream.ReceiveJSON(terminal.Begin, &t, maxBody); err != nil {
 		refuse(w, http.StatusBadRequest, err)
@@ -60,6 +64,7 @@ func (a *Agent) serveTerminal(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.WriteHeader(http.StatusOK)
 	err = flusher.Flush()
+	opened()
 	if err == nil {
 		err = g.serve(r.Context(), flusher)
 	}
@@ -105,12 +110,25 @@ func (g *guest) start(a *Agent, t *stage.Terminal) error {
 		return fmt.Errorf("make a pipe for a program's input: %w", err)
 	}
 	defer in.Close()
-	c.Stdin, c.Stdout, c.Stderr = in, g.stream.Writer(terminal.Output), g.stream.Writer(terminal.ErrorOutput)
+	c.Stdin, c.Stdout, c.Stderr = in, answered{g.open, g.stream.Writer(terminal.Output)}, answered{g.open, g.stream.Writer(terminal.ErrorOutput)}
 	if g.process, err = g.group.Start(c); err != nil {
 		return errors.Join(err, out.Close())
 	}
 	g.input = out
 	return nil
+}
+
+// answered is a writer that waits: a program writes as soon as it is started, and the answer's header, which says that
+// it has been, must be sent before what it writes and not at the same time.
+type answered struct {
+	open <-chan struct{}
+	io.Writer
+}
+
+// Write implements io.Writer.
+func (l answered) Write(p []byte) (int, error) {
+	<-l.open
+	return l.Writer.Write(p)
 }
 
 func (g *guest) startTTY(c stage.Command, t *stage.Terminal) error {

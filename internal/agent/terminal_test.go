@@ -114,6 +114,19 @@ func TestProgramWithoutTerminal(t *testing.T) {
 	}
 }
 
+// What a program writes as soon as it is started comes once, and after the answer that it has been started.
+func TestProgramThatWritesAtOnce(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, agent.Config{})
+	c := p.client(1)
+	for range 100 {
+		term := p.terminal(c, stage.Terminal{Args: []string{"echo", "at once"}, Dir: "/nowhere", Base: p.dir})
+		if out, _, ended := shown(t, term, nil); out != "at once\n" || ended.Code != 0 {
+			t.Fatalf("%q, %+v", out, ended)
+		}
+	}
+}
+
 // A terminal that nobody is at any more, or of an older runner, leaves nothing; one that is open when a stage ends
 // stays, and does not keep from being ended what the stage left.
 func TestTerminalsEnd(t *testing.T) {

@@ -177,8 +177,7 @@ func TestTwoRunnersOnOneEngine(t *testing.T) {
 }
 
 // TestManyContainersAtOnce runs many jobs with services at the same time, and kills the runner in the middle.
-func TestManyContainersAtOnce(t *testing.T) {
-	t.Parallel()
+func TestManyContainersAtOnce(t *testing.T) { //nolint:paralleltest // an engine with forty jobs answers nobody else in time
 	const many = 40
 	onEngines(t, func(t *testing.T, m machine) {
 		r := m.runner(t, m.coordinator(t, gitlabtest.Options{}), "request_concurrency = 4")
