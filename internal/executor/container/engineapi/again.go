@@ -4,22 +4,25 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
 )
 
 const (
 	answerTime = 2 * time.Minute // for one request that is no stream
-	breaks     = 4               // so often a request is made whose connection breaks
+	breaks     = 4               // so often a request is made whose connection breaks, or which stumbles
 )
 
 // again makes a request that may be repeated. An engine that is stopped breaks its connections, and the next
-// one waits until it is back.
+// one waits until it is back. What Podman stumbles over is gone when it looks again.
 func (e *Engine) again(ctx context.Context, request func(context.Context) error) error {
 	for attempt := 1; ; attempt++ {
 		err := e.bounded(ctx, request)
-		if err == nil || ctx.Err() != nil || attempt == breaks || !broken(err) || !pause(ctx, time.Duration(attempt)*50*time.Millisecond) {
+		if err == nil || ctx.Err() != nil || attempt == breaks || !broken(err) && !stumbled(err) || !pause(ctx, time.Duration(attempt)*50*time.Millisecond) {
 			return err
 		}
 	}
@@ -46,6 +49,15 @@ func IsSilent(err error) bool { return errors.Is(err, errSilent) }
 func broken(err error) bool {
 	var down *UnreachableError
 	return client.IsErrConnectionFailed(err) && !errors.As(err, &down)
+}
+
+// stumbles are errors of Podman, of status 500, for what changed while it looked: a name of an image was given to
+// another one, a container's process ended before its control group was read.
+var stumbles = []string{"image not known", "no such process"}
+
+// stumbled reports that the engine did, and will not when it is asked again.
+func stumbled(err error) bool {
+	return errdefs.IsInternal(err) && slices.ContainsFunc(stumbles, func(s string) bool { return strings.Contains(err.Error(), s) })
 }
 
 // IsUnreachable reports whether the engine could not be reached, or went away before it answered.

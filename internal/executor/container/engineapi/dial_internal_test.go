@@ -225,21 +225,26 @@ func TestPing(t *testing.T) {
 	}
 }
 
-// TestImageThatIsReplaced looks for an image while its name is given to another one.
-func TestImageThatIsReplaced(t *testing.T) {
+// TestWhatChangesWhileItIsLookedAt asks Podman for what changes at that moment: it stumbles, and is asked again.
+func TestWhatChangesWhileItIsLookedAt(t *testing.T) {
 	t.Parallel()
-	for wrong, want := range map[int32]bool{0: true, 2: true, imageTries: false} {
-		var asked atomic.Int32
+	for wrong, want := range map[int32]bool{0: true, 2: true, breaks: false} {
+		var images, containers atomic.Int32
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+			stumble := func(message string) {
+				w.WriteHeader(http.StatusInternalServerError)
+				_, _ = io.WriteString(w, `{"message":"`+message+`"}`)
+			}
 			switch {
-			case !strings.Contains(q.URL.Path, "/images/"):
+			case strings.Contains(q.URL.Path, "/images/") && images.Add(1) <= wrong:
+				stumble("failed to convert ImageData: locating image with ID b: image not known")
+			case strings.Contains(q.URL.Path, "/containers/") && containers.Add(1) <= wrong:
+				stumble("read /proc/15915/cgroup: no such process")
+			case strings.Contains(q.URL.Path, "/images/"), strings.Contains(q.URL.Path, "/containers/"):
+				_, _ = io.WriteString(w, `{"Id":"sha256:a"}`)
+			default:
 				w.Header().Set("Api-Version", "1.41")
 				_, _ = io.WriteString(w, `{"Version":"4.3.1","ApiVersion":"1.41","MinAPIVersion":"1.24","Os":"linux","Arch":"amd64"}`)
-			case asked.Add(1) <= wrong:
-				w.WriteHeader(http.StatusInternalServerError)
-				_, _ = io.WriteString(w, `{"message":"failed to convert ImageData: locating image with ID \"b\": image not known"}`)
-			default:
-				_, _ = io.WriteString(w, `{"Id":"sha256:a"}`)
 			}
 		}))
 		t.Cleanup(s.Close)
@@ -249,7 +254,10 @@ func TestImageThatIsReplaced(t *testing.T) {
 		}
 		t.Cleanup(func() { e.Close() })
 		if i, err := e.Image(t.Context(), "image"); (err == nil) != want || want && i.ID != "sha256:a" {
-			t.Errorf("after %d errors: %+v, %v", wrong, i, err)
+			t.Errorf("an image after %d errors: %+v, %v", wrong, i, err)
+		}
+		if c, err := e.State(t.Context(), "container"); (err == nil) != want || want && c.ID != "sha256:a" {
+			t.Errorf("a container after %d errors: %+v, %v", wrong, c, err)
 		}
 	}
 }

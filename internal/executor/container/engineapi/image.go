@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/moby/moby/client"
 )
@@ -25,26 +24,13 @@ type Image struct {
 	Size       int64
 }
 
-// imageReplaced is Podman's error, of status 500, for an image whose name was given to another one while it looked.
-// To look again is all it takes; that often at most.
-const (
-	imageReplaced = "image not known"
-	imageTries    = 3
-)
-
 // Image looks for an image among those that the engine has; IsAbsent tells that it has none.
 func (e *Engine) Image(ctx context.Context, ref string) (*Image, error) {
 	var r client.ImageInspectResult
-	var err error
-	for range imageTries {
-		err = e.again(ctx, func(ctx context.Context) (err error) {
-			r, err = e.c.ImageInspect(ctx, ref)
-			return err
-		})
-		if err == nil || absent(err) || !strings.Contains(err.Error(), imageReplaced) {
-			break
-		}
-	}
+	err := e.again(ctx, func(ctx context.Context) (err error) {
+		r, err = e.c.ImageInspect(ctx, ref)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("inspect image %q: %w", ref, err)
 	}
