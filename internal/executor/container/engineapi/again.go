@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -51,13 +50,11 @@ func broken(err error) bool {
 	return client.IsErrConnectionFailed(err) && !errors.As(err, &down)
 }
 
-// stumbles are errors of Podman, of status 500, for what changed while it looked: a name of an image was given to
-// another one, a container's process ended before its control group was read.
-var stumbles = []string{"image not known", "no such process"}
-
-// stumbled reports that the engine did, and will not when it is asked again.
+// stumbled reports an error of Podman, of status 500, for what changed while it looked: a name of an image was given to
+// another one, a container's process ended before its control group was read. It is gone when it looks again.
 func stumbled(err error) bool {
-	return errdefs.IsInternal(err) && slices.ContainsFunc(stumbles, func(s string) bool { return strings.Contains(err.Error(), s) })
+	return errdefs.IsInternal(err) &&
+		(strings.Contains(err.Error(), "image not known") || strings.Contains(err.Error(), "no such process"))
 }
 
 // IsUnreachable reports whether the engine could not be reached, or went away before it answered.
