@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,9 +40,8 @@ func (p place) containers(e *plan.Runner, r *config.Runner) (container.Options, 
 		return container.Options{}, fmt.Errorf("runner %q: %w", r.Name, err)
 	}
 	zero := 0
-	scope := sha256.Sum256([]byte(r.URL + "\x00" + r.Token))
 	o := container.Options{
-		Engine: address, Dir: p.envDir, Agent: p.agent, Scope: hex.EncodeToString(scope[:4]),
+		Engine: address, Dir: p.envDir, Agent: p.agent, Scope: scope(r),
 		BuildsDir: e.BuildsDir, CacheDir: e.CacheDir,
 		Image: d.Image, HelperImage: d.HelperImage, DisableCache: d.DisableCache,
 		Volumes: d.Volumes, VolumesFrom: d.VolumesFrom, VolumeKeep: d.VolumeKeep, VolumeDriver: d.VolumeDriver, VolumeDriverOps: d.VolumeDriverOps,
@@ -66,6 +66,17 @@ func (p place) containers(e *plan.Runner, r *config.Runner) (container.Options, 
 		ruleErr = fmt.Errorf("runner %q: [runners.docker] %w", r.Name, bad)
 	}
 	return o, errors.Join(buildErr, serviceErr, ruleErr, diskErr)
+}
+
+// scope names the runner entry in what its jobs use again. A token that is rotated leaves the runner the same one: its
+// number in GitLab counts, where the configuration has it.
+func scope(r *config.Runner) string {
+	who := r.Token
+	if r.ID != 0 {
+		who = strconv.FormatInt(r.ID, 10)
+	}
+	sum := sha256.Sum256([]byte(r.URL + "\x00" + who))
+	return hex.EncodeToString(sum[:4])
 }
 
 // onHost reports whether dir lies in a directory of the host or a volume with a name, which all jobs share.
