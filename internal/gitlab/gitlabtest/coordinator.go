@@ -52,6 +52,7 @@ type Coordinator struct {
 	commits     map[string]*run // of AddJob, by project and ref
 	notBefore   map[string]time.Time
 	held        int // job requests held open
+	deaths      int // of runners, see RunnerDied
 	heldChanged chan struct{}
 }
 
@@ -174,6 +175,7 @@ func (c *Coordinator) listen(addr string) error {
 func (c *Coordinator) RunnerDied() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.deaths++
 	for _, j := range c.jobs {
 		if j.started.IsZero() {
 			continue

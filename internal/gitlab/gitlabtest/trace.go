@@ -57,7 +57,7 @@ func contentRange(s string) (start, end int64, ok bool) {
 // patch is PATCH /jobs/:id/trace.
 func (c *Coordinator) patch(k *call.Call) {
 	c.mu.Lock()
-	j := c.jobCall(k, "")
+	j, deaths := c.jobCall(k, ""), c.deaths
 	c.mu.Unlock()
 	if j == nil {
 		return
@@ -92,10 +92,18 @@ func (c *Coordinator) patch(k *call.Call) {
 		k.Fail(http.StatusRequestedRangeNotSatisfiable, "416 Range Not Satisfiable")
 		return
 	}
-	j.mayRepeatPatch, j.mayResume = false, false
+	c.patched(j, deaths)
 	k.Header.Set(gitlab.HeaderUpdateInterval, strconv.Itoa(c.opts.TraceInterval))
 	c.event(j, EventPatch, http.StatusAccepted, fmt.Sprintf("%d+%d", start, len(k.Body)))
 	k.Text(http.StatusAccepted)
+}
+
+// patched ends what was legitimate until the runner's next patch, which came after so many deaths of runners. What a
+// runner sent that has died since is no patch of the next one's. The caller holds mu.
+func (c *Coordinator) patched(j *record, deaths int) {
+	if deaths == c.deaths {
+		j.mayRepeatPatch, j.mayResume = false, false
+	}
 }
 
 // judgeResume decides whether a patch that does not begin at the trace's end is a breach. The caller holds mu.
