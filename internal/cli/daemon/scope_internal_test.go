@@ -8,7 +8,9 @@ import (
 
 func TestScope(t *testing.T) {
 	t.Parallel()
-	entry := func(url string, id int64, token string) string { return scope(&config.Runner{URL: url, ID: id, Token: token}) }
+	entry := func(url string, id int64, token string) string {
+		return scope(&config.Runner{URL: url, ID: id, Token: token})
+	}
 	if entry("https://a", 7, "old") != entry("https://a", 7, "rotated") {
 		t.Error("a rotated token makes another runner of the entry: its volumes would be lost")
 	}
