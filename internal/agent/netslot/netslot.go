@@ -1,6 +1,6 @@
 // Package netslot is what the agent's program does in the container that holds a job's network namespace:
 // it waits (Pause), says what is in the namespace (Look), so that one which is used again is known to be as
-// it was made, and names and reaches services (Up). It runs without a runner's connection, by exec.
+// it was made, and names and reaches services (Up). It is asked at its Door, or by exec.
 package netslot
 
 import (
@@ -39,8 +39,7 @@ func Main(args []string, out io.Writer) (ok bool, err error) {
 		}
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 		defer stop()
-		<-ctx.Done()
-		return true, nil
+		return true, openDoor(ctx, Door, Birth, hostsFile)
 	case len(args) == 1 && args[0] == CommandLook:
 		changes, err := compare(Birth, hostsFile)
 		if err != nil {

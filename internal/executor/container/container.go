@@ -130,7 +130,7 @@ func (e *Executor) Reconcile(ctx context.Context, owner executor.OwnerID, keep [
 			errs = append(errs, engine.RemoveVolume(ctx, v.Name))
 		}
 	}
-	errs = append(errs, e.reconcileDirs(ctx, owner, keep))
+	errs = append(errs, e.reconcileDirs(ctx, owner, keep), e.closeDoors(used))
 	errs = append(errs, e.releaseUnfinished(owner))
 	e.space(owner).Set(e.o.Scope, e.o.Disk)
 	e.space(owner).Look()
@@ -146,6 +146,21 @@ func (e *Executor) usedSlots(owner executor.OwnerID, refs []executor.Ref) map[st
 		}
 	}
 	return used
+}
+
+// closeDoors removes what networks that are gone had on this machine.
+func (e *Executor) closeDoors(used map[string]bool) error {
+	entries, err := os.ReadDir(e.o.doors())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("list networks: %w", err)
+	}
+	var errs []error
+	for _, entry := range entries {
+		if name := entry.Name(); !used[name] && !e.host.knows(name) {
+			errs = append(errs, slot.RemoveDoor(e.o.doors(), name))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // reconcileDirs removes the directories of environments that nobody keeps.

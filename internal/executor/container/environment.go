@@ -342,7 +342,7 @@ func (v *environment) close(ctx context.Context) error {
 		s.Name = v.b.Slot
 		defer v.pool.Give(context.WithoutCancel(ctx), s, s.Network != "" && v.e.o.Build.harmless())
 	} else if v.b.Slot != "" { // closed before it came to the network that an earlier process had taken
-		if err := slot.Remove(ctx, v.engine, v.b.Slot); err != nil {
+		if err := errors.Join(slot.Remove(ctx, v.engine, v.b.Slot), slot.RemoveDoor(v.e.o.doors(), v.b.Slot)); err != nil {
 			return err
 		}
 	}

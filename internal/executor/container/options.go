@@ -69,10 +69,17 @@ type ServiceImage struct {
 	job.Image
 }
 
+// doors is where the holders of networks answer.
+func (o Options) doors() string { return filepath.Join(o.Dir, ".slots") }
+
 // kind is what the job's network is to be like.
 func (o Options) kind(b *blueprint, mac net.HardwareAddr) slot.Kind {
+	doors := o.doors()
+	if b.Agent.Volume != "" {
+		doors = "" // the engine shares no directories
+	}
 	return slot.Kind{
-		Owner: string(b.Ref.Owner), Image: b.helperImage(), AgentDir: filepath.Dir(o.Agent), AgentVolume: b.Agent.Volume,
+		Owner: string(b.Ref.Owner), Image: b.helperImage(), AgentDir: filepath.Dir(o.Agent), AgentVolume: b.Agent.Volume, Doors: doors,
 		MTU: o.NetworkMTU, Bits: slot.Bits(len(b.Services)), IPv6: o.EnableIPv6, MAC: string(mac),
 		Hostname: o.Build.Hostname, DNS: o.Build.DNS, DNSSearch: o.Build.DNSSearch, ExtraHosts: o.Build.ExtraHosts,
 		Sysctls: netSysctls(o.Build.Sysctls, true), Links: o.Build.Links, UsernsMode: o.Build.UsernsMode,

@@ -33,6 +33,9 @@ func Holder(s Slot, k Kind, labels map[string]string) (client.ContainerCreateOpt
 			Sysctls:     k.Sysctls,
 		},
 	}
+	if k.Doors != "" {
+		o.HostConfig.Mounts = append(o.HostConfig.Mounts, mount.Mount{Type: mount.TypeBind, Source: k.door(s.Name), Target: netslot.Door})
+	}
 	for _, text := range k.DNS {
 		a, err := dockeropt.DNS(text)
 		if err != nil {

@@ -32,17 +32,20 @@ type Kind struct {
 	AgentDir string // holds the agent's program, mounted at /.skerry/bin
 	// AgentVolume is a volume that is mounted in its stead, for an engine on another machine.
 	AgentVolume string
-	MTU         int
-	Bits        int // the prefix of its subnet, see Bits; 0 for the usual one
-	IPv6        bool
-	MAC         string // the six bytes of the network card's address; empty: the engine's choice
-	UsernsMode  string
-	Links       []string // containers that are connected, see dockeropt.Link
-	Hostname    string
-	DNS         []string
-	DNSSearch   []string
-	ExtraHosts  []string
-	Sysctls     map[string]string
+	// Doors is a directory of this machine, shared with the engine, beneath which each holder has one to answer in;
+	// empty: holders are asked through the engine.
+	Doors      string
+	MTU        int
+	Bits       int // the prefix of its subnet, see Bits; 0 for the usual one
+	IPv6       bool
+	MAC        string // the six bytes of the network card's address; empty: the engine's choice
+	UsernsMode string
+	Links      []string // containers that are connected, see dockeropt.Link
+	Hostname   string
+	DNS        []string
+	DNSSearch  []string
+	ExtraHosts []string
+	Sysctls    map[string]string
 
 	// Fenced ones have no routes to others. Podman's walls between networks are gone for a while whenever one of
 	// them is removed (netavark 1.4 takes the rule away that leads to the rules of all).
@@ -128,6 +131,9 @@ func (p *Pool) Make(ctx context.Context, name string) (Slot, error) {
 		return Slot{}, err
 	}
 	s := Slot{Name: name, Network: made.ID, Subnet: made.Subnet}
+	if err := p.kind.makeDoor(name); err != nil {
+		return s, err
+	}
 	holder, err := Holder(s, p.kind, labels)
 	if err != nil {
 		return s, err
@@ -149,6 +155,9 @@ func (p *Pool) Knows(name string) bool {
 // remove removes a slot of the pool.
 func (p *Pool) remove(ctx context.Context, name string) error {
 	err := Remove(ctx, p.engine, name)
+	if err == nil {
+		err = RemoveDoor(p.kind.Doors, name)
+	}
 	if err == nil {
 		p.mu.Lock()
 		delete(p.made, name)
@@ -185,6 +194,9 @@ func (p *Pool) Give(ctx context.Context, s Slot, again bool) {
 	})
 }
 
+// lookTime is how long a holder may take to look; the network is removed then.
+const lookTime = time.Minute
+
 func (p *Pool) clean(ctx context.Context, s Slot) bool {
 	p.mu.Lock()
 	full := p.closed || len(p.idle) >= p.keep
@@ -192,7 +204,9 @@ func (p *Pool) clean(ctx context.Context, s Slot) bool {
 	if full {
 		return false
 	}
-	out, err := p.engine.Exec(ctx, s.Name, "0:0", "/.skerry/bin/agent", netslot.CommandLook)
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	out, err := p.ask(ctx, s, netslot.CommandLook, nil)
 	var changes []string
 	if err == nil {
 		err = json.Unmarshal(out, &changes)
@@ -220,11 +234,7 @@ func (p *Pool) store(s Slot) bool {
 // Up names services in the slot's namespace and waits until they can be reached.
 func (p *Pool) Up(ctx context.Context, s Slot, ask netslot.Ask) (netslot.Answer, error) {
 	var a netslot.Answer
-	raw, err := json.Marshal(ask)
-	if err != nil {
-		return a, err
-	}
-	out, err := p.engine.Exec(ctx, s.Name, "0:0", "/.skerry/bin/agent", netslot.CommandUp, string(raw))
+	out, err := p.ask(ctx, s, netslot.CommandUp, &ask)
 	if err == nil {
 		err = json.Unmarshal(out, &a)
 	}
