@@ -23,6 +23,7 @@ type runner struct {
 	cut     error // how the log ends
 	ended   chan struct{}
 	hostile bool
+	deaf    bool
 }
 
 func (r *runner) Jobs() []control.Job {
@@ -62,6 +63,9 @@ func (r *runner) Release(string) error { return errors.New("it is not kept") }
 func (r *runner) Terminal(ctx context.Context, _ string, t control.Terminal) (control.Session, error) {
 	if len(t.Args) > 0 && t.Args[0] == "none" {
 		return nil, errors.New("there is no such program")
+	}
+	if r.deaf {
+		return &deaf{refused: make(chan struct{}, 2), echo: echo{ended: r.ended}}, nil
 	}
 	return &echo{ctx: ctx, typed: make(chan []byte), ended: r.ended, hostile: r.hostile}, nil
 }
@@ -108,6 +112,29 @@ func (e *echo) Close() {
 	default:
 		close(e.ended)
 	}
+}
+
+// deaf is a program that has ended when somebody types; it is told of that late.
+type deaf struct {
+	echo
+
+	refused chan struct{}
+}
+
+func (d *deaf) Send(terminal.Kind, []byte) error {
+	d.refused <- struct{}{}
+	return io.ErrClosedPipe
+}
+
+func (d *deaf) Receive() (terminal.Kind, []byte, error) {
+	for range 2 {
+		select {
+		case <-d.refused:
+		case <-d.ended:
+			return 0, nil, io.EOF
+		}
+	}
+	return terminal.Exit, []byte(`{"code":9}`), nil
 }
 
 func serve(t *testing.T, r *runner) (*control.Client, string) {
@@ -192,6 +219,25 @@ func TestTerminal(t *testing.T) {
 	}
 	if err := o.Send(terminal.InputEnd, nil); err != nil {
 		t.Fatal(err)
+	}
+	if k, b, err := o.Receive(); k != terminal.Exit || string(b) != `{"code":9}` || err != nil {
+		t.Errorf("%q %q %v", k, b, err)
+	}
+}
+
+// A program that ends while somebody types is not cut off: how it ended comes yet.
+func TestTerminalOfProgramThatEnds(t *testing.T) {
+	t.Parallel()
+	c, _ := serve(t, &runner{deaf: true})
+	o, err := c.Terminal(t.Context(), "7", control.Terminal{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	for range 2 {
+		if err := o.Send(terminal.Input, []byte("typed")); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if k, b, err := o.Receive(); k != terminal.Exit || string(b) != `{"code":9}` || err != nil {
 		t.Errorf("%q %q %v", k, b, err)

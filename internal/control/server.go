@@ -231,12 +231,12 @@ func (s *Server) serveTerminal(w http.ResponseWriter, r *http.Request) {
 	typing.Go(func() {
 		for {
 			kind, data, err := peer.Receive()
-			if err == nil && (kind == terminal.Input || kind == terminal.InputEnd || kind == terminal.Resize) {
-				err = program.Send(kind, data)
-			}
 			if err != nil {
 				program.Close()
 				return
+			}
+			if kind == terminal.Input || kind == terminal.InputEnd || kind == terminal.Resize {
+				_ = program.Send(kind, data) // one that takes no more has ended, and its last words are on their way
 			}
 		}
 	})

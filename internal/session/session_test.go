@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,20 +26,31 @@ import (
 
 const patience = 30 * time.Second
 
-// echo is a terminal that shows what is typed; "exit" ends it.
+// echo is a terminal that shows what is typed; "exit" ends it. After "over" it takes nothing, and tells of its end when
+// that has been tried twice.
 type echo struct {
-	typed chan []byte
-	once  sync.Once
-	done  chan struct{}
+	typed   chan []byte
+	once    sync.Once
+	done    chan struct{}
+	over    atomic.Bool
+	refused chan struct{}
 }
 
 func newEcho(ctx context.Context) *echo {
-	e := &echo{typed: make(chan []byte), done: make(chan struct{})}
+	e := &echo{typed: make(chan []byte), done: make(chan struct{}), refused: make(chan struct{}, 2)}
 	context.AfterFunc(ctx, e.Close)
 	return e
 }
 
 func (e *echo) Send(_ terminal.Kind, data []byte) error {
+	if e.over.Load() {
+		e.refused <- struct{}{}
+		return io.ErrClosedPipe
+	}
+	if string(data) == "over" {
+		e.over.Store(true)
+		return nil
+	}
 	select {
 	case e.typed <- append([]byte(nil), data...):
 		return nil
@@ -54,9 +66,15 @@ func (e *echo) Receive() (terminal.Kind, []byte, error) {
 			return terminal.Exit, []byte(`{"code":0}`), nil
 		}
 		return terminal.Output, b, nil
+	case <-e.refused:
+		select {
+		case <-e.refused:
+			return terminal.Exit, []byte(`{"code":0}`), nil
+		case <-e.done:
+		}
 	case <-e.done:
-		return 0, nil, io.EOF
 	}
+	return 0, nil, io.EOF
 }
 
 func (e *echo) Close() { e.once.Do(func() { close(e.done) }) }
@@ -172,6 +190,21 @@ func TestTerminalOverBothProtocols(t *testing.T) {
 				t.Errorf("opened %s", r.paths[0])
 			}
 		})
+	}
+}
+
+// A shell that ends while somebody types is not cut off.
+func TestShellThatEnds(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, t.TempDir(), nil)
+	c, _ := r.dial(t, r.Offer(), "terminal.gitlab.com")
+	for _, text := range []string{"over", "typed", "typed"} {
+		if err := c.Write(t.Context(), websocket.MessageBinary, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := c.Read(t.Context()); websocket.CloseStatus(err) != websocket.StatusNormalClosure {
+		t.Errorf("the end: %v", err)
 	}
 }
 
