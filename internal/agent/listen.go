@@ -10,6 +10,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/skerry/skerry/internal/socketfile"
 )
 
 // listener accepts the runner's connections.
@@ -33,34 +35,12 @@ func listen(dir string, shared bool) (net.Listener, error) {
 	if shared {
 		mode = 0o777
 	}
-	l, err := bind(shortPath(d), mode)
+	l, err := socketfile.Listen(shortPath(d), mode)
 	if err != nil {
 		_ = d.Close()
 		return nil, fmt.Errorf("make the socket in %s: %w", dir, err)
 	}
 	return &listener{UnixListener: l, dir: d, shared: shared}, nil
-}
-
-// bind makes a socket that has its mode from the moment that it can be found: who dials may be another user, to whom
-// one without it is closed. The caller removes path.
-func bind(path string, mode fs.FileMode) (*net.UnixListener, error) {
-	fresh := path + ".new"
-	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: fresh, Net: "unix"})
-	if err != nil {
-		return nil, err
-	}
-	l.SetUnlinkOnClose(false)
-	err = os.Chmod(fresh, mode)
-	if err == nil {
-		err = os.Rename(fresh, path)
-	}
-	if err != nil {
-		return nil, errors.Join(err, l.Close(), os.Remove(fresh))
-	}
-	return l, nil
 }
 
 // openDir opens a directory only to name things in it.

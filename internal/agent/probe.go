@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"gitlab.com/skerry/skerry/internal/socketfile"
 )
 
 // The files of a probe, beside each other in its state directory.
@@ -29,7 +31,7 @@ func probe() error {
 		return fmt.Errorf("read the runner's nonce: %w", err)
 	}
 	path := filepath.Join(d, ProbeSocket)
-	l, err := bind(path, 0o777) // for the runner, who has another uid
+	l, err := socketfile.Listen(path, 0o777) // for the runner, who has another uid
 	if err != nil {
 		return fmt.Errorf("make a socket: %w", err)
 	}

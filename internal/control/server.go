@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -18,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gitlab.com/skerry/skerry/internal/socketfile"
 	"gitlab.com/skerry/skerry/internal/terminal"
 )
 
@@ -73,8 +73,8 @@ func (s *Server) Close() {
 	<-s.served
 }
 
-// listen makes the socket beside its name and renames it, so that nobody finds one with a mode that is not meant, and by
-// way of the directory's descriptor: a socket's path has at most 108 bytes, a directory's may have more.
+// listen makes the socket by way of the directory's descriptor: a socket's path has at most 108 bytes, a directory's may
+// have more.
 func listen(dir string) (net.Listener, error) {
 	d, err := openDir(dir)
 	if err != nil {
@@ -82,20 +82,9 @@ func listen(dir string) (net.Listener, error) {
 	}
 	defer d.Close()
 	at := filepath.Join("/proc/self/fd", strconv.Itoa(int(d.Fd())))
-	fresh := filepath.Join(at, SocketName+".new")
-	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: fresh, Net: "unix"})
+	l, err := socketfile.Listen(filepath.Join(at, SocketName), 0o600)
 	if err != nil {
 		return nil, err
-	}
-	l.SetUnlinkOnClose(false) // a successor's may be there by then
-	if err = os.Chmod(fresh, 0o600); err == nil {
-		err = os.Rename(fresh, filepath.Join(at, SocketName))
-	}
-	if err != nil {
-		return nil, errors.Join(err, l.Close())
 	}
 	return ownPeers{l}, nil
 }

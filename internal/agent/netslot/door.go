@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"sync"
+
+	"gitlab.com/skerry/skerry/internal/socketfile"
 )
 
 // Door is where the container that holds the namespace shares a directory with the runner, if it does: there Pause
@@ -19,12 +21,7 @@ const (
 	DoorSock = "slot.sock"
 )
 
-// request and reply are what goes over the door's socket, one each for a connection.
-type request struct {
-	Command string `json:"command"` // CommandLook or CommandUp
-	Ask     *Ask   `json:"ask,omitempty"`
-}
-
+// reply is the answer to a request over the door's socket, one each for a connection.
 type reply struct {
 	Out   json.RawMessage `json:"out,omitempty"` // what the command prints
 	Error string          `json:"error,omitempty"`
@@ -51,22 +48,22 @@ func Call(ctx context.Context, conn net.Conn, command string, ask *Ask) (json.Ra
 	return r.Out, nil
 }
 
-// openDoor answers at the door until ctx ends; without a shared directory it only waits.
+// wait waits until ctx ends, and answers at the door where a directory is shared. One that cannot be opened (SELinux, say) is
+// no reason to end, and with that a job's network: the runner asks by exec then.
+func wait(ctx context.Context, dir, birth, hosts string, words io.Writer) {
+	if _, err := os.Stat(dir); err == nil {
+		if err := openDoor(ctx, dir, birth, hosts); err != nil {
+			fmt.Fprintln(words, err)
+		}
+	}
+	<-ctx.Done()
+}
+
+// openDoor answers at the door until ctx ends.
 func openDoor(ctx context.Context, dir, birth, hosts string) error {
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		<-ctx.Done()
-		return nil
-	}
-	path := filepath.Join(dir, DoorSock)
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("open the network's door: %w", err)
-	}
-	l, err := new(net.ListenConfig).Listen(ctx, "unix", path)
+	l, err := socketfile.Listen(filepath.Join(dir, DoorSock), 0o777) // only the runner can enter the directory's parent
 	if err != nil {
 		return fmt.Errorf("open the network's door: %w", err)
-	}
-	if err := os.Chmod(path, 0o777); err != nil { //nolint:gosec // only the runner can enter the directory's parent
-		return errors.Join(err, l.Close())
 	}
 	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
 	var visitors sync.WaitGroup
@@ -90,16 +87,7 @@ func answer(ctx context.Context, conn net.Conn, birth, hosts string) {
 	if json.NewDecoder(conn).Decode(&q) != nil {
 		return
 	}
-	var out any
-	var err error
-	switch {
-	case q.Command == CommandLook:
-		out, err = compare(birth, hosts)
-	case q.Command == CommandUp && q.Ask != nil:
-		out = up(ctx, *q.Ask, hosts)
-	default:
-		err = fmt.Errorf("nobody here knows %q", q.Command)
-	}
+	out, err := q.do(ctx, birth, hosts)
 	var r reply
 	if err == nil {
 		r.Out, err = json.Marshal(out)

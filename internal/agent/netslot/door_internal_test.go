@@ -3,6 +3,7 @@ package netslot
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -76,11 +77,35 @@ func TestDoor(t *testing.T) {
 	}
 }
 
+// A door that is not there, or cannot be opened, ends nobody's network.
 func TestNoDoor(t *testing.T) {
 	t.Parallel()
-	ctx, stop := context.WithCancel(t.Context())
-	stop()
-	if err := openDoor(ctx, filepath.Join(t.TempDir(), "none"), "", ""); err != nil {
-		t.Error(err)
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]string{filepath.Join(t.TempDir(), "none"): "", file: "open the network's door"} {
+		ctx, stop := context.WithCancel(t.Context())
+		said, written := io.Pipe()
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			wait(ctx, dir, "", "", written)
+			_ = written.Close()
+		}()
+		if want != "" {
+			word := make([]byte, len(want))
+			if _, err := io.ReadFull(said, word); err != nil || string(word) != want {
+				t.Errorf("it says %q, %v, want %q", word, err, want)
+			}
+			go func() { _, _ = io.Copy(io.Discard, said) }()
+		}
+		select {
+		case <-over:
+			t.Error("it has ended")
+		default:
+		}
+		stop()
+		<-over
 	}
 }
