@@ -10,8 +10,9 @@ ARCHES    ?= $(shell $(GO) env GOARCH)
 LINT      := $(GO) tool -modfile=tools/go.mod golangci-lint
 PKG       ?= ./...
 TIMEOUT   ?= 25m
-# One package at a time: several use the same engines, which are machines of their own to keep busy.
+# With -p 1, one package at a time: several use the same engines, which are machines of their own to keep busy.
 ENGINES   := scripts/engines.sh run
+TEST      := $(GO) test -p 1 -timeout $(TIMEOUT)
 
 .PHONY: help build agents demo test race lint bench check fuzz clean setup
 
@@ -34,10 +35,10 @@ setup: ## install what the tests need, where that is allowed
 	scripts/setup.sh
 
 test: setup agents ## every test, with Docker and Podman where they can be started (root)
-	$(ENGINES) $(GO) test -p 1 -timeout $(TIMEOUT) $(PKG)
+	$(ENGINES) $(TEST) $(PKG)
 
 race: setup agents ## every test under the race detector, of the engines with Podman
-	ONLY=podman $(ENGINES) $(GO) test -p 1 -race -timeout $(TIMEOUT) $(PKG)
+	ONLY=podman $(ENGINES) $(TEST) -race $(PKG)
 
 lint: ## formatting, vet and golangci-lint
 	@test -z "$$(gofmt -l cmd internal test)" || { gofmt -l cmd internal test; echo 'run gofmt -w on these'; exit 1; }

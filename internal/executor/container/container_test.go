@@ -73,7 +73,7 @@ func conform(t *testing.T, e enginetest.Engine, remote bool) {
 			t.Errorf("left behind: %s", entry.Name())
 		}
 	}
-	// A network that a job of the suite had given up to another harness is gone with the next that looks.
+	// All networks are gone: of each only the directory in which its holder answered could be left.
 	if doors, err := os.ReadDir(filepath.Join(o.Dir, ".slots")); err == nil && len(doors) > 0 {
 		t.Errorf("the doors of %d networks are left", len(doors))
 	}
