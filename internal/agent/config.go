@@ -27,6 +27,9 @@ type Config struct {
 	// have any uid here, so the socket gets mode 0777 and peers are not checked. Without it the socket has mode
 	// 0600 and only the agent's own user and root may connect.
 	Shared bool `json:"shared,omitempty"`
+	// Announce has the agent write Serving on its standard output and on its standard error before it answers: what
+	// the entrypoint before it has written is then known to be whole.
+	Announce bool `json:"announce,omitempty"`
 	// Lease holds until the first handover sets another; default one hour.
 	Lease time.Duration `json:"lease,omitempty"`
 	// Umask is that of every process of the place; nil leaves what the agent was started with.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -33,6 +34,9 @@ const usage = `skerry-agent is started by skerry in a job's environment; it need
 // CommandSweep is the argument for emptying the directories in the state directory, which are mounted there for
 // that: an executor that may not remove what a place's users left has root in a container do it.
 const CommandSweep = "sweep"
+
+// Serving is the line of an agent that begins to serve and was told to say so.
+const Serving = "skerry-agent: serving; the job's output is in its log in GitLab\n"
 
 // Main is the program: args are those after the program's name. It returns the exit code.
 func Main(args []string, run RunFunc, terminal stage.TerminalFunc) int {
@@ -113,6 +117,11 @@ func serve(run RunFunc, terminal stage.TerminalFunc) error {
 		syscall.Umask(*config.Umask)
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	if config.Announce {
+		for _, to := range []io.Writer{os.Stdout, os.Stderr} {
+			_, _ = io.WriteString(to, Serving) // nobody need read it
+		}
+	}
 	for _, dir := range config.Open {
 		if err := openToAll(dir); err != nil {
 			log.Warn("A volume could not be opened to the job's user", "error", err)

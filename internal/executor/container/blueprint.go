@@ -140,6 +140,7 @@ func (e *Executor) flag(j *job.Job, name string) bool {
 func (v *environment) config(place executor.Place) agent.Config {
 	c := agent.Config{Shared: true}
 	if place == executor.Build {
+		c.Announce = true
 		return c
 	}
 	if !v.b.Owned {

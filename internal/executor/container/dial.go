@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"path/filepath"
@@ -156,23 +155,6 @@ func (v *environment) startRemote(ctx context.Context, place executor.Place, p *
 	return v.engine.Start(ctx, p.Name)
 }
 
-// showPrelude puts what the image's entrypoint wrote before it started the agent into the job's log.
-func (v *environment) showPrelude(ctx context.Context) {
-	if len(v.entry()) == 0 {
-		return
-	}
-	said, err := v.engine.Logs(ctx, v.b.Build.Name, preludeLines, 64<<10)
-	if err != nil {
-		v.log.Debug("The output of an image's entrypoint cannot be read", "error", err)
-	}
-	for line := range strings.Lines(said) {
-		_, _ = io.WriteString(v.out, strings.TrimSuffix(line, "\n")+"\n") // the log's own trouble is told elsewhere
-	}
-}
-
-// preludeLines is how much of what an entrypoint wrote is shown.
-const preludeLines = 500
-
 // When an agent that does not answer makes one look at its container, first and again.
 const (
 	lookAfter = 300 * time.Millisecond
@@ -210,7 +192,7 @@ func (v *environment) death(ctx context.Context, place executor.Place) (why, err
 	if err != nil {
 		v.log.Debug("The last words of a container cannot be read", "container", p.Name, "error", err)
 	}
-	return v.ended(place, p, s, said), nil
+	return v.ended(place, p, s, withoutServing(said)), nil
 }
 
 func limitWords(limit int64) string {
