@@ -1,0 +1,159 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"gitlab.com/skerry/skerry/internal/nixstore/nixwire"
+)
+
+// kept holds paths as temporary roots of a connection that stays open. When the daemon closes it, it is opened anew and
+// told of all paths again; until then nobody is ready.
+type kept struct {
+	dial    dialer
+	hangups *hangups
+	log     *slog.Logger
+	turn    chan struct{} // holds one value: who has taken it uses the connection
+
+	mu    sync.Mutex
+	up    *wire // nil: not open
+	paths map[nixwire.StorePath]bool
+
+	version nixwire.Version // with turn
+	forget  func()          // with turn
+}
+
+func newKept(d dialer, h *hangups, log *slog.Logger) *kept {
+	k := &kept{dial: d, hangups: h, log: log, turn: make(chan struct{}, 1), paths: map[nixwire.StorePath]bool{}}
+	k.turn <- struct{}{}
+	return k
+}
+
+// Hold implements Holder.
+func (k *kept) Hold(ctx context.Context, paths []nixwire.StorePath) error {
+	return k.use(ctx, func(up *wire) error {
+		if err := up.pipeline(k.version, nixwire.AddTempRoot, paths, nil, nil); err != nil {
+			return err
+		}
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		for _, p := range paths {
+			k.paths[p] = true
+		}
+		return nil
+	})
+}
+
+// Release implements Holder. The daemon keeps the root until the connection ends, which does no harm.
+func (k *kept) Release(paths []nixwire.StorePath) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, p := range paths {
+		delete(k.paths, p)
+	}
+}
+
+// Ready implements Holder.
+func (k *kept) Ready(ctx context.Context) error {
+	k.mu.Lock()
+	ready := k.up != nil || len(k.paths) == 0
+	k.mu.Unlock()
+	if ready {
+		return nil
+	}
+	return k.use(ctx, func(*wire) error { return nil })
+}
+
+// use calls f with the connection, which is opened first where there is none. What fails because the connection was
+// lost meanwhile is tried once more.
+func (k *kept) use(ctx context.Context, f func(*wire) error) error {
+	select {
+	case <-k.turn:
+		defer func() { k.turn <- struct{}{} }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	var failed error
+	for range 2 {
+		up, err := k.connection(ctx)
+		if err != nil {
+			return err
+		}
+		if failed = f(up); failed == nil {
+			return nil
+		}
+		k.lost(up)
+	}
+	return fmt.Errorf("hold store paths: %w", failed)
+}
+
+// connection returns the open connection, or opens one and tells it of all paths.
+func (k *kept) connection(ctx context.Context) (*wire, error) {
+	k.mu.Lock()
+	up := k.up
+	all := make([]nixwire.StorePath, 0, len(k.paths))
+	for p := range k.paths {
+		all = append(all, p)
+	}
+	k.mu.Unlock()
+	if up != nil {
+		return up, nil
+	}
+	if k.forget != nil {
+		k.forget()
+		k.forget = nil
+	}
+	up, v, err := k.dial.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := up.pipeline(v, nixwire.AddTempRoot, all, nil, nil); err != nil {
+		_ = up.conn.Close() // of no use
+		return nil, fmt.Errorf("hold store paths: %w", err)
+	}
+	k.check(up, v, all)
+	k.version = v
+	k.mu.Lock()
+	k.up = up
+	k.mu.Unlock()
+	if k.forget, err = k.hangups.watch(up.conn, func() { k.lost(up) }); err != nil {
+		k.lost(up)
+		return nil, err
+	}
+	return up, nil
+}
+
+// check says when a path was collected while the daemon was away.
+func (k *kept) check(up *wire, v nixwire.Version, all []nixwire.StorePath) {
+	if len(all) == 0 {
+		return
+	}
+	valid, err := up.valid(v, all, nil)
+	for _, p := range all {
+		if err == nil && !valid[p] {
+			k.log.Warn("A store path of the job was deleted while the Nix daemon was away", "path", string(p))
+		}
+	}
+}
+
+func (k *kept) lost(up *wire) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.up == up {
+		k.up = nil
+	}
+	_ = up.conn.Close() // it is lost
+}
+
+// Close implements Holder.
+func (k *kept) Close() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.up != nil {
+		_ = k.up.conn.Close() // nothing to be said
+		k.up = nil
+	}
+	return nil
+}

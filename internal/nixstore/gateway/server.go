@@ -1,0 +1,189 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+
+	"gitlab.com/skerry/skerry/internal/nixstore/nixwire"
+)
+
+// Gateway serves one job.
+type Gateway struct {
+	c       Config
+	log     *slog.Logger
+	listen  *net.UnixListener
+	dial    dialer
+	hangups *hangups
+	ledger  *ledger
+	counter counter
+	told    told
+	places  chan struct{} // one value for each connection that is served
+	queue   chan struct{} // one value for each connection that is accepted
+	large   chan struct{} // one value for each request of much memory
+}
+
+// queueLength is how many connections may be accepted for each that is served; more wait in the kernel.
+const queueLength = 2
+
+// largeRequests is how many requests may take more than largeSize bytes at once.
+const (
+	largeRequests = 4
+	largeSize     = 2 << 20
+)
+
+// New checks the configuration and makes the socket: clients may connect from now on. Serve must follow.
+func New(c Config, log *slog.Logger) (*Gateway, error) {
+	c, err := c.complete()
+	if err != nil {
+		return nil, fmt.Errorf("the Nix gateway's configuration: %w", err)
+	}
+	h, err := newHangups()
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{
+		c: c, log: log, hangups: h, dial: dialer{socket: c.Upstream, wait: c.Wait},
+		places: make(chan struct{}, c.MaxConns), queue: make(chan struct{}, queueLength*c.MaxConns), large: make(chan struct{}, largeRequests),
+	}
+	var holder Holder = newKept(g.dial, h, log)
+	if c.Roots != "" {
+		if holder, err = newLinks(c.Roots, c.Job); err != nil {
+			h.close()
+			return nil, err
+		}
+	}
+	g.ledger = newLedger(holder)
+	if g.listen, err = listen(c.Listen); err != nil {
+		h.close()
+		return nil, errors.Join(err, holder.Close())
+	}
+	return g, nil
+}
+
+// listen makes a socket that everybody may connect to, as the job's users may have any uid. It has its mode from the
+// moment that it can be found.
+func listen(path string) (*net.UnixListener, error) {
+	fresh := path + ".new"
+	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("make the Nix gateway's socket: %w", err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: fresh, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("make the Nix gateway's socket: %w", err)
+	}
+	l.SetUnlinkOnClose(false)
+	err = os.Chmod(fresh, 0o666) //nolint:gosec // peers are untrusted whoever they are
+	if err == nil {
+		err = os.Rename(fresh, path)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("make the Nix gateway's socket: %w", err), l.Close(), os.Remove(fresh))
+	}
+	return l, nil
+}
+
+// Usage is what the job has had of the store so far. It may be called at any time, also after Serve has returned.
+func (g *Gateway) Usage() Usage { return g.counter.read() }
+
+// Held are the store paths that are held for the job, in no order.
+func (g *Gateway) Held() []string {
+	var all []string
+	for _, p := range g.ledger.held() {
+		all = append(all, string(p))
+	}
+	return all
+}
+
+// Serve serves clients until ctx ends; then it closes all connections, which ends what the daemon does for them, and
+// waits for everything that it has started. The links of Roots stay.
+func (g *Gateway) Serve(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = g.listen.Close() })
+	defer stop()
+	var sessions sync.WaitGroup
+	err := g.accept(ctx, &sessions)
+	cancel()
+	sessions.Wait()
+	g.hangups.close()
+	return errors.Join(err, g.ledger.holder.Close())
+}
+
+func (g *Gateway) accept(ctx context.Context, sessions *sync.WaitGroup) error {
+	for {
+		select {
+		case g.queue <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+		conn, err := g.listen.AcceptUnix()
+		if err != nil {
+			<-g.queue
+			if ctx.Err() != nil {
+				return nil //nolint:nilerr // it was told to end
+			}
+			if errors.Is(err, os.ErrDeadlineExceeded) || isTemporary(err) {
+				g.log.Warn("The Nix gateway could not accept a connection", "error", err)
+				if !pause(ctx) {
+					return nil
+				}
+				continue
+			}
+			return fmt.Errorf("serve Nix: %w", err)
+		}
+		sessions.Go(func() {
+			defer func() { <-g.queue }()
+			g.serve(ctx, conn)
+		})
+	}
+}
+
+// serve serves one connection and closes it.
+func (g *Gateway) serve(ctx context.Context, conn *net.UnixConn) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	g.counter.connected()
+	s := &session{g: g, client: newWire(conn)}
+	stop := context.AfterFunc(ctx, func() { s.close() })
+	defer func() {
+		stop()
+		s.close()
+	}()
+	forget, err := g.hangups.watch(conn, func() { cancel(errHangup) })
+	if err != nil {
+		g.log.Warn("The Nix gateway cannot serve a connection", "error", err)
+		return
+	}
+	defer forget()
+	if err := s.run(ctx); err != nil && ctx.Err() == nil {
+		var bad *nixwire.MalformedError
+		if errors.As(err, &bad) {
+			g.log.Warn("The Nix gateway ended a connection", "error", err)
+		}
+	}
+}
+
+var errHangup = errors.New("the client is gone")
+
+// place waits for the session's turn.
+func (g *Gateway) place(ctx context.Context) (release func(), err error) {
+	select {
+	case g.places <- struct{}{}:
+		return func() { <-g.places }, nil
+	default:
+	}
+	over, cancel := context.WithTimeout(ctx, g.c.Wait)
+	defer cancel()
+	select {
+	case g.places <- struct{}{}:
+		return func() { <-g.places }, nil
+	case <-over.Done():
+		return nil, fmt.Errorf("This job has %d connections to its Nix daemon open already, which is as many as it may have, and none of them was closed within %s. Use fewer at once", g.c.MaxConns, g.c.Wait) //nolint:staticcheck // for people
+	}
+}
