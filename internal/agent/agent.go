@@ -37,6 +37,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/agent/meter"
 	"gitlab.com/skerry/skerry/internal/agent/proc"
+	"gitlab.com/skerry/skerry/internal/nixstore/gateway"
 	"gitlab.com/skerry/skerry/internal/stage"
 )
 
@@ -62,6 +63,7 @@ type Agent struct {
 	archives *os.Root
 	tools    *tools
 	meter    *meter.Meter
+	nix      *gateway.Gateway // nil: none
 
 	mu      sync.Mutex
 	state   jobState
@@ -109,6 +111,11 @@ func Run(ctx context.Context, o Options) error {
 	if err := a.succeed(); err != nil {
 		return err
 	}
+	endNix, err := a.startNix(ctx)
+	if err != nil {
+		return err
+	}
+	defer endNix()
 	return a.serve(ctx)
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/agent/spool"
+	"gitlab.com/skerry/skerry/internal/nixstore/gateway"
 )
 
 // ConfigName is the file beside the agent's executable that holds its Config.
@@ -39,6 +40,9 @@ type Config struct {
 	// SpoolCap and SpoolTail are spool.Options' Cap and Tail.
 	SpoolCap  int64 `json:"spool_cap,omitempty"`
 	SpoolTail int64 `json:"spool_tail,omitempty"`
+	// Nix is the gateway to a Nix daemon that the agent keeps for the job; nil: none. Its socket is there before the
+	// agent answers, until every process of the job has ended.
+	Nix *gateway.Config `json:"nix,omitempty"`
 }
 
 // Write stores c in an agent's directory, readable for the user that the agent will run as.

@@ -56,6 +56,7 @@ func (a *Agent) routes() http.Handler {
 	m.HandleFunc("PUT /v1/archives/{name}", a.storeArchive)
 	m.HandleFunc("DELETE /v1/archives/{name}", a.deleteArchive)
 	m.HandleFunc("POST /v1/terminals", a.serveTerminal)
+	m.HandleFunc("GET /v1/nix", a.serveNix)
 	m.HandleFunc("POST /v1/lease", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	m.HandleFunc("POST /v1/shutdown", a.serveShutdown)
 	m.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -136,7 +137,7 @@ func (a *Agent) serveHello(w http.ResponseWriter, _ *http.Request) {
 		Host:     host,
 		Protocol: wire.Protocol, Version: a.o.Version, PID: os.Getpid(), UID: os.Getuid(), GID: os.Getgid(),
 		OS: runtime.GOOS, Arch: runtime.GOARCH, Home: home, Shells: a.tools.shells,
-		Git: a.tools.version, GitLFS: a.tools.lfs, Epoch: epoch, Dir: a.o.Dir,
+		Git: a.tools.version, GitLFS: a.tools.lfs, Epoch: epoch, Dir: a.o.Dir, Nix: a.nix != nil,
 	})
 }
 

@@ -23,6 +23,7 @@ import (
 	"sync"
 	"time"
 
+	"gitlab.com/skerry/skerry/internal/agent/wire"
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
@@ -45,7 +46,8 @@ type Events struct {
 	Started func(s Start)
 	Stage   func(ref string, name job.StageName)
 	Ended   func(ref string, r job.Result)
-	Over    func(ref string) // nothing of the job is left to do
+	Nix     func(ref string, n wire.Nix) // what the job has had of its Nix store, when its work is over
+	Over    func(ref string)             // nothing of the job is left to do
 }
 
 // Start is a job that begins, or that is taken over from an earlier runner process.

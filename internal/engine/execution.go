@@ -178,7 +178,7 @@ func (x *execution) perform(ctx, send context.Context) error {
 	}
 	x.company.end(ctx, x)
 	res := result(err, x.plan)
-	x.footer(res)
+	x.footer(ctx, res)
 	if err := beside.finish(ctx, x); err != nil {
 		return ErrDetach // the runner leaves while the last of the log is being made
 	}
@@ -257,7 +257,7 @@ func (x *execution) completeLog(ctx context.Context) error {
 	}
 	x.log.Warn("The job's log is not complete on this machine's disk: it ends with what is left of it")
 	x.places.fail(errLogLost)
-	x.footer(*x.rec.Result)
+	x.footer(ctx, *x.rec.Result)
 	return x.trace.Render(ctx, x)
 }
 

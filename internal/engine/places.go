@@ -36,6 +36,7 @@ type places struct {
 	clients map[executor.Place]*client.Client
 	hosts   map[executor.Place]string
 	users   map[executor.Place]user
+	nix     *client.Client // of the agent that keeps the job's gateway to a Nix daemon; nil: none
 }
 
 // user is whom the processes of a place belong to.
@@ -113,6 +114,9 @@ func (p *places) agent(ctx context.Context, place executor.Place) (*client.Clien
 		return first, nil
 	}
 	p.clients[place], p.hosts[place], p.users[place] = c, words(hello.Host, maxHost), user{hello.UID, hello.GID}
+	if hello.Nix && place == executor.Helper { // what a build place says is the job's own word
+		p.nix = c
+	}
 	return c, nil
 }
 
@@ -158,6 +162,17 @@ func (p *places) user(place executor.Place) user {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.users[place]
+}
+
+// nixAgent is the connection to the agent that keeps the job's gateway to a Nix daemon; nil: there is none, or its
+// environment is gone.
+func (p *places) nixAgent() *client.Client {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failed != nil || p.env == nil {
+		return nil
+	}
+	return p.nix
 }
 
 // disconnect closes the connections to the agents, which go on.

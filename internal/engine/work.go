@@ -209,8 +209,9 @@ func (x *execution) header() {
 }
 
 // footer says what the job has used and how it ended, and closes the log.
-func (x *execution) footer(res job.Result) {
+func (x *execution) footer(ctx context.Context, res job.Result) {
 	x.writeAccount()
+	x.writeNix(ctx)
 	switch {
 	case res.State == job.Success:
 		x.note("result", green+"Job succeeded"+reset)

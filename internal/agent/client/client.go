@@ -108,6 +108,12 @@ func (c *Client) Lease(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/v1/lease", nil, nil)
 }
 
+// Nix asks what the job has had of its Nix store, of an agent whose Hello says that it has a gateway.
+func (c *Client) Nix(ctx context.Context) (n wire.Nix, err error) {
+	err = c.call(ctx, http.MethodGet, "/v1/nix", nil, &n)
+	return n, err
+}
+
 // Shutdown ends every process of the agent, and then the agent. It returns when the processes have ended.
 func (c *Client) Shutdown(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/v1/shutdown", nil, nil)

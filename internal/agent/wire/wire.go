@@ -16,6 +16,7 @@
 //	PUT    /v1/archives/{name}           -> 204; stores an archive for a later stage; replaces an earlier one whole
 //	DELETE /v1/archives/{name}           -> 204
 //	POST   /v1/terminals    messages     -> messages; package terminal: Begin (a stage.Terminal) and so on, until Exit (since 1.1)
+//	GET    /v1/nix                       -> Nix; only where Hello says that there is a gateway
 //	POST   /v1/lease                     -> 204; contact, renews the lease
 //	POST   /v1/shutdown                  -> 204; ends every process and then the agent
 //
@@ -55,8 +56,9 @@ type Hello struct {
 	Shells   []string `json:"shells"` // absolute paths that exist, of bash, sh and pwsh in this order
 	Git      string   `json:"git"`    // version ("2.39.5"), empty when there is no git
 	GitLFS   bool     `json:"git_lfs"`
-	Epoch    int64    `json:"epoch"` // the highest seen so far
-	Dir      string   `json:"dir"`   // the agent's state directory, as the place sees it
+	Epoch    int64    `json:"epoch"`         // the highest seen so far
+	Dir      string   `json:"dir"`           // the agent's state directory, as the place sees it
+	Nix      bool     `json:"nix,omitempty"` // the agent keeps the job's gateway to a Nix daemon
 }
 
 // Handover binds the agent to a job and to a runner process.
@@ -78,6 +80,22 @@ type Status struct {
 	Over   bool          `json:"over"`
 	At     int64         `json:"at"`               // start, microseconds since 1970 UTC
 	Result *stage.Result `json:"result,omitempty"` // when over
+}
+
+// Nix is what a job has had of a Nix store so far. Every store path counts once, the way it came first.
+type Nix struct {
+	Built       NixPaths `json:"built"`
+	Substituted NixPaths `json:"substituted"`
+	Reused      NixPaths `json:"reused"`
+	Added       NixPaths `json:"added"`
+	Refused     int      `json:"refused,omitempty"` // requests that no job may make
+	Connections int      `json:"connections"`
+}
+
+// NixPaths are some store paths.
+type NixPaths struct {
+	Paths int   `json:"paths"`
+	Bytes int64 `json:"bytes,omitempty"` // as archives, as far as it is known
 }
 
 // Cancel ends a stage: TERM to its processes, KILL after Grace.
