@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"gitlab.com/skerry/skerry/internal/nixstore/nixconn"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixwire"
 )
 
@@ -65,10 +66,10 @@ func (s *session) framed(ctx context.Context, op nixwire.Op, shape nixwire.Opera
 		c.many = true
 		request[1].Int = 0 // do not check signatures
 	}
-	s.up.w.Uint64(uint64(op))
-	nixwire.Write(s.up.w, request)
+	s.up.W.Uint64(uint64(op))
+	nixwire.Write(s.up.W, request)
 	more, err := s.stream(c)
-	var failed *failureError
+	var failed *nixconn.FailureError
 	switch list = append(list, more...); {
 	case errors.As(err, &failed):
 		if _, err := s.hold(ctx, list); err != nil { // some of it may have been added
@@ -78,7 +79,7 @@ func (s *session) framed(ctx context.Context, op nixwire.Op, shape nixwire.Opera
 	case err != nil:
 		return err
 	}
-	answer, err := nixwire.Read(s.up.r, s.v, shape.Answer, &nixwire.Limit{Left: maxAnswer})
+	answer, err := nixwire.Read(s.up.R, s.v, shape.Answer, &nixwire.Limit{Left: nixconn.MaxAnswer})
 	if err != nil {
 		return err
 	}
@@ -93,28 +94,28 @@ func (s *session) framed(ctx context.Context, op nixwire.Op, shape nixwire.Opera
 	return s.answer(answer...)
 }
 
-// stream passes a stream on until the daemon answers. A *failureError says that the whole stream has passed and there is
+// stream passes a stream on until the daemon answers. A *nixconn.FailureError says that the whole stream has passed and there is
 // no answer.
 func (s *session) stream(c content) ([]claim, error) {
-	frames := nixwire.NewFrames(s.client.r)
+	frames := nixwire.NewFrames(s.client.R)
 	var list []claim
 	passed := make(chan error, 1)
 	go func() {
 		var err error
-		if list, err = c.pass(frames, nixwire.NewFrameWriter(s.up.w)); err == nil {
-			nixwire.NewFrameWriter(s.up.w).End()
-			err = s.up.w.Flush()
+		if list, err = c.pass(frames, nixwire.NewFrameWriter(s.up.W)); err == nil {
+			nixwire.NewFrameWriter(s.up.W).End()
+			err = s.up.W.Flush()
 		}
 		if err != nil {
-			_ = s.up.conn.Close() // the stream cannot be ended any more: that ends the operation
+			_ = s.up.Close() // the stream cannot be ended any more: that ends the operation
 		}
 		passed <- err
 	}()
-	err := s.up.last(s.relay)
-	var failed *failureError
+	err := s.up.Last(s.relay)
+	var failed *nixconn.FailureError
 	lost := err != nil && !errors.As(err, &failed)
 	if lost {
-		_ = s.client.conn.SetReadDeadline(time.Unix(1, 0)) // of an open connection
+		_ = s.client.SetReadDeadline(time.Unix(1, 0)) // of an open connection
 	}
 	broken := <-passed
 	var bad *nixwire.MalformedError
@@ -173,7 +174,7 @@ const maxMany = 1 << 20
 
 // passMany is pass for AddMultipleToStore.
 func passMany(frames *nixwire.Frames, out nixwire.FrameWriter) ([]claim, error) {
-	in, w := nixwire.NewReader(frames, bufferSize), nixwire.NewWriter(out, bufferSize/2)
+	in, w := nixwire.NewReader(frames, nixconn.BufferSize), nixwire.NewWriter(out, nixconn.BufferSize/2)
 	in.OnWait(w.Flush)
 	n, err := in.Uint64()
 	if err != nil {
@@ -237,21 +238,21 @@ func (s *session) archive(ctx context.Context, request []nixwire.Token) error {
 	if !valid(p) {
 		return s.fail(fmt.Errorf("path '%s' is not valid", p))
 	}
-	s.up.w.Uint64(uint64(nixwire.NarFromPath))
-	s.up.w.String(string(p))
-	if err := s.up.w.Flush(); err != nil {
+	s.up.W.Uint64(uint64(nixwire.NarFromPath))
+	s.up.W.String(string(p))
+	if err := s.up.W.Flush(); err != nil {
 		return err
 	}
-	var failed *failureError
-	if err := s.up.last(s.relay); errors.As(err, &failed) {
+	var failed *nixconn.FailureError
+	if err := s.up.Last(s.relay); errors.As(err, &failed) {
 		return s.fail(failed)
 	} else if err != nil {
 		return err
 	}
-	s.client.w.Uint64(nixwire.Last)
+	s.client.W.Uint64(nixwire.Last)
 	var a nixwire.Archive
 	for !a.Done() {
-		piece, err := s.up.r.Piece(math.MaxInt)
+		piece, err := s.up.R.Piece(math.MaxInt)
 		if err != nil {
 			return errors.Join(err, errEnd)
 		}
@@ -259,11 +260,11 @@ func (s *session) archive(ctx context.Context, request []nixwire.Token) error {
 		if err != nil {
 			return errors.Join(err, errEnd)
 		}
-		s.client.w.Raw(piece[:n])
-		s.up.r.Discard(n)
-		if err := s.client.w.Err(); err != nil {
+		s.client.W.Raw(piece[:n])
+		s.up.R.Discard(n)
+		if err := s.client.W.Err(); err != nil {
 			return errors.Join(err, errEnd)
 		}
 	}
-	return s.client.w.Flush()
+	return s.client.W.Flush()
 }

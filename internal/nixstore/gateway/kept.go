@@ -6,26 +6,27 @@ import (
 	"log/slog"
 	"sync"
 
+	"gitlab.com/skerry/skerry/internal/nixstore/nixconn"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixwire"
 )
 
 // kept holds paths as temporary roots of a connection that stays open. When the daemon closes it, it is opened anew and
 // told of all paths again; until then nobody is ready.
 type kept struct {
-	dial    dialer
+	dial    nixconn.Dialer
 	hangups *hangups
 	log     *slog.Logger
 	turn    chan struct{} // holds one value: who has taken it uses the connection
 
 	mu    sync.Mutex
-	up    *wire // nil: not open
+	up    *nixconn.Conn // nil: not open
 	paths map[nixwire.StorePath]bool
 
 	version nixwire.Version // with turn
 	forget  func()          // with turn
 }
 
-func newKept(d dialer, h *hangups, log *slog.Logger) *kept {
+func newKept(d nixconn.Dialer, h *hangups, log *slog.Logger) *kept {
 	k := &kept{dial: d, hangups: h, log: log, turn: make(chan struct{}, 1), paths: map[nixwire.StorePath]bool{}}
 	k.turn <- struct{}{}
 	return k
@@ -33,8 +34,8 @@ func newKept(d dialer, h *hangups, log *slog.Logger) *kept {
 
 // Hold implements Holder.
 func (k *kept) Hold(ctx context.Context, paths []nixwire.StorePath) error {
-	return k.use(ctx, func(up *wire) error {
-		if err := up.pipeline(k.version, nixwire.AddTempRoot, paths, nil, nil); err != nil {
+	return k.use(ctx, func(up *nixconn.Conn) error {
+		if err := up.Each(k.version, nixwire.AddTempRoot, paths, nil, nil); err != nil {
 			return err
 		}
 		k.mu.Lock()
@@ -63,12 +64,12 @@ func (k *kept) Ready(ctx context.Context) error {
 	if ready {
 		return nil
 	}
-	return k.use(ctx, func(*wire) error { return nil })
+	return k.use(ctx, func(*nixconn.Conn) error { return nil })
 }
 
 // use calls f with the connection, which is opened first where there is none. What fails because the connection was
 // lost meanwhile is tried once more.
-func (k *kept) use(ctx context.Context, f func(*wire) error) error {
+func (k *kept) use(ctx context.Context, f func(*nixconn.Conn) error) error {
 	select {
 	case <-k.turn:
 		defer func() { k.turn <- struct{}{} }()
@@ -90,7 +91,7 @@ func (k *kept) use(ctx context.Context, f func(*wire) error) error {
 }
 
 // connection returns the open connection, or opens one and tells it of all paths.
-func (k *kept) connection(ctx context.Context) (*wire, error) {
+func (k *kept) connection(ctx context.Context) (*nixconn.Conn, error) {
 	k.mu.Lock()
 	up := k.up
 	all := make([]nixwire.StorePath, 0, len(k.paths))
@@ -105,12 +106,12 @@ func (k *kept) connection(ctx context.Context) (*wire, error) {
 		k.forget()
 		k.forget = nil
 	}
-	up, v, err := k.dial.open(ctx)
+	up, v, err := k.dial.Open(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := up.pipeline(v, nixwire.AddTempRoot, all, nil, nil); err != nil {
-		_ = up.conn.Close() // of no use
+	if err := up.Each(v, nixwire.AddTempRoot, all, nil, nil); err != nil {
+		_ = up.Close() // of no use
 		return nil, fmt.Errorf("hold store paths: %w", err)
 	}
 	k.check(up, v, all)
@@ -118,7 +119,7 @@ func (k *kept) connection(ctx context.Context) (*wire, error) {
 	k.mu.Lock()
 	k.up = up
 	k.mu.Unlock()
-	if k.forget, err = k.hangups.watch(up.conn, func() { k.lost(up) }); err != nil {
+	if k.forget, err = k.hangups.watch(up.UnixConn, func() { k.lost(up) }); err != nil {
 		k.lost(up)
 		return nil, err
 	}
@@ -126,11 +127,11 @@ func (k *kept) connection(ctx context.Context) (*wire, error) {
 }
 
 // check says when a path was collected while the daemon was away.
-func (k *kept) check(up *wire, v nixwire.Version, all []nixwire.StorePath) {
+func (k *kept) check(up *nixconn.Conn, v nixwire.Version, all []nixwire.StorePath) {
 	if len(all) == 0 {
 		return
 	}
-	valid, err := up.valid(v, all, nil)
+	valid, err := up.Valid(v, all, nil)
 	for _, p := range all {
 		if err == nil && !valid[p] {
 			k.log.Warn("A store path of the job was deleted while the Nix daemon was away", "path", string(p))
@@ -138,13 +139,13 @@ func (k *kept) check(up *wire, v nixwire.Version, all []nixwire.StorePath) {
 	}
 }
 
-func (k *kept) lost(up *wire) {
+func (k *kept) lost(up *nixconn.Conn) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.up == up {
 		k.up = nil
 	}
-	_ = up.conn.Close() // it is lost
+	_ = up.Close() // it is lost
 }
 
 // Close implements Holder.
@@ -152,7 +153,7 @@ func (k *kept) Close() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.up != nil {
-		_ = k.up.conn.Close() // nothing to be said
+		_ = k.up.Close() // nothing to be said
 		k.up = nil
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"gitlab.com/skerry/skerry/internal/nixstore/nixconn"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixwire"
 )
 
@@ -64,12 +65,12 @@ func (s *session) outputs(derivations []nixwire.StorePath) ([]claim, error) {
 			derivations = append(derivations, p)
 		}
 	}
-	err := s.up.pipeline(s.v, nixwire.QueryDerivationOutputMap, derivations, s.relay, func(drv nixwire.StorePath, answer []nixwire.Token) {
+	err := s.up.Each(s.v, nixwire.QueryDerivationOutputMap, derivations, s.relay, func(drv nixwire.StorePath, answer []nixwire.Token) {
 		from := reused
 		if s.made.builds[drv] {
 			from = built
 		}
-		list = append(list, claims(from, pathsOf(answer)...)...)
+		list = append(list, claims(from, nixconn.Paths(answer)...)...)
 	})
 	return list, err
 }
@@ -117,8 +118,8 @@ func (s *session) secure(ctx context.Context, paths []nixwire.StorePath) (first 
 	}
 	var valid map[nixwire.StorePath]bool
 	defer func() { first = s.g.ledger.end(fresh, valid) }()
-	if err = s.up.pipeline(s.v, nixwire.AddTempRoot, fresh, s.relay, nil); err == nil { // a root for the one at work
-		valid, err = s.up.valid(s.v, fresh, s.relay)
+	if err = s.up.Each(s.v, nixwire.AddTempRoot, fresh, s.relay, nil); err == nil { // a root for the one at work
+		valid, err = s.up.Valid(s.v, fresh, s.relay)
 	}
 	return nil, err
 }
@@ -131,7 +132,7 @@ func (s *session) count(first []nixwire.StorePath, best map[nixwire.StorePath]cl
 			unknown = append(unknown, p)
 		}
 	}
-	err := s.up.pipeline(s.v, nixwire.QueryPathInfo, unknown, s.relay, func(p nixwire.StorePath, answer []nixwire.Token) {
+	err := s.up.Each(s.v, nixwire.QueryPathInfo, unknown, s.relay, func(p nixwire.StorePath, answer []nixwire.Token) {
 		if c := best[p]; len(answer) > 1 {
 			c.size = infoSize(answer[1:])
 			best[p] = c

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"gitlab.com/skerry/skerry/internal/nixstore/nixconn"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixwire"
 )
 
@@ -18,13 +19,13 @@ func (s *session) operation(ctx context.Context, op nixwire.Op) error {
 	}
 	limit, release := s.limit(ctx)
 	defer release()
-	request, err := nixwire.Read(s.client.r, s.v, shape.Request, limit)
+	request, err := nixwire.Read(s.client.R, s.v, shape.Request, limit)
 	if err != nil {
 		return err
 	}
 	if why := refusal(op, s.v, request); why != "" {
 		if shape.Body == nixwire.Framed {
-			if err := nixwire.NewFrames(s.client.r).Drain(); err != nil {
+			if err := nixwire.NewFrames(s.client.R).Drain(); err != nil {
 				return err
 			}
 		}
@@ -32,6 +33,9 @@ func (s *session) operation(ctx context.Context, op nixwire.Op) error {
 		return s.fail(fmt.Errorf("Skerry's Nix gateway refuses %s: %s", op, why))
 	}
 	s.made.reset()
+	if err := s.revive(ctx); err != nil {
+		return err
+	}
 	switch op { //nolint:exhaustive // the others are alike
 	case nixwire.AddIndirectRoot: // the client's link means nothing to the daemon, and what it points to is held anyway
 		return s.answer(nixwire.Token{Int: 1})
@@ -52,23 +56,22 @@ func (s *session) operation(ctx context.Context, op nixwire.Op) error {
 
 // answer answers an operation without asking the daemon.
 func (s *session) answer(tokens ...nixwire.Token) error {
-	s.client.w.Uint64(nixwire.Last)
-	nixwire.Write(s.client.w, tokens)
-	return s.client.w.Flush()
+	s.client.W.Uint64(nixwire.Last)
+	nixwire.Write(s.client.W, tokens)
+	return s.client.W.Flush()
 }
 
 // plain serves an operation whose request and answer are their shapes.
 func (s *session) plain(ctx context.Context, op nixwire.Op, shape nixwire.Operation, request []nixwire.Token) error {
-	if err := s.protect(op, request); err != nil {
-		return err
+	err := s.ask(op, request)
+	if s.again(ctx, err) {
+		if err := s.revive(ctx); err != nil {
+			return err
+		}
+		err = s.ask(op, request)
 	}
-	s.up.w.Uint64(uint64(op))
-	nixwire.Write(s.up.w, request)
-	if err := s.up.w.Flush(); err != nil {
-		return err
-	}
-	err := s.up.last(s.relay)
-	var failed *failureError
+	s.remember(op, request)
+	var failed *nixconn.FailureError
 	switch {
 	case errors.As(err, &failed):
 		return s.failed(ctx, failed)
@@ -77,11 +80,24 @@ func (s *session) plain(ctx context.Context, op nixwire.Op, shape nixwire.Operat
 	case !holds(op):
 		return s.pass(op, shape)
 	}
-	answer, err := nixwire.Read(s.up.r, s.v, shape.Answer, &nixwire.Limit{Left: maxAnswer})
+	answer, err := nixwire.Read(s.up.R, s.v, shape.Answer, &nixwire.Limit{Left: nixconn.MaxAnswer})
 	if err != nil {
 		return err
 	}
 	return s.told(ctx, op, request, answer)
+}
+
+// ask asks the daemon, and comes back when its answer follows.
+func (s *session) ask(op nixwire.Op, request []nixwire.Token) error {
+	if err := s.protect(op, request); err != nil {
+		return err
+	}
+	s.up.W.Uint64(uint64(op))
+	nixwire.Write(s.up.W, request)
+	if err := s.up.W.Flush(); err != nil {
+		return err
+	}
+	return s.up.Last(s.relay)
 }
 
 // pass passes an answer on that says of no path that it is valid.
@@ -94,15 +110,15 @@ func (s *session) pass(op nixwire.Op, shape nixwire.Operation) error {
 			}
 		}
 	}
-	s.client.w.Uint64(nixwire.Last)
-	if err := nixwire.Copy(s.client.w, s.up.r, s.v, shape.Answer, change); err != nil {
+	s.client.W.Uint64(nixwire.Last)
+	if err := nixwire.Copy(s.client.W, s.up.R, s.v, shape.Answer, change); err != nil {
 		return errors.Join(err, errEnd) // in the middle of an answer nothing can be said
 	}
-	return s.client.w.Flush()
+	return s.client.W.Flush()
 }
 
 // failed passes an error on, after holding what has been made in spite of it.
-func (s *session) failed(ctx context.Context, failed *failureError) error {
+func (s *session) failed(ctx context.Context, failed *nixconn.FailureError) error {
 	if _, err := s.hold(ctx, nil); err != nil {
 		return err
 	}
@@ -114,7 +130,7 @@ func (s *session) protect(op nixwire.Op, request []nixwire.Token) error {
 	var paths []nixwire.StorePath
 	switch op { //nolint:exhaustive // what is asked for need not stay
 	case nixwire.EnsurePath:
-		paths = pathsOf(request)
+		paths = nixconn.Paths(request)
 	case nixwire.BuildPaths, nixwire.BuildPathsWithResults:
 		paths = basesOf(request)
 	}
@@ -124,7 +140,7 @@ func (s *session) protect(op nixwire.Op, request []nixwire.Token) error {
 			fresh = append(fresh, p)
 		}
 	}
-	return s.up.pipeline(s.v, nixwire.AddTempRoot, fresh, s.relay, nil)
+	return s.up.Each(s.v, nixwire.AddTempRoot, fresh, s.relay, nil)
 }
 
 // basesOf are the paths of what is to be built.

@@ -83,7 +83,7 @@ func (s *session) options(request []nixwire.Token) []nixwire.Token {
 			kept = append(kept, pair[:2]...)
 		case missed(name, value) && s.g.told.first(name):
 			m := nixwire.Message{Kind: nixwire.Next, Text: fmt.Sprintf("warning: the setting '%s' has no effect here: Skerry's Nix store is shared, and its own configuration decides\n", name)}
-			m.Write(s.client.w)
+			m.Write(s.client.W)
 		}
 	}
 	return kept

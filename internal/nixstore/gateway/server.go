@@ -10,6 +10,7 @@ import (
 	"os"
 	"sync"
 
+	"gitlab.com/skerry/skerry/internal/nixstore/nixconn"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixwire"
 )
 
@@ -18,7 +19,7 @@ type Gateway struct {
 	c       Config
 	log     *slog.Logger
 	listen  *net.UnixListener
-	dial    dialer
+	dial    nixconn.Dialer
 	hangups *hangups
 	ledger  *ledger
 	counter counter
@@ -48,7 +49,7 @@ func New(c Config, log *slog.Logger) (*Gateway, error) {
 		return nil, err
 	}
 	g := &Gateway{
-		c: c, log: log, hangups: h, dial: dialer{socket: c.Upstream, wait: c.Wait},
+		c: c, log: log, hangups: h, dial: nixconn.Dialer{Socket: c.Upstream, Wait: c.Wait},
 		places: make(chan struct{}, c.MaxConns), queue: make(chan struct{}, queueLength*c.MaxConns), large: make(chan struct{}, largeRequests),
 	}
 	var holder Holder = newKept(g.dial, h, log)
@@ -149,7 +150,7 @@ func (g *Gateway) serve(ctx context.Context, conn *net.UnixConn) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	g.counter.connected()
-	s := &session{g: g, client: newWire(conn)}
+	s := &session{g: g, client: nixconn.New(conn)}
 	stop := context.AfterFunc(ctx, func() { s.close() })
 	defer func() {
 		stop()

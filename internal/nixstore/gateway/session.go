@@ -6,23 +6,29 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"gitlab.com/skerry/skerry/internal/nixstore/nixconn"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixwire"
 )
 
 // session is one connection of a client, with its own to the daemon.
 type session struct {
 	g      *Gateway
-	client *wire
+	client *nixconn.Conn
 	v      nixwire.Version
 	hello  nixwire.Hello
 
 	mu     sync.Mutex // of what close needs
 	closed bool
-	up     *wire
+	up     *nixconn.Conn
+	forget func() // ends the watch over up
 
-	made made // by the operation in hand
+	gone  atomic.Bool         // up was lost
+	set   []nixwire.Token     // the options that the daemon was given
+	roots []nixwire.StorePath // temporary roots that the client has asked for
+	made  made                // by the operation in hand
 }
 
 // errEnd ends a connection after the client has been told why.
@@ -33,38 +39,37 @@ func (s *session) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	_ = s.client.conn.Close() // a second time, or nothing to lose
+	_ = s.client.Close() // a second time, or nothing to lose
 	if s.up != nil {
-		_ = s.up.conn.Close()
+		s.forget()
+		_ = s.up.Close()
 	}
 }
 
 // run serves the client until one side is gone.
 func (s *session) run(ctx context.Context) error {
-	_ = s.client.conn.SetDeadline(time.Now().Add(s.g.c.Handshake)) // of an open connection
-	if err := nixwire.ReadGreeting(s.client.r); err != nil {
+	_ = s.client.SetDeadline(time.Now().Add(s.g.c.Handshake)) // of an open connection
+	if err := nixwire.ReadGreeting(s.client.R); err != nil {
 		return err
 	}
-	_ = s.client.conn.SetDeadline(time.Time{})
+	_ = s.client.SetDeadline(time.Time{})
 	release, err := s.g.place(ctx)
 	if err != nil {
 		return s.turnAway(err)
 	}
 	defer release()
-	up, offer, err := s.g.dial.dial(ctx)
+	up, offer, err := s.g.dial.Dial(ctx)
 	if err != nil {
 		return s.turnAway(err)
 	}
-	if !s.adopt(up) {
-		return context.Cause(ctx)
+	if err := s.adopt(ctx, up); err != nil {
+		return err
 	}
 	if err := s.handshake(ctx, offer); err != nil {
 		return err
 	}
-	s.client.r.OnWait(s.up.w.Flush)
-	s.up.r.OnWait(s.client.w.Flush)
 	for {
-		op, err := s.client.r.Uint64()
+		op, err := s.client.R.Uint64()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -77,26 +82,14 @@ func (s *session) run(ctx context.Context) error {
 	}
 }
 
-// adopt takes over a connection to the daemon.
-func (s *session) adopt(up *wire) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		_ = up.conn.Close() // nobody needs it
-		return false
-	}
-	s.up = up
-	return true
-}
-
 // handshake brings client and daemon to the same version.
 func (s *session) handshake(ctx context.Context, offer uint16) error {
-	_ = s.client.conn.SetDeadline(time.Now().Add(s.g.c.Handshake)) // of an open connection
+	_ = s.client.SetDeadline(time.Now().Add(s.g.c.Handshake)) // of an open connection
 	if offer < nixwire.Oldest {
 		return s.turnAway(fmt.Errorf("The Nix daemon is too old: it speaks protocol %s, and Skerry needs %s (Nix 2.4) or later", //nolint:staticcheck // for people
 			nixwire.VersionString(offer), nixwire.VersionString(nixwire.Oldest)))
 	}
-	v, err := nixwire.Offer(s.client.r, s.client.w, min(offer, nixwire.Newest))
+	v, err := nixwire.Offer(s.client.R, s.client.W, min(offer, nixwire.Newest))
 	if err != nil {
 		return err
 	}
@@ -109,47 +102,47 @@ func (s *session) handshake(ctx context.Context, offer uint16) error {
 	}
 	s.v = v
 	if refuse == nil {
-		s.v, s.hello, refuse = s.up.agree(v, offer)
+		s.v, s.hello, refuse = s.up.Agree(v, offer)
 	}
 	if refuse != nil {
 		s.v = nixwire.Version{Number: v.Number}
 	}
-	if err := nixwire.Welcome(s.client.r, s.client.w, s.v, s.hello); err != nil {
+	if err := nixwire.Welcome(s.client.R, s.client.W, s.v, s.hello); err != nil {
 		return err
 	}
 	if refuse == nil {
-		refuse = s.up.last(s.relay)
+		refuse = s.up.Last(s.relay)
 	}
 	if refuse != nil {
 		s.g.log.Warn("The Nix gateway turned a client away", "error", refuse)
 		return errors.Join(s.fail(refuse), errEnd)
 	}
-	s.client.w.Uint64(nixwire.Last)
-	if err := s.client.w.Flush(); err != nil {
+	s.client.W.Uint64(nixwire.Last)
+	if err := s.client.W.Flush(); err != nil {
 		return err
 	}
-	return s.client.conn.SetDeadline(time.Time{})
+	return s.client.SetDeadline(time.Time{})
 }
 
 // probe asks the daemon by a connection of the gateway's own whether it trusts us: it does not say so to clients as old
 // as this one.
 func (s *session) probe(ctx context.Context) error {
-	up, _, err := s.g.dial.open(ctx)
+	up, _, err := s.g.dial.Open(ctx)
 	if err != nil {
 		return err
 	}
-	return up.conn.Close()
+	return up.Close()
 }
 
 // turnAway tells a client that has said no more than its greeting why it is not served.
 func (s *session) turnAway(why error) error {
-	_ = s.client.conn.SetDeadline(time.Now().Add(s.g.c.Handshake)) // of an open connection
-	v, err := nixwire.Offer(s.client.r, s.client.w, nixwire.Newest)
+	_ = s.client.SetDeadline(time.Now().Add(s.g.c.Handshake)) // of an open connection
+	v, err := nixwire.Offer(s.client.R, s.client.W, nixwire.Newest)
 	if err != nil {
 		return err
 	}
 	v.Features, s.v = nil, v
-	if err := nixwire.Welcome(s.client.r, s.client.w, v, nixwire.Hello{Nix: "skerry", Trust: nixwire.NotTrusted}); err != nil {
+	if err := nixwire.Welcome(s.client.R, s.client.W, v, nixwire.Hello{Nix: "skerry", Trust: nixwire.NotTrusted}); err != nil {
 		return err
 	}
 	s.g.log.Warn("The Nix gateway turned a client away", "error", why)
@@ -159,18 +152,18 @@ func (s *session) turnAway(why error) error {
 // fail answers the operation in hand by an error.
 func (s *session) fail(why error) error {
 	m := nixwire.Message{Kind: nixwire.Failure, Text: why.Error()}
-	var failed *failureError
+	var failed *nixconn.FailureError
 	if errors.As(why, &failed) {
-		m = failed.m
+		m = failed.Message
 	}
 	if s.v.Minor() < 26 {
-		s.client.w.Uint64(nixwire.Failure)
-		s.client.w.String(m.Text)
-		s.client.w.Uint64(1)
+		s.client.W.Uint64(nixwire.Failure)
+		s.client.W.String(m.Text)
+		s.client.W.Uint64(1)
 	} else {
-		m.Write(s.client.w)
+		m.Write(s.client.W)
 	}
-	return s.client.w.Flush()
+	return s.client.W.Flush()
 }
 
 // explain tells the client why the connection ends, where it can still be told.
@@ -180,18 +173,22 @@ func (s *session) explain(err error) error {
 	}
 	why := fmt.Errorf("The connection to the Nix daemon was lost (%w). The daemon may have been restarted: try again", err) //nolint:staticcheck // for people
 	var bad *nixwire.MalformedError
-	if errors.As(err, &bad) {
+	var away *nixconn.AwayError
+	switch {
+	case errors.As(err, &away):
+		why = away
+	case errors.As(err, &bad):
 		why = fmt.Errorf("Skerry's Nix gateway ends this connection: %w", err) //nolint:staticcheck // for people
 	}
-	_ = s.client.conn.SetWriteDeadline(time.Now().Add(time.Second)) // of an open connection
+	_ = s.client.SetWriteDeadline(time.Now().Add(time.Second)) // of an open connection
 	return errors.Join(s.fail(why), err)
 }
 
 // relay passes a message of the daemon on.
 func (s *session) relay(m *nixwire.Message) error {
 	s.made.note(m)
-	m.Write(s.client.w)
-	return s.client.w.Err()
+	m.Write(s.client.W)
+	return s.client.W.Err()
 }
 
 // limit bounds what a request takes in memory. Few may be large at once.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"gitlab.com/skerry/skerry/internal/nixstore/nixconn"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixwire"
 )
 
@@ -31,7 +32,7 @@ func (s *session) told(ctx context.Context, op nixwire.Op, request, answer []nix
 	case nixwire.IsValidPath:
 		if answer[0].Int != 0 {
 			answer[0].Int = 0
-			if err = s.mustHold(ctx, claims(reused, pathsOf(request)...)); err == nil {
+			if err = s.mustHold(ctx, claims(reused, nixconn.Paths(request)...)); err == nil {
 				answer[0].Int = 1
 			}
 		}
@@ -45,15 +46,15 @@ func (s *session) told(ctx context.Context, op nixwire.Op, request, answer []nix
 	case nixwire.QueryValidPaths, nixwire.QueryReferrers, nixwire.QueryValidDerivers:
 		return s.toldPaths(ctx, answer)
 	case nixwire.QueryPathFromHashPart:
-		if err = s.mustHold(ctx, claims(reused, pathsOf(answer)...)); err != nil {
+		if err = s.mustHold(ctx, claims(reused, nixconn.Paths(answer)...)); err != nil {
 			answer[0].Str = ""
 		}
 	case nixwire.EnsurePath, nixwire.QueryDeriver, nixwire.QueryDerivationOutputNames, nixwire.AddSignatures:
-		if err = s.mustHold(ctx, claims(reused, pathsOf(request)...)); errors.Is(err, errVanished) {
+		if err = s.mustHold(ctx, claims(reused, nixconn.Paths(request)...)); errors.Is(err, errVanished) {
 			return s.fail(err)
 		}
 	case nixwire.AddTextToStore:
-		if err = s.mustHold(ctx, claims(added, pathsOf(answer)...)); errors.Is(err, errVanished) {
+		if err = s.mustHold(ctx, claims(added, nixconn.Paths(answer)...)); errors.Is(err, errVanished) {
 			return s.fail(err)
 		}
 	default:
@@ -81,7 +82,7 @@ func (s *session) mustHold(ctx context.Context, list []claim) error {
 
 // toldPaths is told for an answer that is a list of paths.
 func (s *session) toldPaths(ctx context.Context, answer []nixwire.Token) error {
-	valid, err := s.hold(ctx, claims(reused, pathsOf(answer)...))
+	valid, err := s.hold(ctx, claims(reused, nixconn.Paths(answer)...))
 	if err != nil {
 		return err
 	}
@@ -112,7 +113,7 @@ func (s *session) toldBuilt(ctx context.Context, request, answer []nixwire.Token
 			list = append(list, claim{path: p, from: reused})
 		}
 	}
-	list = append(list, claims(reused, pathsOf(answer)...)...)
+	list = append(list, claims(reused, nixconn.Paths(answer)...)...)
 	for _, t := range answer {
 		if p, ok := realisation(t); ok {
 			list = append(list, claim{path: p, from: reused})

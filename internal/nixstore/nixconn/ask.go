@@ -1,0 +1,84 @@
+package nixconn
+
+import (
+	"errors"
+
+	"gitlab.com/skerry/skerry/internal/nixstore/nixwire"
+)
+
+// batch is how many bytes of requests are written before their answers are read: as many as a socket takes, so that
+// neither side waits for the other.
+const batch = 24 << 10
+
+// Each asks the daemon the same of many paths, many at once. answered gets what the daemon answers; a failure of one
+// is passed over.
+func (c *Conn) Each(v nixwire.Version, op nixwire.Op, paths []nixwire.StorePath, relay func(*nixwire.Message) error,
+	answered func(nixwire.StorePath, []nixwire.Token),
+) error {
+	shape, _ := nixwire.Lookup(op)
+	for len(paths) > 0 {
+		n, size := 0, 0
+		for ; n < len(paths) && size < batch; n++ {
+			size += len(paths[n]) + 16
+			c.W.Uint64(uint64(op))
+			c.W.String(string(paths[n]))
+		}
+		if err := c.W.Flush(); err != nil {
+			return err
+		}
+		for _, p := range paths[:n] {
+			var failed *FailureError
+			if err := c.Last(relay); errors.As(err, &failed) && op != nixwire.AddTempRoot { // a root that is missing matters
+				continue
+			} else if err != nil {
+				return err
+			}
+			answer, err := nixwire.Read(c.R, v, shape.Answer, &nixwire.Limit{Left: MaxAnswer})
+			if err != nil {
+				return err
+			}
+			if answered != nil {
+				answered(p, answer)
+			}
+		}
+		paths = paths[n:]
+	}
+	return nil
+}
+
+// MaxAnswer bounds what an answer takes in memory.
+const MaxAnswer = 64 << 20
+
+// Valid asks the daemon which paths are there.
+func (c *Conn) Valid(v nixwire.Version, paths []nixwire.StorePath, relay func(*nixwire.Message) error) (map[nixwire.StorePath]bool, error) {
+	c.W.Uint64(uint64(nixwire.QueryValidPaths))
+	c.W.Uint64(uint64(len(paths)))
+	for _, p := range paths {
+		c.W.String(string(p))
+	}
+	c.W.Uint64(0) // without substitution
+	if err := c.W.Flush(); err != nil {
+		return nil, err
+	}
+	if err := c.Last(relay); err != nil {
+		return nil, err
+	}
+	shape, _ := nixwire.Lookup(nixwire.QueryValidPaths)
+	answer, err := nixwire.Read(c.R, v, shape.Answer, &nixwire.Limit{Left: MaxAnswer})
+	valid := make(map[nixwire.StorePath]bool, len(answer))
+	for _, p := range Paths(answer) {
+		valid[p] = true
+	}
+	return valid, err
+}
+
+// Paths are the store paths in a message, as they are checked when it is read.
+func Paths(tokens []nixwire.Token) []nixwire.StorePath {
+	var paths []nixwire.StorePath
+	for _, t := range tokens {
+		if (t.Kind == nixwire.Path || t.Kind == nixwire.OptPath) && t.Str != "" {
+			paths = append(paths, nixwire.StorePath(t.Str))
+		}
+	}
+	return paths
+}

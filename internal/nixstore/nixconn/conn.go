@@ -1,0 +1,158 @@
+// Package nixconn is a connection to a Nix daemon: reaching one that may be away for a while, the handshake, and asking
+// the same of many paths at once. Connections are for one goroutine at a time.
+package nixconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"gitlab.com/skerry/skerry/internal/nixstore/nixwire"
+)
+
+// BufferSize is how much of a connection is read and written at once.
+const BufferSize = 128 << 10
+
+// Conn is a connection that speaks the protocol, on whichever side.
+type Conn struct {
+	*net.UnixConn
+
+	R *nixwire.Reader
+	W *nixwire.Writer
+}
+
+// New takes over a connection.
+func New(c *net.UnixConn) *Conn {
+	return &Conn{UnixConn: c, R: nixwire.NewReader(c, BufferSize), W: nixwire.NewWriter(c, BufferSize)}
+}
+
+// AwayError is that the daemon cannot be reached.
+type AwayError struct {
+	Socket string
+	Err    error
+}
+
+func (e *AwayError) Error() string {
+	return fmt.Sprintf("The Nix daemon is not there (%s: %v). It may be restarting: try again; if this goes on, the log of the runner says why it does not start.", e.Socket, e.Err)
+}
+
+func (e *AwayError) Unwrap() error { return e.Err }
+
+// Dialer connects to a daemon.
+type Dialer struct {
+	Socket string
+	Wait   time.Duration // for a daemon that is away
+}
+
+// greetTime is how long a daemon that is there may take to say so.
+const greetTime = 30 * time.Second
+
+// Dial connects to the daemon and returns the version that it offers. While the daemon is away it tries again, until
+// ctx ends or the time is over: then the error is an AwayError.
+func (d Dialer) Dial(ctx context.Context) (*Conn, uint16, error) {
+	over := time.NewTimer(d.Wait)
+	defer over.Stop()
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
+		up, offer, err := d.try(ctx)
+		if err == nil {
+			return up, offer, nil
+		}
+		var bad *nixwire.MalformedError
+		if ctx.Err() != nil || errors.As(err, &bad) {
+			return nil, 0, errors.Join(context.Cause(ctx), err)
+		}
+		next := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			next.Stop()
+			return nil, 0, context.Cause(ctx)
+		case <-over.C:
+			next.Stop()
+			return nil, 0, &AwayError{Socket: d.Socket, Err: err}
+		case <-next.C:
+		}
+	}
+}
+
+func (d Dialer) try(ctx context.Context) (*Conn, uint16, error) {
+	ctx, cancel := context.WithTimeout(ctx, greetTime)
+	defer cancel()
+	c, err := (&net.Dialer{}).DialContext(ctx, "unix", d.Socket)
+	if err != nil {
+		return nil, 0, errors.Unwrap(err) // without the address, which the caller knows
+	}
+	conn, ok := c.(*net.UnixConn)
+	if !ok {
+		return nil, 0, errors.Join(errors.ErrUnsupported, c.Close())
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	up := New(conn)
+	offer, err := nixwire.Greet(up.R, up.W)
+	if !stop() && err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return nil, 0, errors.Join(err, conn.Close())
+	}
+	return up, offer, nil
+}
+
+// ErrTrusted is that the daemon trusts the user of this process.
+var ErrTrusted = errors.New("The Nix daemon trusts the user that Skerry's gateway runs as, so nobody is served: root over the store is not for jobs. " + //nolint:staticcheck // for people
+	"Take that user (or *, or its group) out of trusted-users in the daemon's nix.conf; root counts unless trusted-users is set and leaves it out")
+
+// Agree ends the handshake with the daemon. v must not be newer than what it offered.
+func (c *Conn) Agree(v nixwire.Version, offer uint16) (nixwire.Version, nixwire.Hello, error) {
+	_ = c.SetDeadline(time.Now().Add(greetTime)) // of an open connection
+	defer func() { _ = c.SetDeadline(time.Time{}) }()
+	v.Number = min(v.Number, offer)
+	v, hello, err := nixwire.Agree(c.R, c.W, v)
+	if err == nil && hello.Trust == nixwire.Trusted {
+		err = ErrTrusted
+	}
+	return v, hello, err
+}
+
+// Open connects to the daemon and takes the newest version of both, to ask something of one's own.
+func (d Dialer) Open(ctx context.Context) (*Conn, nixwire.Version, error) {
+	up, offer, err := d.Dial(ctx)
+	if err != nil {
+		return nil, nixwire.Version{}, err
+	}
+	v, _, err := up.Agree(nixwire.Version{Number: nixwire.Newest}, offer)
+	if err == nil {
+		err = up.Last(nil)
+	}
+	if err != nil {
+		return nil, v, errors.Join(err, up.Close())
+	}
+	return up, v, nil
+}
+
+// FailureError is what a daemon says instead of an answer.
+type FailureError struct{ Message nixwire.Message }
+
+func (e *FailureError) Error() string { return e.Message.Text }
+
+// Last reads messages until the answer; relay, which may be nil, gets those on the way. A *FailureError says that
+// there is no answer.
+func (c *Conn) Last(relay func(*nixwire.Message) error) error {
+	for {
+		m, err := nixwire.ReadMessage(c.R)
+		switch {
+		case err != nil:
+			return err
+		case m.Kind == nixwire.Last:
+			return nil
+		case m.Kind == nixwire.Failure:
+			return &FailureError{Message: m}
+		case relay == nil:
+		default:
+			if err := relay(&m); err != nil {
+				return err
+			}
+		}
+	}
+}
