@@ -18,12 +18,14 @@ import (
 // newGateway serves upstream until the test ends.
 func newGateway(t testing.TB, c gateway.Config) (*gateway.Gateway, string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "gate")
-	if err != nil {
-		t.Fatal(err)
+	if c.Listen == "" {
+		dir, err := os.MkdirTemp("", "gate")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+		c.Listen = filepath.Join(dir, "socket")
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	c.Listen = filepath.Join(dir, "socket")
 	g, err := gateway.New(c, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

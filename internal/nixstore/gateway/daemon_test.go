@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -18,6 +19,7 @@ type call struct {
 	op      nixwire.Op
 	request []nixwire.Token
 	content []byte // of the framed stream
+	v       nixwire.Version
 }
 
 // reply is what it answers.
@@ -26,6 +28,7 @@ type reply struct {
 	answer   []nixwire.Token
 	failure  string
 	raw      []byte // behind the answer
+	instead  []byte // of messages and answer
 	hangup   bool   // instead of an answer
 	listen   bool   // until the other side hangs up, instead of an answer
 }
@@ -43,10 +46,11 @@ type daemon struct {
 	conns map[net.Conn]bool
 	calls []call
 	valid map[string]bool
+	bad   []error // requests that are none
 }
 
 // newDaemon starts a daemon that knows which of its paths are valid.
-func newDaemon(t *testing.T, d *daemon, valid ...string) *daemon {
+func newDaemon(t testing.TB, d *daemon, valid ...string) *daemon {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "nixd") // short: a socket's path has at most 108 bytes
 	if err != nil {
@@ -158,11 +162,11 @@ func (d *daemon) serve(c net.Conn) error {
 		}
 		shape, known := nixwire.Lookup(nixwire.Op(op))
 		if !known {
-			return errors.New("unknown operation")
+			return d.complain(fmt.Errorf("unknown operation %d", op))
 		}
-		cl := call{op: nixwire.Op(op)}
+		cl := call{op: nixwire.Op(op), v: v}
 		if cl.request, err = nixwire.Read(r, v, shape.Request, &nixwire.Limit{Left: 1 << 30}); err != nil {
-			return err
+			return d.complain(err)
 		}
 		if shape.Body == nixwire.Framed {
 			if cl.content, err = io.ReadAll(nixwire.NewFrames(r)); err != nil {
@@ -173,6 +177,17 @@ func (d *daemon) serve(c net.Conn) error {
 			return err
 		}
 	}
+}
+
+// complain keeps an error that is the client's fault.
+func (d *daemon) complain(err error) error {
+	var bad *nixwire.MalformedError
+	if errors.As(err, &bad) || !errors.Is(err, io.ErrUnexpectedEOF) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.bad = append(d.bad, err)
+	}
+	return err
 }
 
 func (d *daemon) reply(r *nixwire.Reader, w *nixwire.Writer, c call) error {
@@ -194,6 +209,12 @@ func (d *daemon) reply(r *nixwire.Reader, w *nixwire.Writer, c call) error {
 		return err
 	}
 	switch {
+	case a.instead != nil:
+		w.Raw(a.instead)
+		if err := w.Flush(); err != nil {
+			return err
+		}
+		return errors.New("as the script says")
 	case a.hangup:
 		return errors.New("as the script says")
 	case a.failure != "":
@@ -227,12 +248,30 @@ func (d *daemon) usual(c call) []nixwire.Token {
 			return []nixwire.Token{{Kind: nixwire.Opt}}
 		}
 		return append([]nixwire.Token{{Kind: nixwire.Opt, Int: 1}}, info(1000)...)
-	case nixwire.SetOptions, nixwire.AddToStoreNar, nixwire.AddMultipleToStore:
-		return []nixwire.Token{}
-	case nixwire.QueryDerivationOutputMap:
-		return pathList()
+	case nixwire.AddToStore:
+		return append([]nixwire.Token{tPath(storePath("0", "p"))}, info(7)...)
 	}
-	return []nixwire.Token{{Int: 1}}
+	shape, _ := nixwire.Lookup(c.op)
+	return least(shape.Answer, c.v)
+}
+
+// least is the shortest message of a shape.
+func least(s nixwire.Shape, v nixwire.Version) []nixwire.Token {
+	tokens := []nixwire.Token{}
+	for _, f := range s {
+		if v.Minor() < f.Since || f.With != "" && !v.Has(f.With) || f.Without != "" && v.Has(f.Without) {
+			continue
+		}
+		t := nixwire.Token{Kind: f.Kind}
+		switch f.Kind { //nolint:exhaustive // what may be empty
+		case nixwire.Int:
+			t.Int = 1
+		case nixwire.Path, nixwire.Derived:
+			t.Str = storePath("0", "p")
+		}
+		tokens = append(tokens, t)
+	}
+	return tokens
 }
 
 // pathList is a list of paths as tokens.

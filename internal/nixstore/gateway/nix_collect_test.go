@@ -1,0 +1,118 @@
+package gateway_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gitlab.com/skerry/skerry/internal/nixstore/nixtest"
+)
+
+// TestNixCollector collects garbage all the time while clients build, add, ask and use: nothing that a client was told of
+// is lost, also long after its connection was closed, and what no client was told of is collected.
+func TestNixCollector(t *testing.T) {
+	t.Parallel()
+	nixtest.Each(t, func(t *testing.T, n *nixtest.Nix) {
+		n.Daemon(t)
+		nixGateway(t, n)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var collections atomic.Int64
+		var collector, clients sync.WaitGroup
+		collector.Go(func() {
+			for ctx.Err() == nil {
+				if _, stderr, err := n.Run(ctx, nixtest.Direct(), "nix-store", "--gc"); err == nil {
+					collections.Add(1)
+				} else if ctx.Err() == nil {
+					t.Error("collect:", err, stderr)
+				}
+			}
+		})
+		collector.Go(func() { // what is there for the collector
+			for i := 0; ctx.Err() == nil; i++ {
+				_, _, _ = n.Run(ctx, nixtest.Direct(), "nix-build", "--no-out-link", "-E", derivation(fmt.Sprintf("garbage-%d", i%20), "echo x > $out"))
+				n.WriteFile(t, "shared", fmt.Sprint(i%5))
+				_, _, _ = n.Run(ctx, nixtest.Direct(), "nix-store", "--add", "/mnt/shared")
+			}
+		})
+		for c := range 3 {
+			clients.Go(func() {
+				var known []string
+				for round, start := 0, time.Now(); round < 10 || time.Since(start) < 10*time.Second; round++ {
+					known = append(known, useStore(t, n, c, round)...)
+					for _, p := range known {
+						if !there(n, p) {
+							t.Errorf("%s was lost in round %d", p, round)
+							return
+						}
+					}
+				}
+			})
+		}
+		clients.Wait()
+		cancel()
+		collector.Wait()
+		if collections.Load() < 3 {
+			t.Error("collections:", collections.Load())
+		}
+		n.Must(t, nixtest.Direct(), "nix-store", "--gc")
+		n.Must(t, nixtest.Direct(), "nix-store", "--verify", "--check-contents")
+		links, err := os.ReadDir(filepath.Join(n.Gate(), "jobs/job"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range links {
+			if !there(n, "/nix/store/"+l.Name()) {
+				t.Errorf("%s was lost in the end", l.Name())
+			}
+		}
+		for i := range 20 {
+			if left, _ := filepath.Glob(n.Dir + fmt.Sprintf("/nix/store/*-garbage-%d", i)); len(left) > 0 && !linked(links, left[0]) {
+				t.Errorf("%s is no longer garbage", left[0])
+			}
+		}
+	})
+}
+
+func linked(links []os.DirEntry, path string) bool {
+	for _, l := range links {
+		if l.Name() == filepath.Base(path) {
+			return true
+		}
+	}
+	return false
+}
+
+// useStore is what a client does in a round; it returns what it was told to be there.
+func useStore(t *testing.T, n *nixtest.Nix, client, round int) (known []string) {
+	t.Helper()
+	job := nixtest.Job()
+	out, stderr, err := n.Run(t.Context(), job, "nix-build", "--no-out-link", "-E", derivation(fmt.Sprintf("own-%d-%d", client, round), "echo $name > $out"))
+	if err != nil {
+		t.Error("build:", err, stderr)
+		return nil
+	}
+	known = append(known, out)
+	// What others make and the collector takes: it is there when the answer comes, or not said to be there.
+	if out, _, err := n.Run(t.Context(), job, "nix-build", "--no-out-link", "-E", derivation(fmt.Sprintf("garbage-%d", round%20), "echo x > $out")); err == nil {
+		known = append(known, out)
+	}
+	n.WriteFile(t, fmt.Sprintf("shared-%d", client), fmt.Sprint(round%5))
+	if out, _, err := n.Run(t.Context(), job, "nix-store", "--add", fmt.Sprintf("/mnt/shared-%d", client)); err == nil {
+		known = append(known, out)
+	}
+	left, _ := filepath.Glob(n.Dir + "/nix/store/*-shared") // may be gone any moment
+	for _, p := range left {
+		p = strings.TrimPrefix(p, n.Dir)
+		if info, _, err := n.Run(t.Context(), job, "nix", "path-info", p); err == nil && info == p {
+			known = append(known, p)
+		}
+	}
+	return known
+}

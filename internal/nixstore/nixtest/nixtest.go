@@ -1,0 +1,232 @@
+// Package nixtest gives tests real Nix of several versions, each in a root directory of its own with a private store, so
+// that the machine's own /nix is not touched.
+package nixtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// cache is where root directories are kept, beside the archives that they are made of.
+const cache = "/var/cache/skerry-test"
+
+// releases are Debian's, by the version of Nix that they have.
+func releases() map[string]string { return map[string]string{"2.8": "bookworm", "2.26": "trixie"} }
+
+// Nix is a version of Nix with a store of its own, for one test.
+type Nix struct {
+	Version string
+	// Dir is a directory of the test that processes of Nix see as /mnt.
+	Dir  string
+	root string
+}
+
+// Each runs test for each version of Nix, as a subtest. Where there is none it fails in CI, and is skipped elsewhere: it
+// needs root, and mmdebstrap or what that has made before.
+func Each(t *testing.T, test func(t *testing.T, n *Nix)) {
+	t.Helper()
+	for version := range releases() {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			test(t, New(t, version))
+		})
+	}
+}
+
+// New makes a store for a version of Nix.
+func New(t testing.TB, version string) *Nix {
+	t.Helper()
+	root, err := base(t.Context(), releases()[version])
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	dir, err := os.MkdirTemp("", "nix") // short: the path of a socket has at most 108 bytes
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { remove(t, dir) })
+	n := &Nix{Version: version, Dir: dir, root: root}
+	for _, d := range []string{"nix/var/nix/gcroots/skerry/daemon", "nix/store", "etc", "jobetc", "job", "home"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const features = "experimental-features = nix-command flakes\n"
+	n.WriteFile(t, "etc/nix.conf", "trusted-users =\nallowed-users = *\nsandbox = false\nbuild-users-group =\nsubstituters =\n"+features)
+	n.WriteFile(t, "jobetc/nix.conf", features)
+	return n
+}
+
+// remove removes what a store leaves, which is read-only.
+func remove(t testing.TB, dir string) {
+	if out, err := exec.Command("chmod", "-R", "u+w", dir).CombinedOutput(); err != nil {
+		t.Logf("chmod %s: %v\n%s", dir, err, out)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Log(err)
+	}
+}
+
+// WriteFile writes a file in Dir.
+func (n *Nix) WriteFile(t testing.TB, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(n.Dir, name), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Gate is the directory of roots and of the daemon's socket, as the gateway sees it.
+func (n *Nix) Gate() string { return filepath.Join(n.Dir, "nix/var/nix/gcroots/skerry") }
+
+// Socket is the daemon's.
+func (n *Nix) Socket() string { return filepath.Join(n.Gate(), "daemon/socket") }
+
+// Listen is where a gateway listens for Job.
+func (n *Nix) Listen() string { return filepath.Join(n.Dir, "job/socket") }
+
+// Command is a command in the root directory, with mounts of its own, in a session of its own.
+func (n *Nix) Command(ctx context.Context, env []string, args ...string) *exec.Cmd {
+	return n.command(ctx, nil, env, args...)
+}
+
+func (n *Nix) command(ctx context.Context, flags, env []string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "unshare", append(append(flags, "--mount", "--propagation", "private", "sh", "-ec", `
+		root=$1 dir=$2
+		shift 2
+		mount --bind "$dir/nix" "$root/nix"
+		mount --bind "$dir" "$root/mnt"
+		mount --bind /proc "$root/proc"
+		mount --bind /dev "$root/dev"
+		exec chroot "$root" "$@"`, "sh", n.root, n.Dir), args...)...)
+	cmd.Env = append([]string{
+		"PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME=/mnt/home", "NIX_DAEMON_SOCKET_PATH=/nix/var/nix/gcroots/skerry/daemon/socket", "TMPDIR=/tmp",
+	}, env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	return cmd
+}
+
+// Direct is the environment of a client of the daemon itself.
+func Direct() []string {
+	return []string{"NIX_CONF_DIR=/mnt/jobetc", "NIX_REMOTE=unix:///nix/var/nix/gcroots/skerry/daemon/socket"}
+}
+
+// Job is that of a client that knows the gateway only.
+func Job() []string { return []string{"NIX_CONF_DIR=/mnt/jobetc", "NIX_REMOTE=unix:///mnt/job/socket"} }
+
+// Run runs a command and returns what it wrote to standard output, and to standard error.
+func (n *Nix) Run(ctx context.Context, env []string, args ...string) (stdout, stderr string, err error) {
+	var out, errs strings.Builder
+	cmd := n.Command(ctx, env, args...)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	return strings.TrimSpace(out.String()), errs.String(), err
+}
+
+// Must is Run for a command that has to succeed.
+func (n *Nix) Must(t testing.TB, env []string, args ...string) string {
+	t.Helper()
+	stdout, stderr, err := n.Run(t.Context(), env, args...)
+	if err != nil {
+		t.Fatalf("%q: %v\n%s", args, err, stderr)
+	}
+	return stdout
+}
+
+// Daemon starts the daemon, until the test ends or stop is called.
+func (n *Nix) Daemon(t testing.TB) (stop func()) {
+	t.Helper()
+	_ = os.Remove(n.Socket())
+	own := []string{"--pid", "--fork", "--kill-child=KILL"} // what it starts has sessions of its own, and ends with it
+	cmd := n.command(context.WithoutCancel(t.Context()), own, []string{"NIX_CONF_DIR=/mnt/etc"}, "nix-daemon")
+	cmd.Stderr = t.Output()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // it is killed
+	}()
+	stop = func() {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // with what it has started; may be gone
+		<-ended
+	}
+	t.Cleanup(stop)
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		if _, err := os.Stat(n.Socket()); err == nil {
+			return stop
+		}
+		select {
+		case <-ended:
+			t.Fatal("nix-daemon does not start")
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("nix-daemon makes no socket")
+		}
+		time.Sleep(5 * time.Millisecond) // polls
+	}
+}
+
+// base is the root directory with a release of Debian and its Nix, made if it is not there.
+func base(ctx context.Context, release string) (string, error) {
+	root := filepath.Join(cache, "root-"+release)
+	if _, err := os.Stat(root); err == nil && os.Getuid() == 0 {
+		return root, nil
+	}
+	if os.Getuid() != 0 {
+		return "", errors.New("tests with real Nix need root, for mounts of their own")
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return "", err
+	}
+	archive := filepath.Join(cache, "nix-"+release+".tar")
+	lock, err := os.OpenFile(archive+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return "", fmt.Errorf("wait for %s: %w", root, err)
+	}
+	if _, err := os.Stat(root); err == nil {
+		return root, nil
+	}
+	if _, err := os.Stat(archive); err != nil {
+		const keys = "/usr/share/keyrings/debian-archive-keyring.gpg"
+		if err := run(ctx, "mmdebstrap", "--quiet", "--variant=minbase", "--keyring="+keys, "--include=nix-bin,ca-certificates",
+			"--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/doc/*", "--format=tar",
+			release, archive+".new", fmt.Sprintf("deb [signed-by=%s] http://deb.debian.org/debian %s main", keys, release)); err != nil {
+			return "", err
+		}
+		if err := os.Rename(archive+".new", archive); err != nil {
+			return "", err
+		}
+	}
+	if err := run(ctx, "sh", "-ec", `rm -rf "$1.new"; mkdir "$1.new"; tar -C "$1.new" -xf "$2"; mkdir -p "$1.new/nix" "$1.new/mnt"; mv "$1.new" "$1"`, "sh", root, archive); err != nil {
+		return "", err
+	}
+	return root, nil
+}
+
+func run(ctx context.Context, program string, args ...string) error {
+	if out, err := exec.CommandContext(ctx, program, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", program, err, out)
+	}
+	return nil
+}
