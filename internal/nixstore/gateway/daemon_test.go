@@ -133,12 +133,6 @@ func (d *daemon) asked(op nixwire.Op) []call {
 	return list
 }
 
-func (d *daemon) set(path string, valid bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.valid[path] = valid
-}
-
 func (d *daemon) serve(c net.Conn) error {
 	r, w := nixwire.NewReader(c, 4096), nixwire.NewWriter(c, 4096)
 	if err := nixwire.ReadGreeting(r); err != nil {

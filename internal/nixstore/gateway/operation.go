@@ -23,14 +23,14 @@ func (s *session) operation(ctx context.Context, op nixwire.Op) error {
 	if err != nil {
 		return err
 	}
-	if why := refusal(op, s.v, request); why != "" {
+	if why := refusal(op, request); why != "" {
 		if shape.Body == nixwire.Framed {
 			if err := nixwire.NewFrames(s.client.R).Drain(); err != nil {
 				return err
 			}
 		}
 		s.g.counter.refused(op)
-		return s.fail(fmt.Errorf("Skerry's Nix gateway refuses %s: %s", op, why))
+		return s.fail(fmt.Errorf("Skerry's Nix gateway refuses %s: %s", op, why)) //nolint:staticcheck // for people
 	}
 	s.made.reset()
 	if err := s.revive(ctx); err != nil {

@@ -19,7 +19,7 @@ const (
 )
 
 // refusal says why an operation is refused; empty: it is not.
-func refusal(op nixwire.Op, v nixwire.Version, request []nixwire.Token) string {
+func refusal(op nixwire.Op, request []nixwire.Token) string {
 	last := uint64(0)
 	if n := len(request); n > 0 {
 		last = request[n-1].Int

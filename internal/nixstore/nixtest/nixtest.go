@@ -72,7 +72,7 @@ func New(t testing.TB, version string) *Nix {
 
 // remove removes what a store leaves, which is read-only.
 func remove(t testing.TB, dir string) {
-	if out, err := exec.Command("chmod", "-R", "u+w", dir).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(context.WithoutCancel(t.Context()), "chmod", "-R", "u+w", dir).CombinedOutput(); err != nil {
 		t.Logf("chmod %s: %v\n%s", dir, err, out)
 	}
 	if err := os.RemoveAll(dir); err != nil {
