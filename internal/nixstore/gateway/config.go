@@ -31,7 +31,8 @@ type Config struct {
 	Listen string `json:"listen"`
 	// Upstream is the path of the daemon's socket. It may be missing for a while.
 	Upstream string `json:"upstream"`
-	// Roots is a directory below the daemon's gcroots, where Roots/jobs/Job gets a link for each path that the job knows.
+	// Roots is a directory below the daemon's gcroots, where Roots/jobs/Job gets a file for each path that the job knows, named
+	// like the path in the store.
 	// Empty: a connection to the daemon that is kept open holds them.
 	Roots string `json:"roots,omitempty"`
 	// Job names the job among those that share Roots: one part of a path.

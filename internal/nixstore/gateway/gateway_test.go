@@ -160,7 +160,7 @@ func TestHeld(t *testing.T) {
 				case cl.op == nixwire.QueryDerivationOutputMap:
 					return reply{answer: []nixwire.Token{tList(1), tStr("out"), {Kind: nixwire.OptPath, Str: out}}}
 				case cl.op == nixwire.AddTempRoot:
-					if _, err := os.Readlink(filepath.Join(roots, "jobs/j", filepath.Base(cl.request[0].Str))); err == nil {
+					if _, err := os.Lstat(filepath.Join(roots, "jobs/j", filepath.Base(cl.request[0].Str))); err == nil {
 						rooted.Store(cl.request[0].Str, true)
 					}
 				}
@@ -202,11 +202,9 @@ func checkLinks(t *testing.T, dir string, held []string) {
 	}
 	var links []string
 	for _, e := range entries {
-		to, err := os.Readlink(filepath.Join(dir, e.Name()))
-		if err != nil || filepath.Base(to) != e.Name() {
-			t.Errorf("%s -> %s: %v", e.Name(), to, err)
+		if e.Name() != ".root" { // what they are links of
+			links = append(links, nixwire.StoreDir+"/"+e.Name())
 		}
-		links = append(links, to)
 	}
 	slices.Sort(links)
 	if diff := cmp.Diff(held, links); diff != "" {

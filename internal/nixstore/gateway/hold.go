@@ -2,10 +2,13 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"gitlab.com/skerry/skerry/internal/nixstore/nixwire"
 )
@@ -24,8 +27,16 @@ type Holder interface {
 	Close() error
 }
 
-// links holds paths by symbolic links in a directory of the job's own, which the daemon's collector looks through.
-type links struct{ dir *os.Root }
+// links holds paths by files of their names in a directory of the job's own, which the daemon's collector looks through:
+// like a link to the path such a file is a root (findRoots in Nix's libstore/gc.cc). They are hard links of one empty
+// file, which are made several times as fast as symbolic ones: those are too long to be kept in an inode.
+type links struct {
+	dir *os.Root
+	mu  sync.Mutex // of making seed anew
+}
+
+// seed is the file that all are links of; no store path has such a name.
+const seed = ".root"
 
 // newLinks makes the directory jobs/JOB below roots.
 func newLinks(roots, job string) (*links, error) {
@@ -48,11 +59,51 @@ func newLinks(roots, job string) (*links, error) {
 // Hold implements Holder.
 func (l *links) Hold(_ context.Context, paths []nixwire.StorePath) error {
 	for _, p := range paths {
-		if err := l.dir.Symlink(string(p), p.Base()); err != nil && !os.IsExist(err) {
+		if err := l.hold(p); err != nil {
 			return fmt.Errorf("make a root of %s: %w", p, err)
 		}
 	}
 	return nil
+}
+
+func (l *links) hold(p nixwire.StorePath) error {
+	for range 3 {
+		err := l.dir.Link(seed, p.Base())
+		switch {
+		case err == nil || errors.Is(err, fs.ErrExist):
+			return nil
+		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EMLINK): // a file has so many names only
+			if err := l.sow(); err != nil {
+				return err
+			}
+		default:
+			return l.symlink(p)
+		}
+	}
+	return l.symlink(p)
+}
+
+// symlink makes a symbolic link, where a file system knows no others.
+func (l *links) symlink(p nixwire.StorePath) error {
+	err := l.dir.Symlink(string(p), p.Base())
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
+}
+
+// sow makes the file anew that has names.
+func (l *links) sow() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.dir.Remove(seed); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := l.dir.OpenFile(seed, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o444)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // Release implements Holder.
@@ -67,90 +118,3 @@ func (*links) Ready(context.Context) error { return nil }
 
 // Close implements Holder.
 func (l *links) Close() error { return l.dir.Close() }
-
-// ledger knows which paths a job has been told of. It is safe for concurrent use.
-type ledger struct {
-	holder Holder
-	mu     sync.Mutex
-	paths  map[nixwire.StorePath]*entry
-}
-
-// entry is a path that is held, or may be.
-type entry struct {
-	asking int // so many are about to find out whether it is valid
-	held   bool
-}
-
-func newLedger(h Holder) *ledger { return &ledger{holder: h, paths: map[nixwire.StorePath]*entry{}} }
-
-// begin returns which of paths are not held yet, each once, after making roots of them. end must follow.
-func (l *ledger) begin(ctx context.Context, paths []nixwire.StorePath) ([]nixwire.StorePath, error) {
-	var fresh []nixwire.StorePath
-	seen := make(map[nixwire.StorePath]bool, len(paths))
-	l.mu.Lock()
-	for _, p := range paths {
-		e := l.paths[p]
-		if seen[p] || e != nil && e.held {
-			continue
-		}
-		if e == nil {
-			e = &entry{}
-			l.paths[p] = e
-		}
-		e.asking++
-		seen[p] = true
-		fresh = append(fresh, p)
-	}
-	l.mu.Unlock()
-	if len(fresh) == 0 {
-		return nil, nil
-	}
-	if err := l.holder.Hold(ctx, fresh); err != nil {
-		l.end(fresh, nil)
-		return nil, err
-	}
-	return fresh, nil
-}
-
-// end says which of the fresh paths are valid; the others are released, unless somebody else is asking. It returns
-// those that are held from now on and were not before.
-func (l *ledger) end(fresh []nixwire.StorePath, valid map[nixwire.StorePath]bool) []nixwire.StorePath {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var first, gone []nixwire.StorePath
-	for _, p := range fresh {
-		e := l.paths[p]
-		e.asking--
-		switch {
-		case valid[p] && !e.held:
-			e.held = true
-			first = append(first, p)
-		case !e.held && e.asking == 0:
-			delete(l.paths, p)
-			gone = append(gone, p)
-		}
-	}
-	l.holder.Release(gone) // with the lock, so that nobody makes one of them a root again meanwhile
-	return first
-}
-
-// held are all paths that are held.
-func (l *ledger) held() []nixwire.StorePath {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var all []nixwire.StorePath
-	for p, e := range l.paths {
-		if e.held {
-			all = append(all, p)
-		}
-	}
-	return all
-}
-
-// holds reports whether a path is held.
-func (l *ledger) holds(p nixwire.StorePath) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	e := l.paths[p]
-	return e != nil && e.held
-}

@@ -74,7 +74,7 @@ func TestNixWork(t *testing.T) {
 			if !slices.Contains(held, p) {
 				t.Errorf("%s is not held", p)
 			}
-			if _, err := os.Readlink(filepath.Join(n.Gate(), "jobs/job", filepath.Base(p))); err != nil {
+			if _, err := os.Lstat(filepath.Join(n.Gate(), "jobs/job", filepath.Base(p))); err != nil {
 				t.Error(err)
 			}
 		}

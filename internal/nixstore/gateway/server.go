@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -18,7 +17,7 @@ import (
 type Gateway struct {
 	c       Config
 	log     *slog.Logger
-	listen  *net.UnixListener
+	listen  *listener
 	dial    nixconn.Dialer
 	hangups *hangups
 	ledger  *ledger
@@ -65,28 +64,6 @@ func New(c Config, log *slog.Logger) (*Gateway, error) {
 		return nil, errors.Join(err, holder.Close())
 	}
 	return g, nil
-}
-
-// listen makes a socket that everybody may connect to, as the job's users may have any uid. It has its mode from the
-// moment that it can be found.
-func listen(path string) (*net.UnixListener, error) {
-	fresh := path + ".new"
-	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("make the Nix gateway's socket: %w", err)
-	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: fresh, Net: "unix"})
-	if err != nil {
-		return nil, fmt.Errorf("make the Nix gateway's socket: %w", err)
-	}
-	l.SetUnlinkOnClose(false)
-	err = os.Chmod(fresh, 0o666) //nolint:gosec // peers are untrusted whoever they are
-	if err == nil {
-		err = os.Rename(fresh, path)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("make the Nix gateway's socket: %w", err), l.Close(), os.Remove(fresh))
-	}
-	return l, nil
 }
 
 // Usage is what the job has had of the store so far. It may be called at any time, also after Serve has returned.

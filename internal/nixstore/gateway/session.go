@@ -180,9 +180,16 @@ func (s *session) explain(err error) error {
 	case errors.As(err, &bad):
 		why = fmt.Errorf("Skerry's Nix gateway ends this connection: %w", err) //nolint:staticcheck // for people
 	}
-	_ = s.client.SetWriteDeadline(time.Now().Add(time.Second)) // of an open connection
-	return errors.Join(s.fail(why), err)
+	_ = s.client.SetDeadline(time.Now().Add(linger)) // of an open connection
+	failed := s.fail(why)
+	if failed == nil && bad != nil {
+		_, _ = io.Copy(io.Discard, s.client) // it may be writing: then it reads what it is told only if that does not fail
+	}
+	return errors.Join(failed, err)
 }
+
+// linger is how long a client may go on that was told of the end of its connection.
+const linger = 2 * time.Second
 
 // relay passes a message of the daemon on.
 func (s *session) relay(m *nixwire.Message) error {
