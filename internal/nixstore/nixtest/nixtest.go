@@ -109,7 +109,7 @@ func (n *Nix) command(ctx context.Context, flags, env []string, args ...string) 
 		mount --bind "$dir/nix" "$root/nix"
 		mount --bind "$dir" "$root/mnt"
 		mount --bind /proc "$root/proc"
-		mount --bind /dev "$root/dev"
+		mount --rbind /dev "$root/dev"
 		exec chroot "$root" "$@"`, "sh", n.root, n.Dir), args...)...)
 	cmd.Env = append([]string{
 		"PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME=/mnt/home", "NIX_DAEMON_SOCKET_PATH=/nix/var/nix/gcroots/skerry/daemon/socket", "TMPDIR=/tmp",
