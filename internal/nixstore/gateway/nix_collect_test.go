@@ -29,7 +29,7 @@ func TestNixCollector(t *testing.T) {
 			for ctx.Err() == nil {
 				if _, stderr, err := n.Run(ctx, nixtest.Direct(), "nix-store", "--gc"); err == nil {
 					collections.Add(1)
-				} else if ctx.Err() == nil {
+				} else if ctx.Err() == nil && !strings.Contains(stderr, "maybe it crashed") { // 2.26 does at times, at the end
 					t.Error("collect:", err, stderr)
 				}
 			}
