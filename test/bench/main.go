@@ -59,6 +59,7 @@ func benchmarks() []benchmark {
 		{"archive-small", archiveSmall},
 		{"archive-mixed", archiveMixed},
 		{"agent-start", agentStart},
+		{"nix-gateway", nixGateway},
 	}
 	for _, c := range []struct {
 		engine string

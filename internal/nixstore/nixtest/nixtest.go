@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,42 +44,53 @@ func Each(t *testing.T, test func(t *testing.T, n *Nix)) {
 	}
 }
 
-// New makes a store for a version of Nix.
+// New makes a store for a version of Nix, for the time of a test.
 func New(t testing.TB, version string) *Nix {
 	t.Helper()
-	root, err := base(t.Context(), releases()[version])
+	n, err := Make(t.Context(), version)
 	if err != nil {
 		if os.Getenv("CI") != "" {
 			t.Fatal(err)
 		}
 		t.Skip(err)
 	}
-	dir, err := os.MkdirTemp("", "nix") // short: the path of a socket has at most 108 bytes
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { remove(t, dir) })
-	n := &Nix{Version: version, Dir: dir, root: root}
-	for _, d := range []string{"nix/var/nix/gcroots/skerry/daemon", "nix/store", "etc", "jobetc", "job", "home"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
-			t.Fatal(err)
+	t.Cleanup(func() {
+		if err := n.Remove(); err != nil {
+			t.Log(err)
 		}
-	}
-	const features = "experimental-features = nix-command flakes\n"
-	n.WriteFile(t, "etc/nix.conf", "trusted-users =\nallowed-users = *\nsandbox = false\nbuild-users-group =\nsubstituters =\n"+features)
-	n.WriteFile(t, "jobetc/nix.conf", features)
+	})
 	return n
 }
 
-// remove removes what a store leaves, which is read-only.
-func remove(t testing.TB, dir string) {
-	if out, err := exec.CommandContext(context.WithoutCancel(t.Context()), "chmod", "-R", "u+w", dir).CombinedOutput(); err != nil {
-		t.Logf("chmod %s: %v\n%s", dir, err, out)
+// Make makes a store for a version of Nix. The caller removes it.
+func Make(ctx context.Context, version string) (*Nix, error) {
+	root, err := base(ctx, releases()[version])
+	if err != nil {
+		return nil, err
 	}
-	if err := os.RemoveAll(dir); err != nil {
-		t.Log(err)
+	dir, err := os.MkdirTemp("", "nix") // short: the path of a socket has at most 108 bytes
+	if err != nil {
+		return nil, err
 	}
+	n := &Nix{Version: version, Dir: dir, root: root}
+	for _, d := range []string{"nix/var/nix/gcroots/skerry/daemon", "nix/store", "etc", "jobetc", "job", "home"} {
+		err = errors.Join(err, os.MkdirAll(filepath.Join(dir, d), 0o755))
+	}
+	const features = "experimental-features = nix-command flakes\n"
+	for name, text := range map[string]string{
+		"etc/nix.conf":    "trusted-users =\nallowed-users = *\nsandbox = false\nbuild-users-group =\nsubstituters =\n" + features,
+		"jobetc/nix.conf": features,
+	} {
+		err = errors.Join(err, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	if err != nil {
+		return nil, errors.Join(err, n.Remove())
+	}
+	return n, nil
 }
+
+// Remove removes the store.
+func (n *Nix) Remove() error { return os.RemoveAll(n.Dir) }
 
 // WriteFile writes a file in Dir.
 func (n *Nix) WriteFile(t testing.TB, name, text string) {
@@ -149,12 +161,22 @@ func (n *Nix) Must(t testing.TB, env []string, args ...string) string {
 // Daemon starts the daemon, until the test ends or stop is called.
 func (n *Nix) Daemon(t testing.TB) (stop func()) {
 	t.Helper()
+	stop, err := n.Start(t.Context(), t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// Start starts the daemon and waits until it listens. It runs until stop is called, whatever becomes of ctx.
+func (n *Nix) Start(ctx context.Context, stderr io.Writer) (stop func(), err error) {
 	_ = os.Remove(n.Socket())
 	own := []string{"--pid", "--fork", "--kill-child=KILL"} // what it starts has sessions of its own, and ends with it
-	cmd := n.command(context.WithoutCancel(t.Context()), own, []string{"NIX_CONF_DIR=/mnt/etc"}, "nix-daemon")
-	cmd.Stderr = t.Output()
+	cmd := n.command(context.WithoutCancel(ctx), own, []string{"NIX_CONF_DIR=/mnt/etc"}, "nix-daemon")
+	cmd.Stderr = stderr
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	ended := make(chan struct{})
 	go func() {
@@ -162,25 +184,23 @@ func (n *Nix) Daemon(t testing.TB) (stop func()) {
 		_ = cmd.Wait() // it is killed
 	}()
 	stop = func() {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // with what it has started; may be gone
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // may be gone
 		<-ended
 	}
-	t.Cleanup(stop)
-	deadline := time.Now().Add(30 * time.Second)
-	for {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for range 6000 {
 		if _, err := os.Stat(n.Socket()); err == nil {
-			return stop
+			return stop, nil
 		}
 		select {
 		case <-ended:
-			t.Fatal("nix-daemon does not start")
-		default:
+			return nil, errors.New("nix-daemon does not start")
+		case <-tick.C:
 		}
-		if time.Now().After(deadline) {
-			t.Fatal("nix-daemon makes no socket")
-		}
-		time.Sleep(5 * time.Millisecond) // polls
 	}
+	stop()
+	return nil, errors.New("nix-daemon makes no socket")
 }
 
 // base is the root directory with a release of Debian and its Nix, made if it is not there.
