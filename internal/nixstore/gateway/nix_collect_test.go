@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"gitlab.com/skerry/skerry/internal/nixstore/gateway"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixtest"
 )
 
@@ -21,46 +23,7 @@ func TestNixCollector(t *testing.T) {
 	nixtest.Each(t, func(t *testing.T, n *nixtest.Nix) {
 		n.Daemon(t)
 		nixGateway(t, n)
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		var collections atomic.Int64
-		var collector, clients sync.WaitGroup
-		collector.Go(func() {
-			for ctx.Err() == nil {
-				if _, stderr, err := n.Run(ctx, nixtest.Direct(), "nix-store", "--gc"); err == nil {
-					collections.Add(1)
-				} else if ctx.Err() == nil && !strings.Contains(stderr, "maybe it crashed") { // 2.26 does at times, at the end
-					t.Error("collect:", err, stderr)
-				}
-			}
-		})
-		collector.Go(func() { // what is there for the collector
-			for i := 0; ctx.Err() == nil; i++ {
-				_, _, _ = n.Run(ctx, nixtest.Direct(), "nix-build", "--no-out-link", "-E", derivation(fmt.Sprintf("garbage-%d", i%20), "echo x > $out"))
-				n.WriteFile(t, "shared", fmt.Sprint(i%5))
-				_, _, _ = n.Run(ctx, nixtest.Direct(), "nix-store", "--add", "/mnt/shared")
-			}
-		})
-		for c := range 3 {
-			clients.Go(func() {
-				var known []string
-				for round, start := 0, time.Now(); round < 10 || time.Since(start) < 10*time.Second; round++ {
-					known = append(known, useStore(t, n, c, round)...)
-					for _, p := range known {
-						if !there(n, p) {
-							t.Errorf("%s was lost in round %d", p, round)
-							return
-						}
-					}
-				}
-			})
-		}
-		clients.Wait()
-		cancel()
-		collector.Wait()
-		if collections.Load() < 3 {
-			t.Error("collections:", collections.Load())
-		}
+		known := collectAndUse(t, n)
 		n.Must(t, nixtest.Direct(), "nix-store", "--gc")
 		n.Must(t, nixtest.Direct(), "nix-store", "--verify", "--check-contents")
 		links, err := os.ReadDir(filepath.Join(n.Gate(), "jobs/job"))
@@ -73,20 +36,80 @@ func TestNixCollector(t *testing.T) {
 			}
 		}
 		for i := range 20 {
-			if left, _ := filepath.Glob(n.Dir + fmt.Sprintf("/nix/store/*-garbage-%d", i)); len(left) > 0 && !linked(links, left[0]) {
+			left, _ := filepath.Glob(n.Dir + fmt.Sprintf("/nix/store/*-garbage-%d", i))
+			if len(left) > 0 && !slices.Contains(known, strings.TrimPrefix(left[0], n.Dir)) {
 				t.Errorf("%s is no longer garbage", left[0])
 			}
 		}
 	})
 }
 
-func linked(links []os.DirEntry, path string) bool {
-	for _, l := range links {
-		if l.Name() == filepath.Base(path) {
-			return true
+// TestNixCollectorAndConnection is TestNixCollector where a connection holds what clients know.
+func TestNixCollectorAndConnection(t *testing.T) {
+	t.Parallel()
+	nixtest.Each(t, func(t *testing.T, n *nixtest.Nix) {
+		n.Daemon(t)
+		newGateway(t, gateway.Config{Listen: n.Listen(), Upstream: n.Socket()})
+		known := collectAndUse(t, n)
+		n.Must(t, nixtest.Direct(), "nix-store", "--gc")
+		for _, p := range known {
+			if !there(n, p) {
+				t.Errorf("%s was lost in the end", p)
+			}
 		}
+	})
+}
+
+// collectAndUse collects garbage while clients work, and returns what they were told to be there.
+func collectAndUse(t *testing.T, n *nixtest.Nix) (all []string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var collections atomic.Int64
+	var collector, clients sync.WaitGroup
+	var mu sync.Mutex
+	collector.Go(func() {
+		for ctx.Err() == nil {
+			if _, stderr, err := n.Run(ctx, nixtest.Direct(), "nix-store", "--gc"); err == nil {
+				collections.Add(1)
+			} else if ctx.Err() == nil && !strings.Contains(stderr, "maybe it crashed") { // 2.26 does at times, at the end
+				t.Error("collect:", err, stderr)
+			}
+		}
+	})
+	collector.Go(func() { // what is there for the collector
+		for i := 0; ctx.Err() == nil; i++ {
+			_, _, _ = n.Run(ctx, nixtest.Direct(), "nix-build", "--no-out-link", "-E", derivation(fmt.Sprintf("garbage-%d", i%20), "echo x > $out"))
+			n.WriteFile(t, "shared", fmt.Sprint(i%5))
+			_, _, _ = n.Run(ctx, nixtest.Direct(), "nix-store", "--add", "/mnt/shared")
+		}
+	})
+	for c := range 3 {
+		clients.Go(func() {
+			var known []string
+			defer func() {
+				mu.Lock()
+				defer mu.Unlock()
+				all = append(all, known...)
+			}()
+			for round, start := 0, time.Now(); round < 10 || time.Since(start) < 7*time.Second; round++ {
+				known = append(known, useStore(t, n, c, round)...)
+				for _, p := range known {
+					if !there(n, p) {
+						t.Errorf("%s was lost in round %d", p, round)
+						return
+					}
+				}
+			}
+		})
 	}
-	return false
+	clients.Wait()
+	cancel()
+	collector.Wait()
+	if collections.Load() < 3 {
+		t.Error("collections:", collections.Load())
+	}
+	return all
 }
 
 // useStore is what a client does in a round; it returns what it was told to be there.

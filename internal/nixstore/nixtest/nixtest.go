@@ -89,6 +89,16 @@ func Make(ctx context.Context, version string) (*Nix, error) {
 	return n, nil
 }
 
+// With is the same store with the programs of another version.
+func (n *Nix) With(t testing.TB, version string) *Nix {
+	t.Helper()
+	root, err := base(t.Context(), releases()[version])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Nix{Version: version, Dir: n.Dir, root: root}
+}
+
 // Remove removes the store.
 func (n *Nix) Remove() error { return os.RemoveAll(n.Dir) }
 
