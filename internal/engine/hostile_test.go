@@ -100,6 +100,18 @@ func hostileConnections() []hostile {
 		{name: "host name of a megabyte", state: "success", log: []string{"Running on x", "Job succeeded"}, script: fake.Script{
 			Hello: func(_ executor.Place, h *wire.Hello) { h.Host = strings.Repeat("x\n", 1<<19) },
 		}},
+		{name: "use of a Nix store", state: "success", log: []string{"Job account: ", "Nix: 3 built, 12 substituted (48.0 MiB), 40 reused", "Job succeeded"}, script: fake.Script{
+			Hello:     func(_ executor.Place, h *wire.Hello) { h.Nix = true },
+			Intercept: says(executor.Helper, "/v1/nix", http.StatusOK, `{"built":{"paths":3},"substituted":{"paths":12,"bytes":50331648},"reused":{"paths":40}}`),
+		}},
+		{name: "use of a Nix store that nobody can have", state: "success", log: []string{"Job account: ", "Nix: 2147483647 built, 1 substituted", "Job succeeded"}, script: fake.Script{
+			Hello:     func(_ executor.Place, h *wire.Hello) { h.Nix = true },
+			Intercept: says(executor.Helper, "/v1/nix", http.StatusOK, `{"built":{"paths":9000000000000},"substituted":{"paths":1,"bytes":-5},"reused":{"paths":-40}}`),
+		}},
+		{name: "no use of a Nix store", state: "success", log: []string{"Job account: ", "Job succeeded"}, script: fake.Script{
+			Hello:     func(_ executor.Place, h *wire.Hello) { h.Nix = true },
+			Intercept: says(executor.Helper, "/v1/nix", http.StatusOK, `{"built":{"paths":1e300`),
+		}},
 	}
 }
 
