@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"gitlab.com/skerry/skerry/internal/agent/netslot"
+	"gitlab.com/skerry/skerry/internal/nixstore/nixd"
 	"gitlab.com/skerry/skerry/internal/stage"
 )
 
@@ -27,6 +28,7 @@ const usage = `skerry-agent is started by skerry in a job's environment; it need
                           the same, but wait for the agent, and say "ready" on standard error when it is there
   skerry-agent probe      say the nonce in this directory on a socket there, once
   skerry-agent pause      wait: holds the network namespace of a job (also: look, up)
+  skerry-agent nix ...    serve a Nix store, or look after one that is served in this container
   skerry-agent sweep      empty the directories in ../state
   skerry-agent --version
 `
@@ -56,6 +58,9 @@ func Main(args []string, run RunFunc, terminal stage.TerminalFunc) int {
 		err = sweep()
 	default:
 		known, failed := netslot.Main(args, os.Stdout)
+		if !known {
+			known, failed = nixd.Main(args, os.Stdout)
+		}
 		if !known {
 			fmt.Fprint(os.Stderr, usage)
 			return 2

@@ -124,6 +124,8 @@ func TestImportRules(t *testing.T) {
 			why: "stages know neither GitLab nor who runs them"},
 		{of: "internal/agent", never: []string{"internal/gitlab", "internal/config", "internal/executor", "internal/engine"},
 			why: "the agent is driven over the wire alone"},
+		{of: "internal/nixstore/nixd", never: []string{"internal/gitlab", "internal/config", "internal/executor", "internal/engine"},
+			why: "it is part of the agent's program"},
 		{of: "internal/trace", never: []string{"internal/gitlab", "internal/config", "internal/executor", "internal/engine"},
 			why: "a log is a function of outline and spools"},
 		{of: "internal/web", never: []string{"internal"}, but: []string{"internal/web", "internal/status", "internal/job"}, why: "the dashboard sees the read model only"},

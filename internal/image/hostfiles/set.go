@@ -169,3 +169,14 @@ func (f file) write(w *tar.Writer, name string) error {
 	}
 	return err
 }
+
+// Paths lists the files and links of the set, in order.
+func (s *Set) Paths() []string {
+	var paths []string
+	for _, p := range slices.Sorted(maps.Keys(s.files)) {
+		if !s.files[p].mode.IsDir() {
+			paths = append(paths, p)
+		}
+	}
+	return paths
+}

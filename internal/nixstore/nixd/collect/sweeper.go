@@ -1,0 +1,187 @@
+package collect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+
+	"gitlab.com/skerry/skerry/internal/nixstore/nixd/volumes"
+	"gitlab.com/skerry/skerry/internal/nixstore/nixd/worker"
+)
+
+// sweeper deletes what a collection has planned.
+type sweeper struct {
+	l    volumes.Layout
+	c    Order
+	g    volumes.Graph
+	h    holders
+	plan []doomed
+	done *Result
+
+	alive map[string]bool // came to life meanwhile, with all below
+	gone  map[string]bool
+	w     *worker.Conn
+}
+
+// batchPaths is how many paths Nix is asked to delete at once: each time it reads all roots.
+const batchPaths = 512
+
+func (s *sweeper) run(ctx context.Context) error {
+	s.alive, s.gone = map[string]bool{}, map[string]bool{}
+	defer func() {
+		if s.w != nil {
+			s.w.Close()
+		}
+	}()
+	for len(s.plan) > 0 {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		batch, err := s.next()
+		if err != nil || len(batch) == 0 {
+			return err
+		}
+		if s.c.DryRun {
+			for _, d := range batch {
+				s.deleted(d, d.size)
+			}
+			continue
+		}
+		for _, d := range batch { // as roots they would be alive
+			for _, by := range s.h[d.base] {
+				if isRecent(by) {
+					forget(s.l, by, d.base)
+				}
+			}
+		}
+		if err := s.remove(ctx, batch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// next takes from the plan what may go together and still has to go; nothing when enough is free.
+func (s *sweeper) next() ([]doomed, error) {
+	want, err := s.wanted()
+	if err != nil {
+		return nil, err
+	}
+	var batch []doomed
+	var bytes int64
+	in := map[string]bool{}
+	for len(s.plan) > 0 && len(batch) < batchPaths {
+		d := s.plan[0]
+		if s.alive[d.base] {
+			s.plan = s.plan[1:]
+			continue
+		}
+		limit := want.young
+		if d.expired {
+			limit = want.expired
+		}
+		if bytes >= limit || in[d.base] {
+			break
+		}
+		for _, r := range s.g[d.base].Refs {
+			in[r] = in[r] || r != d.base // it has to wait for the next batch
+		}
+		batch, bytes = append(batch, d), bytes+d.size
+		s.plan = s.plan[1:]
+	}
+	return batch, nil
+}
+
+// wanted is how many bytes are still to be freed by paths that have expired, and by others.
+type wanted struct{ expired, young int64 }
+
+func (s *sweeper) wanted() (wanted, error) {
+	w := wanted{expired: 1 << 62}
+	if s.c.MaxFreed > 0 {
+		w.expired = max(s.c.MaxFreed-s.done.Freed, 0)
+	}
+	if s.c.MinFree > 0 {
+		free, err := freeBytes(s.l)
+		if err != nil {
+			return w, err
+		}
+		if s.c.DryRun {
+			free += s.done.Freed
+		}
+		w.young = min(max(s.c.MinFree-free, 0), w.expired)
+	}
+	return w, nil
+}
+
+func (s *sweeper) deleted(d doomed, freed int64) {
+	s.gone[d.base] = true
+	s.done.Paths = append(s.done.Paths, volumes.StoreDir+"/"+d.base)
+	s.done.Freed += freed
+}
+
+// remove deletes a batch. Nix stops at a path that has come to life: it is left out, and the rest is tried again.
+func (s *sweeper) remove(ctx context.Context, batch []doomed) error {
+	slices.SortFunc(batch, func(a, b doomed) int { // as Nix goes through them
+		if a.base < b.base {
+			return -1
+		}
+		return 1
+	})
+	for len(batch) > 0 {
+		if s.w == nil {
+			w, err := worker.Dial(ctx, s.l.Socket())
+			if err != nil {
+				return fmt.Errorf("gc: %w", err)
+			}
+			s.w = w
+		}
+		paths := make([]string, len(batch))
+		for i, d := range batch {
+			paths[i] = volumes.StoreDir + "/" + d.base
+		}
+		freed, err := s.w.Remove(paths)
+		var refused worker.RemoteError
+		if err != nil && !errors.As(err, &refused) {
+			return fmt.Errorf("gc: delete by nix-daemon: %w", err)
+		}
+		rest := s.account(batch, freed, err != nil)
+		switch {
+		case err == nil:
+			return nil
+		case len(rest) == 0:
+			return fmt.Errorf("gc: delete by nix-daemon: %w", err)
+		}
+		s.spare(rest[0])
+		batch = slices.DeleteFunc(rest[1:], func(d doomed) bool { return s.alive[d.base] })
+	}
+	return nil
+}
+
+// account counts what is gone and returns what is not. After a refusal Nix does not say what it has freed.
+func (s *sweeper) account(batch []doomed, freed int64, refused bool) (rest []doomed) {
+	for _, d := range batch {
+		if _, err := os.Lstat(s.l.Store() + "/" + d.base); err == nil || !errors.Is(err, fs.ErrNotExist) {
+			rest = append(rest, d)
+			continue
+		}
+		size := d.size
+		if !refused {
+			size, freed = freed, 0 // all on the first
+		}
+		s.deleted(d, size)
+	}
+	return rest
+}
+
+// spare leaves a path and all below it alone.
+func (s *sweeper) spare(d doomed) {
+	s.done.Kept++
+	set := map[string]bool{d.base: true}
+	s.g.Close(set)
+	for base := range set {
+		s.alive[base] = true
+	}
+}

@@ -1,0 +1,49 @@
+package nixd
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// listenFD is the number of the listening socket where a service finds it; see sd_listen_fds(3).
+const listenFD = 3
+
+// listen makes the socket on which nix-daemon is to accept connections, at path. We keep it over the restarts of
+// nix-daemon, so that who connects meanwhile waits instead of being refused. It blocks, as nix-daemon expects.
+func listen(path string) (*os.File, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("make the daemon's socket: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), path)
+	err = unix.Bind(fd, &unix.SockaddrUnix{Name: path})
+	if err == nil {
+		err = os.Chmod(path, 0o666) //nolint:gosec // who reaches it is decided by who mounts the volume
+	}
+	if err == nil {
+		err = unix.Listen(fd, unix.SOMAXCONN)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("make the daemon's socket %s: %w", path, err)
+	}
+	return f, nil
+}
+
+// serve becomes nix-daemon, args[0], which takes over the listening socket: as a service manager gives it to a
+// service, in whose environment its own pid has to be.
+func serve(args []string) error {
+	if len(args) != 1 {
+		return errors.New("serve: is started by the daemon's first process alone")
+	}
+	env := append(os.Environ(), "LISTEN_FDS=1", "LISTEN_PID="+strconv.Itoa(os.Getpid()))
+	return fmt.Errorf("start %s: %w", args[0], syscall.Exec(args[0], []string{"nix-daemon"}, env)) //nolint:gosec // it is the image's Nix
+}
