@@ -65,8 +65,22 @@ const (
 // Variable is the environment variable that holds Config as JSON.
 const Variable = "SKERRY_NIXD"
 
+// Where the volumes are mounted in the daemon's container; the gate last, as it lies in the state.
+const (
+	StoreDir = volumes.StoreDir
+	StateDir = volumes.StateDir
+	GateDir  = StateDir + "/gcroots/skerry"
+)
+
+// Where they are mounted in a container that seeds.
+const (
+	SeedStoreDir = volumes.SeedDir + "/store"
+	SeedStateDir = volumes.SeedDir + "/var"
+	SeedGateDir  = SeedStateDir + "/gcroots/skerry"
+)
+
 // Socket is where nix-daemon listens, in the daemon's container. It is there once jobs may be served.
-const Socket = volumes.StateDir + "/gcroots/skerry/daemon/socket"
+const Socket = GateDir + "/daemon/socket"
 
 // What the commands print and are told.
 type (

@@ -37,11 +37,15 @@ type Order struct {
 // Result says what a collection has done.
 type Result struct {
 	Freed    int64    `json:"freed"`              // bytes, as Nix counts them; in a dry run of archives
-	Paths    []string `json:"paths"`              // deleted, or that would be
+	Count    int      `json:"count"`              // of paths deleted, or that would be
+	Paths    []string `json:"paths"`              // the first MaxPaths of them
 	Kept     int      `json:"kept"`               // that were to be deleted and came to life meanwhile
 	Released []string `json:"released,omitempty"` // jobs that no longer run
 	Free     int64    `json:"free"`               // bytes of the file system, at the end
 }
+
+// MaxPaths is how many paths a Result names.
+const MaxPaths = 1000
 
 // asOfSlack is how much later than a change of a directory its time may be.
 const asOfSlack = time.Minute

@@ -118,7 +118,9 @@ func (s *sweeper) wanted() (wanted, error) {
 
 func (s *sweeper) deleted(d doomed, freed int64) {
 	s.gone[d.base] = true
-	s.done.Paths = append(s.done.Paths, volumes.StoreDir+"/"+d.base)
+	if s.done.Count++; s.done.Count <= MaxPaths {
+		s.done.Paths = append(s.done.Paths, volumes.StoreDir+"/"+d.base)
+	}
 	s.done.Freed += freed
 }
 

@@ -133,9 +133,9 @@ func (r *seeder) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return err
 		}
-		r.s.Why = err.Error()
+		r.s.Tools, r.s.Certs, r.s.Why = "", "", err.Error()
 	}
-	if err := r.certificates(ctx, g); err != nil {
+	if err := r.addCertificates(ctx, g); err != nil {
 		return err
 	}
 	r.s.Roots, err = volumes.RootsIn(r.pins)
@@ -223,37 +223,41 @@ func (r *seeder) add(ctx context.Context, path string) (string, error) {
 	return volumes.StoreDir + "/" + b, volumes.Root(r.pins, b)
 }
 
-// certificates finds the image's certificates, in the store or to be added there.
-func (r *seeder) certificates(ctx context.Context, g volumes.Graph) error {
+// certificates finds the file of the image's certificates; empty: it has none.
+func (r *seeder) certificates() string {
 	for _, p := range []string{
 		os.Getenv("NIX_SSL_CERT_FILE"), os.Getenv("SSL_CERT_FILE"), "/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/ca-bundle.crt",
 		"/etc/pki/tls/certs/ca-bundle.crt", volumes.StateDir + "/profiles/default/etc/ssl/certs/ca-bundle.crt",
 		"/root/.nix-profile/etc/ssl/certs/ca-bundle.crt", "/etc/ssl/cert.pem",
 	} {
-		if p == "" {
-			continue
+		if real, err := filepath.EvalSymlinks(r.own.Root + p); p != "" && err == nil {
+			return real
 		}
-		real, err := filepath.EvalSymlinks(r.own.Root + p)
-		if err != nil {
-			continue
-		}
-		if _, valid := g[volumes.Basename(real)]; valid {
-			r.s.Certs = real
-			return nil
-		}
-		dir, err := os.MkdirTemp("", "skerry-")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(dir) //nolint:errcheck // it is the container's
-		file := filepath.Join(dir, "skerry-ca-bundle.crt")
-		if err := volumes.CopyFile(real, file, 0o644); err != nil {
-			return err
-		}
-		r.s.Certs, err = r.add(ctx, file)
+	}
+	return ""
+}
+
+// addCertificates adds them to the store, unless they are there.
+func (r *seeder) addCertificates(ctx context.Context, g volumes.Graph) error {
+	file := r.certificates()
+	if file == "" || r.s.Certs != "" {
+		return nil
+	}
+	if _, valid := g[volumes.Basename(file)]; valid {
+		r.s.Certs = file
+		return nil
+	}
+	dir, err := os.MkdirTemp("", "skerry-")
+	if err != nil {
 		return err
 	}
-	return nil
+	defer os.RemoveAll(dir) //nolint:errcheck // it is the container's
+	copied := filepath.Join(dir, "skerry-ca-bundle.crt")
+	if err := volumes.CopyFile(file, copied, 0o644); err != nil {
+		return err
+	}
+	r.s.Certs, err = r.add(ctx, copied)
+	return err
 }
 
 // copier copies trees as Nix keeps them, with hard links among all that it copies.

@@ -16,7 +16,7 @@ import (
 // toolNames are Nix's programs, all of them the same one by another name.
 var toolNames = []string{ //nolint:gochecknoglobals // a table
 	"nix-build", "nix-store", "nix-shell", "nix-instantiate", "nix-env", "nix-collect-garbage", "nix-channel", "nix-copy-closure",
-	"nix-hash", "nix-prefetch-url",
+	"nix-hash", "nix-prefetch-url", "nix-daemon",
 }
 
 // launcher starts Nix with the libraries beside it, in any image that has a shell. What it knows it finds from
@@ -75,9 +75,21 @@ func (r *seeder) assemble(ctx context.Context, real string) (string, error) {
 			return "", err
 		}
 	}
+	const bundle = "/etc/ssl/certs/ca-bundle.crt"
+	if file := r.certificates(); file != "" {
+		if err := os.MkdirAll(filepath.Dir(top+bundle), 0o755); err != nil {
+			return "", err
+		}
+		if err := volumes.CopyFile(file, top+bundle, 0o644); err != nil {
+			return "", err
+		}
+	}
 	added, err := r.add(ctx, top)
 	if err != nil {
 		return "", err
+	}
+	if _, err := os.Stat(top + bundle); err == nil {
+		r.s.Certs = added + bundle
 	}
 	return added + "/bin", nil
 }
