@@ -31,7 +31,7 @@ type domain struct {
 }
 
 // busyboxImage is the image of jobs: it has no Nix.
-var busyboxImage = enginetest.Image{Name: "skerry.test/nixd-job:latest"} //nolint:gochecknoglobals // a table
+var busyboxImage = enginetest.Image{Name: "skerry.test/nixd-job:latest"}
 
 func newDomain(t *testing.T, e enginetest.Engine, n enginetest.Nix) *domain {
 	t.Helper()
@@ -106,7 +106,7 @@ func (d *domain) once(o client.ContainerCreateOptions) (int, string) {
 	if _, err := d.api.Create(ctx, o); err != nil {
 		d.t.Fatal(err)
 	}
-	defer d.api.Remove(context.WithoutCancel(ctx), o.Name) //nolint:errcheck // the next test will say
+	defer d.api.Remove(context.WithoutCancel(ctx), o.Name)
 	wait := d.raw.ContainerWait(ctx, o.Name, client.ContainerWaitOptions{Condition: container.WaitConditionNextExit})
 	if err := d.api.Start(ctx, o.Name); err != nil {
 		d.t.Fatal(err)

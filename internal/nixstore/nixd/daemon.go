@@ -81,7 +81,7 @@ func prepare(c Config, l volumes.Layout, nix volumes.Program, log *slog.Logger) 
 		group = ""
 		log.Warn("This container has no user ids for Nix's build users; builds run as its root: give a rootless engine subordinate ids (/etc/subuid, /etc/subgid)")
 	}
-	if s.Fingerprint, err = fingerprint(l, c, nix); err != nil {
+	if s.Fingerprint, err = fingerprint(c, nix); err != nil {
 		return s, err
 	}
 	if err := c.writeConf(l, c.Sandbox != SandboxOff, group); err != nil {

@@ -82,12 +82,16 @@ const (
 // Socket is where nix-daemon listens, in the daemon's container. It is there once jobs may be served.
 const Socket = GateDir + "/daemon/socket"
 
-// What the commands print and are told.
 type (
-	Seeded    = volumes.Seeded
-	Stat      = collect.Stat
-	Path      = collect.Path
-	Collect   = collect.Order
+	// Seeded is the answer of CommandSeed.
+	Seeded = volumes.Seeded
+	// Stat is the answer of CommandStat.
+	Stat = collect.Stat
+	// Path is one in the answer of CommandList.
+	Path = collect.Path
+	// Collect is what CommandCollect is told.
+	Collect = collect.Order
+	// Collected is the answer of CommandCollect.
 	Collected = collect.Result
 )
 

@@ -100,7 +100,7 @@ func trial(ctx context.Context, l volumes.Layout, nix volumes.Program) (why stri
 	if err != nil {
 		return "", err
 	}
-	defer os.RemoveAll(tmp) //nolint:errcheck // it is the container's
+	defer os.RemoveAll(tmp)
 	builder := filepath.Join(tmp, "skerry-trial-agent")
 	if err := volumes.CopyFile(self, builder, 0o755); err != nil {
 		return "", err
@@ -144,7 +144,7 @@ func discard(ctx context.Context, p volumes.Program, paths []string) {
 
 // fingerprint changes when what the sandbox depends on does: kernel and its settings, what the engine lets the container
 // do, Nix, and this program.
-func fingerprint(l volumes.Layout, c Config, nix volumes.Program) (string, error) {
+func fingerprint(c Config, nix volumes.Program) (string, error) {
 	h := sha256.New()
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {

@@ -10,9 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listenFD is the number of the listening socket where a service finds it; see sd_listen_fds(3).
-const listenFD = 3
-
 // listen makes the socket on which nix-daemon is to accept connections, at path. We keep it over the restarts of
 // nix-daemon, so that who connects meanwhile waits instead of being refused. It blocks, as nix-daemon expects.
 func listen(path string) (*os.File, error) {
@@ -38,8 +35,8 @@ func listen(path string) (*os.File, error) {
 	return f, nil
 }
 
-// serve becomes nix-daemon, args[0], which takes over the listening socket: as a service manager gives it to a
-// service, in whose environment its own pid has to be.
+// serve becomes nix-daemon, args[0], which takes over the listening socket, file 3, as from a service manager: its own
+// pid has to be in its environment. Source: sd_listen_fds(3).
 func serve(args []string) error {
 	if len(args) != 1 {
 		return errors.New("serve: is started by the daemon's first process alone")

@@ -118,7 +118,7 @@ func reap(pid int) (status syscall.WaitStatus, ended, none bool) {
 		var w syscall.WaitStatus
 		p, err := syscall.Wait4(-1, &w, syscall.WNOHANG, nil)
 		switch {
-		case err == syscall.EINTR: //nolint:errorlint // system calls return it bare
+		case err == syscall.EINTR:
 		case err != nil:
 			return status, ended, true
 		case p == 0:

@@ -162,7 +162,7 @@ func (h holders) others(l volumes.Layout) error {
 			case err != nil && p == top && !errors.Is(err, fs.ErrNotExist):
 				return err
 			case err != nil:
-				return nil
+				return nil //nolint:nilerr // it went meanwhile
 			case p == l.Gate():
 				return fs.SkipDir
 			case e.Type()&fs.ModeSymlink == 0:

@@ -251,7 +251,7 @@ func (r *seeder) addCertificates(ctx context.Context, g volumes.Graph) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // it is the container's
+	defer os.RemoveAll(dir)
 	copied := filepath.Join(dir, "skerry-ca-bundle.crt")
 	if err := volumes.CopyFile(file, copied, 0o644); err != nil {
 		return err

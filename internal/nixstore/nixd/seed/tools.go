@@ -45,7 +45,7 @@ func (r *seeder) assemble(ctx context.Context, real string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer os.RemoveAll(tmp) //nolint:errcheck // it is the container's
+	defer os.RemoveAll(tmp)
 	top := filepath.Join(tmp, "skerry-nix-"+r.s.Nix)
 	for _, d := range []string{"bin", "lib", "libexec"} {
 		if err := os.MkdirAll(filepath.Join(top, d), 0o755); err != nil {

@@ -15,13 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Where Nix's store and state are for whoever uses them.
 const (
 	StoreDir = "/nix/store"
 	StateDir = "/nix/var/nix"
-
-	// SeedDir is where CommandSeed finds the volumes: store, var and, nested in it, var/gcroots/skerry.
-	SeedDir = "/.skerry/nix"
 )
+
+// SeedDir is where a container that seeds has the volumes: store, var and, nested in it, var/gcroots/skerry.
+const SeedDir = "/.skerry/nix"
 
 // Layout is where things are. Its root is empty but in tests.
 type Layout struct {
@@ -29,11 +30,14 @@ type Layout struct {
 	Seeded bool // the volumes are below SeedDir
 }
 
+// Store is the directory of the store's volume.
 func (l Layout) Store() string { return l.volume("/store", StoreDir) }
+
+// State is the directory of the state's volume.
 func (l Layout) State() string { return l.volume("/var", StateDir) }
-func (l Layout) Gate() string  { return l.State() + "/gcroots/skerry" }
-func (l Layout) Run() string   { return l.Root + "/run/skerry-nix" }
-func (l Layout) Etc() string   { return l.Root + "/etc" }
+
+// Gate is the directory of the gate's volume.
+func (l Layout) Gate() string { return l.State() + "/gcroots/skerry" }
 
 func (l Layout) volume(seeded, usual string) string {
 	if l.Seeded {
@@ -42,15 +46,34 @@ func (l Layout) volume(seeded, usual string) string {
 	return l.Root + usual
 }
 
-func (l Layout) Socket() string       { return l.Gate() + "/daemon/socket" }
-func (l Layout) Jobs() string         { return l.Gate() + "/jobs" }
-func (l Layout) Pins() string         { return l.Gate() + "/pins" }
-func (l Layout) Recent() string       { return l.Gate() + "/recent" }
-func (l Layout) Memory() string       { return l.State() + "/skerry" } // ours, beside Nix's own
-func (l Layout) Real(p string) string { return l.Store() + strings.TrimPrefix(p, StoreDir) }
+// Run is a directory of the container alone.
+func (l Layout) Run() string { return l.Root + "/run/skerry-nix" }
+
+// Etc is the container's /etc.
+func (l Layout) Etc() string { return l.Root + "/etc" }
+
+// Socket is where nix-daemon listens.
+func (l Layout) Socket() string { return l.Gate() + "/daemon/socket" }
+
+// Jobs has a directory of roots for each running job.
+func (l Layout) Jobs() string { return l.Gate() + "/jobs" }
+
+// Pins has a directory of roots for each pin.
+func (l Layout) Pins() string { return l.Gate() + "/pins" }
+
+// Recent has a directory of roots for each hour.
+func (l Layout) Recent() string { return l.Gate() + "/recent" }
+
+// Hour is the directory in Recent for a time.
 func (l Layout) Hour(t time.Time) string {
 	return filepath.Join(l.Recent(), t.UTC().Format(HourFormat))
 }
+
+// Memory is a directory of ours beside Nix's own state.
+func (l Layout) Memory() string { return l.State() + "/skerry" }
+
+// Real is where a store path lies.
+func (l Layout) Real(p string) string { return l.Store() + strings.TrimPrefix(p, StoreDir) }
 
 // HourFormat names the directories in recent.
 const HourFormat = "2006-01-02T15"
@@ -80,6 +103,7 @@ func (l Layout) Make() error {
 // Lock is an exclusive lock on a file that is made if need be. The kernel gives it up when its holder dies.
 type Lock struct{ f *os.File }
 
+// Release gives it up.
 func (k Lock) Release() { _ = k.f.Close() }
 
 // errHeld says that another process has the lock.
