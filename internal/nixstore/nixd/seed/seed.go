@@ -16,7 +16,7 @@ import (
 )
 
 // Run brings the image's own store paths to the volumes, sees to it that Nix can be run from the store, and pins both.
-// It may be killed at any moment and run again; the daemon of an earlier image must have ended.
+// It may be killed at any moment and run again. Unless there is nothing to do, the domain's daemon must have ended.
 func Run(ctx context.Context, image string, own volumes.Layout) (volumes.Seeded, error) {
 	to := volumes.Layout{Root: own.Root, Seeded: true}
 	if err := mounted(to); err != nil {
@@ -25,21 +25,21 @@ func Run(ctx context.Context, image string, own volumes.Layout) (volumes.Seeded,
 	if err := to.Make(); err != nil {
 		return volumes.Seeded{}, err
 	}
+	if s, err := volumes.ReadSeeded(to); err == nil && s.Image == image && complete(s, to) {
+		s.Seeded = 0
+		return s, retireOthers(to, pinOf(image)) // in case that was not reached
+	}
 	k, err := to.Own(30 * time.Second)
 	if err != nil {
 		return volumes.Seeded{}, err
 	}
 	defer k.Release()
-	if s, err := volumes.ReadSeeded(to); err == nil && s.Image == image && complete(s, to) {
-		s.Seeded = 0
-		return s, nil
-	}
 	nix, err := volumes.FindNix(own)
 	if err != nil {
 		return volumes.Seeded{}, err
 	}
 	r := &seeder{own: own, to: to, nix: nix, pins: filepath.Join(to.Pins(), pinOf(image))}
-	r.s.Image = image
+	r.s.Image, r.s.Format = image, format
 	if err := r.run(ctx); err != nil {
 		return r.s, err
 	}
@@ -48,6 +48,9 @@ func Run(ctx context.Context, image string, own volumes.Layout) (volumes.Seeded,
 	}
 	return r.s, retireOthers(to, filepath.Base(r.pins))
 }
+
+// format changes with what is made here of the same image.
+const format = 1
 
 // pinOf is the name of the pin that holds an image's paths.
 func pinOf(image string) string { return volumes.ImagePin + strings.ReplaceAll(image, ":", "-") }
@@ -61,7 +64,7 @@ func complete(s volumes.Seeded, l volumes.Layout) bool {
 			return false
 		}
 	}
-	return s.Daemon != ""
+	return s.Format == format && s.Daemon != ""
 }
 
 // mounted makes sure of the volumes: what is written beside them is lost.

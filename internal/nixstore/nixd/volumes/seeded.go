@@ -7,6 +7,7 @@ import (
 
 // Seeded is the answer of CommandSeed. It is remembered on the state's volume.
 type Seeded struct {
+	Format int      `json:"format"` // of what follows; others are made anew
 	Image  string   `json:"image"`
 	Nix    string   `json:"nix"`           // version of the image's
 	Daemon string   `json:"daemon"`        // directory of its programs in the daemon's container
