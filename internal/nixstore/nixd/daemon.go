@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -20,8 +21,6 @@ type status struct {
 	Serving     bool   `json:"serving"`
 	PID         int    `json:"pid"`
 	Restarts    int    `json:"restarts"`
-	Nix         string `json:"nix"`
-	Protocol    string `json:"protocol"`
 	Sandbox     bool   `json:"sandbox"`
 	Why         string `json:"why,omitempty"` // the sandbox is off
 	Users       int    `json:"users"`
@@ -30,17 +29,31 @@ type status struct {
 
 func statusFile(l volumes.Layout) string { return l.Run() + "/status.json" }
 
-func (s status) save(l volumes.Layout) error {
-	raw, err := json.Marshal(s)
+// board is where the status is written for others to read. Safe for concurrent use.
+type board struct {
+	path string
+	mu   sync.Mutex
+	s    status
+}
+
+// update changes the status and writes it.
+func (b *board) update(change func(*status)) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	change(&b.s)
+	raw, err := json.Marshal(b.s)
 	if err != nil {
 		return err
 	}
-	return volumes.Write(statusFile(l), 0o644, raw)
+	return volumes.Write(b.path, 0o644, raw)
 }
 
 // daemon is the container's first process. It returns when it is told to end, or with why it cannot serve.
 func daemon(c Config, l volumes.Layout) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	if os.Getuid() != 0 {
+		return errors.New("the daemon's container must run as root, whatever user its image names")
+	}
 	if err := l.Make(); err != nil {
 		return err
 	}
@@ -134,6 +147,7 @@ func keep(l volumes.Layout, nix volumes.Program, s status, log *slog.Logger) err
 		return err
 	}
 	refused := make(chan error, 1)
+	b := &board{path: statusFile(l), s: s}
 	v := supervisor{
 		start: func() (int, error) {
 			return syscall.ForkExec(self, []string{"agent", Command, commandServe, nix.Dir + "/nix-daemon"}, &syscall.ProcAttr{
@@ -141,18 +155,16 @@ func keep(l volumes.Layout, nix volumes.Program, s status, log *slog.Logger) err
 			})
 		},
 		started: func(pid, restarts int) {
-			s.PID, s.Restarts = pid, restarts
-			if restarts > 0 {
-				if err := s.save(l); err != nil {
-					log.Warn("The daemon's state could not be written down", "error", err)
-				}
-				return
+			if err := b.update(func(s *status) { s.PID, s.Restarts = pid, restarts }); err != nil {
+				log.Warn("The daemon's state could not be written down", "error", err)
 			}
-			go func(s status) {
-				if err := open(l, fresh, s, log); err != nil {
-					refused <- err
-				}
-			}(s)
+			if restarts == 0 {
+				go func() {
+					if err := open(l, fresh, b, log); err != nil {
+						refused <- err
+					}
+				}()
+			}
 		},
 		refused: refused, log: log, first: 100 * time.Millisecond, last: 10 * time.Second, healthy: time.Minute, tries: 10,
 		grace: 5 * time.Second, signal: signalOthers,
@@ -161,7 +173,7 @@ func keep(l volumes.Layout, nix volumes.Program, s status, log *slog.Logger) err
 }
 
 // open shows the socket to all once nix-daemon has answered on it, and trusts nobody.
-func open(l volumes.Layout, fresh string, s status, log *slog.Logger) error {
+func open(l volumes.Layout, fresh string, b *board, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	w, err := worker.Dial(ctx, fresh)
@@ -176,10 +188,9 @@ func open(l volumes.Layout, fresh string, s status, log *slog.Logger) error {
 	if trusted {
 		return errors.New("nix-daemon trusts everybody who connects, although its nix.conf says nobody: it does not read " + l.Etc() + "/nix/nix.conf")
 	}
-	s.Serving, s.Protocol, s.Nix = true, w.Protocol(), w.Nix
 	if err := os.Rename(fresh, l.Socket()); err != nil {
 		return err
 	}
-	log.Info("The Nix daemon serves", "nix", s.Nix, "protocol", s.Protocol, "sandbox", s.Sandbox)
-	return s.save(l)
+	log.Info("The Nix daemon serves", "nix", w.Nix, "protocol", w.Protocol(), "sandbox", b.s.Sandbox)
+	return b.update(func(s *status) { s.Serving = true })
 }

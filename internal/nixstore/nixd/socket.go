@@ -41,6 +41,7 @@ func serve(args []string) error {
 	if len(args) != 1 {
 		return errors.New("serve: is started by the daemon's first process alone")
 	}
+	// Quiet: without a line for each connection.
 	env := append(os.Environ(), "LISTEN_FDS=1", "LISTEN_PID="+strconv.Itoa(os.Getpid()))
-	return fmt.Errorf("start %s: %w", args[0], syscall.Exec(args[0], []string{"nix-daemon"}, env)) //nolint:gosec // it is the image's Nix
+	return fmt.Errorf("start %s: %w", args[0], syscall.Exec(args[0], []string{"nix-daemon", "--quiet"}, env)) //nolint:gosec // it is the image's Nix
 }
