@@ -190,8 +190,8 @@ func (d *domain) job(tools, script string) (int, string) {
 func (d *domain) build(tools, word string) string {
 	d.t.Helper()
 	code, text := d.job(tools, fmt.Sprintf(`
-box=$(nix-store --add /bin/busybox)
-nix-build --no-out-link -E "derivation { name = \"%[1]s\"; system = \"x86_64-linux\"; builder = builtins.storePath $box; args = [ \"sh\" \"-c\" \"echo %[1]s > \$out\" ]; }" >/tmp/out 2>/tmp/err || { cat /tmp/err; exit 1; }
+mkdir box; cp /bin/busybox box/busybox; box=$(nix-store --add box)
+nix-build --no-out-link -E "derivation { name = \"%[1]s\"; system = \"x86_64-linux\"; builder = \"\${builtins.storePath $box}/busybox\"; args = [ \"sh\" \"-c\" \"echo %[1]s > \$out\" ]; }" >/tmp/out 2>/tmp/err || { cat /tmp/err; exit 1; }
 cat $(cat /tmp/out) /tmp/out`, word))
 	lines := strings.Fields(text)
 	if code != 0 || len(lines) != 2 || lines[0] != word {

@@ -117,8 +117,7 @@ func verify(ctx context.Context, l volumes.Layout) (Verified, error) {
 	var v Verified
 	for line := range strings.Lines(said.String()) {
 		line = strings.TrimSpace(line)
-		if line != "" && !strings.HasPrefix(line, "reading the Nix store") && !strings.HasPrefix(line, "checking path") &&
-			!strings.HasPrefix(line, "checking hashes") && !strings.HasPrefix(line, "checking link") {
+		if line != "" && !strings.HasPrefix(line, "reading the Nix store") && !strings.HasPrefix(line, "checking ") {
 			v.Faults = append(v.Faults, line)
 		}
 	}

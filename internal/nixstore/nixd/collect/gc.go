@@ -83,7 +83,7 @@ func Run(ctx context.Context, l volumes.Layout, c Order) (Result, error) {
 		return done, err
 	}
 	plan := planCollection(g, h, addedAt(l, g), time.Now().Add(-c.KeepFor), c.KeepFor > 0)
-	s := sweeper{l: l, c: c, g: g, h: h, plan: plan, done: &done}
+	s := sweeper{l: l, c: c, g: g, plan: plan, done: &done}
 	err = s.run(ctx)
 	if f, statErr := freeBytes(l); statErr == nil {
 		done.Free = f

@@ -17,7 +17,6 @@ type sweeper struct {
 	l    volumes.Layout
 	c    Order
 	g    volumes.Graph
-	h    holders
 	plan []doomed
 	done *Result
 
@@ -50,12 +49,8 @@ func (s *sweeper) run(ctx context.Context) error {
 			}
 			continue
 		}
-		for _, d := range batch { // as roots they would be alive
-			for _, by := range s.h[d.base] {
-				if isRecent(by) {
-					forget(s.l, by, d.base)
-				}
-			}
+		if batch, err = s.still(batch); err != nil {
+			return err
 		}
 		if err := s.remove(ctx, batch); err != nil {
 			return err
@@ -124,7 +119,12 @@ func (s *sweeper) deleted(d doomed, freed int64) {
 	s.done.Freed += freed
 }
 
-// remove deletes a batch. Nix stops at a path that has come to life: it is left out, and the rest is tried again.
+// maxRefusals is how often a batch is tried again. In a store in which so much comes to life, the next collection will
+// do better, as it knows what has come.
+const maxRefusals = 32
+
+// remove deletes a batch. Nix stops at a path that has come to life, or to which something new refers: it is left out, and
+// the rest is tried again.
 func (s *sweeper) remove(ctx context.Context, batch []doomed) error {
 	slices.SortFunc(batch, func(a, b doomed) int { // as Nix goes through them
 		if a.base < b.base {
@@ -132,7 +132,13 @@ func (s *sweeper) remove(ctx context.Context, batch []doomed) error {
 		}
 		return 1
 	})
-	for len(batch) > 0 {
+	for refusals := 0; len(batch) > 0; refusals++ {
+		if refusals > maxRefusals {
+			for _, d := range batch {
+				s.spare(d)
+			}
+			return nil
+		}
 		if s.w == nil {
 			w, err := worker.Dial(ctx, s.l.Socket())
 			if err != nil {
@@ -157,7 +163,9 @@ func (s *sweeper) remove(ctx context.Context, batch []doomed) error {
 			return fmt.Errorf("gc: delete by nix-daemon: %w", err)
 		}
 		s.spare(rest[0])
-		batch = slices.DeleteFunc(rest[1:], func(d doomed) bool { return s.alive[d.base] })
+		if batch, err = s.still(rest[1:]); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -176,6 +184,31 @@ func (s *sweeper) account(batch []doomed, freed int64, refused bool) (rest []doo
 		s.deleted(d, size)
 	}
 	return rest
+}
+
+// still is what of a batch nothing holds now. Its recent roots are forgotten, for they would keep it alive.
+func (s *sweeper) still(batch []doomed) ([]doomed, error) {
+	h, err := findHolders(s.l)
+	if err != nil {
+		return nil, err
+	}
+	for base := range h.held(s.g) {
+		s.alive[base] = true
+	}
+	batch = slices.DeleteFunc(batch, func(d doomed) bool {
+		if s.alive[d.base] {
+			s.done.Kept++
+		}
+		return s.alive[d.base]
+	})
+	for _, d := range batch {
+		for _, by := range h[d.base] {
+			if isRecent(by) {
+				forget(s.l, by, d.base)
+			}
+		}
+	}
+	return batch, nil
 }
 
 // spare leaves a path and all below it alone.

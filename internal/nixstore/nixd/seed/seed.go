@@ -188,7 +188,7 @@ func (r *seeder) bring(ctx context.Context, g volumes.Graph) error {
 			return err
 		}
 	}
-	r.s.Seeded = len(missing)
+	r.s.Seeded += len(missing)
 	return nil
 }
 
@@ -223,6 +223,7 @@ func (r *seeder) add(ctx context.Context, path string) (string, error) {
 	if b == "" {
 		return "", fmt.Errorf("nix-store --add %s: %q is no store path", path, bytes.TrimSpace(out))
 	}
+	r.s.Seeded++
 	return volumes.StoreDir + "/" + b, volumes.Root(r.pins, b)
 }
 

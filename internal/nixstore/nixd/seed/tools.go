@@ -129,9 +129,11 @@ func libraries(program, dir string) error {
 	if err := set.Program(program); err != nil {
 		return err
 	}
-	// The C library loads it when a thread is cancelled.
-	if err := set.Library("libgcc_s.so.1"); err != nil {
-		return err
+	// What is loaded without being named: by the C library when a thread is cancelled, and by Nix before it forks.
+	for _, name := range []string{"libgcc_s.so.1", "libnss_dns.so.2", "libnss_files.so.2"} {
+		if err := set.Library(name); err != nil {
+			return err
+		}
 	}
 	for _, p := range set.Paths() {
 		to := filepath.Join(dir, filepath.Base(p))
