@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"time"
 )
 
@@ -112,25 +113,38 @@ func (c *Conn) hello() error {
 	return c.listen()
 }
 
-// Trusted reports whether the daemon trusts us. A daemon that does not say it when it is asked for its version is
-// asked to add a build log, which only the trusted may; the connection is of no use then.
+// Trusted reports whether the daemon trusts us. One that does not say so in its greeting is asked to add a build log, which
+// only the trusted may; the connection is of no use then.
 func (c *Conn) Trusted() (bool, error) {
-	if c.trust != 0 {
-		return c.trust == 1, nil
+	if trusted, known := c.Greeted(); known {
+		return trusted, nil
 	}
-	if err := c.send(uint64(opAddBuildLog), "00000000000000000000000000000000-skerry.drv", uint64(0)); err != nil { // an empty log
+	if err := c.send(uint64(opAddBuildLog), "00000000000000000000000000000000-skerry.drv"); err != nil {
 		return false, err
+	}
+	_ = c.conn.SetReadDeadline(time.Now().Add(patience)) // of an open connection
+	err := c.listen()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		// It may be slow, or wait for the log: an empty one.
+		_ = c.conn.SetReadDeadline(time.Now().Add(10 * patience))
+		if err := c.send(uint64(0)); err != nil {
+			return false, err
+		}
+		err = c.listen()
 	}
 	var refused RemoteError
-	switch err := c.listen(); {
-	case errors.As(err, &refused):
+	if errors.As(err, &refused) {
 		return false, nil
-	case err != nil:
-		return false, err
-	default:
-		return true, nil
 	}
+	return err == nil, err
 }
+
+// patience is how long a daemon takes to refuse.
+const patience = 2 * time.Second
+
+// Greeted is whether the daemon said in its greeting that it trusts us, and whether it said anything about it: Nix before
+// 2.15 does not.
+func (c *Conn) Greeted() (trusted, known bool) { return c.trust == 1, c.trust != 0 }
 
 // Hold makes a path a temporary root of this connection, and reports whether it is valid then.
 func (c *Conn) Hold(path string) (valid bool, err error) {

@@ -64,14 +64,24 @@ func TestTrusted(t *testing.T) {
 			}
 		}
 	}
-	if got, err := answered(34, say(uint64(sayError), "Error", n, "", "you are not privileged", n, n)).Trusted(); got || err != nil {
-		t.Error(got, err)
-	}
-	if got, err := answered(34, say(uint64(sayLast), uint64(1))).Trusted(); !got || err != nil {
-		t.Error(got, err)
-	}
-	if _, err := answered(34, nil).Trusted(); err == nil {
-		t.Error("a connection that ends says something")
+	for name, test := range map[string]struct {
+		said    []byte
+		trusted bool
+		failed  bool
+	}{
+		"refused": {said: say(uint64(sayError), "Error", n, "", "you are not privileged", n, n)}, "ends": {failed: true},
+		"took it": {said: say(uint64(sayLast), uint64(1)), trusted: true},
+	} {
+		us, daemon := net.Pipe()
+		go func() {
+			_, _ = daemon.Read(make([]byte, 1024))
+			_, _ = daemon.Write(test.said)
+			_ = daemon.Close()
+		}()
+		c := &Conn{minor: 34, conn: us, in: bufio.NewReader(us), out: bufio.NewWriter(us)}
+		if got, err := c.Trusted(); got != test.trusted || (err != nil) != test.failed {
+			t.Errorf("%s: %t, %v", name, got, err)
+		}
 	}
 }
 
@@ -124,7 +134,6 @@ func FuzzConn(f *testing.F) {
 	f.Add(uint64(21), say(uint64(sayStart), n, n, n, "text", uint64(1)<<40))
 	f.Fuzz(func(_ *testing.T, minor uint64, said []byte) {
 		_, _ = answered(minor, said).Remove([]string{"a"})
-		_, _ = answered(minor, said).Trusted()
 		_, _ = answered(minor, said).Hold("a")
 		_ = answered(minor, said).hello()
 	})
