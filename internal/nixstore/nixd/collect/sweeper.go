@@ -22,6 +22,7 @@ type sweeper struct {
 
 	alive map[string]bool // came to life meanwhile, with all below
 	gone  map[string]bool
+	lost  int // connections
 	w     *worker.Conn
 }
 
@@ -132,42 +133,51 @@ func (s *sweeper) remove(ctx context.Context, batch []doomed) error {
 		}
 		return 1
 	})
-	for refusals := 0; len(batch) > 0; refusals++ {
-		if refusals > maxRefusals {
+	for tries := 0; len(batch) > 0; tries++ {
+		if tries > maxRefusals {
 			for _, d := range batch {
 				s.spare(d)
 			}
+			s.done.Kept += len(batch)
 			return nil
 		}
-		if s.w == nil {
-			w, err := worker.Dial(ctx, s.l.Socket())
-			if err != nil {
-				return fmt.Errorf("gc: %w", err)
-			}
-			s.w = w
-		}
-		paths := make([]string, len(batch))
-		for i, d := range batch {
-			paths[i] = volumes.StoreDir + "/" + d.base
-		}
-		freed, err := s.w.Remove(paths)
-		var refused worker.RemoteError
-		if err != nil && !errors.As(err, &refused) {
-			return fmt.Errorf("gc: delete by nix-daemon: %w", err)
-		}
+		freed, err := s.ask(ctx, batch)
 		rest := s.account(batch, freed, err != nil)
+		var refused worker.RemoteError
 		switch {
 		case err == nil:
 			return nil
-		case len(rest) == 0:
+		case errors.As(err, &refused) && len(rest) > 0:
+			s.spare(rest[0])
+		case errors.As(err, &refused) || ctx.Err() != nil, s.w == nil, s.lost >= maxLost:
 			return fmt.Errorf("gc: delete by nix-daemon: %w", err)
+		default:
+			s.lost++
+			s.w.Close()
+			s.w = nil
 		}
-		s.spare(rest[0])
-		if batch, err = s.still(rest[1:]); err != nil {
+		if batch, err = s.still(rest); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// maxLost is how many connections a collection may lose: nix-daemon may be restarted, and that of Nix 2.8 sometimes crashes
+// when many claim paths while it deletes ("terminate called without an active exception").
+const maxLost = 10
+
+func (s *sweeper) ask(ctx context.Context, batch []doomed) (freed int64, err error) {
+	if s.w == nil {
+		if s.w, err = worker.Dial(ctx, s.l.Socket()); err != nil {
+			return 0, err
+		}
+	}
+	paths := make([]string, len(batch))
+	for i, d := range batch {
+		paths[i] = volumes.StoreDir + "/" + d.base
+	}
+	return s.w.Remove(paths)
 }
 
 // account counts what is gone and returns what is not. After a refusal Nix does not say what it has freed.
@@ -213,7 +223,6 @@ func (s *sweeper) still(batch []doomed) ([]doomed, error) {
 
 // spare leaves a path and all below it alone.
 func (s *sweeper) spare(d doomed) {
-	s.done.Kept++
 	set := map[string]bool{d.base: true}
 	s.g.Close(set)
 	for base := range set {
