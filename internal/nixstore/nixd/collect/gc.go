@@ -58,7 +58,7 @@ const asOfSlack = time.Minute
 // wait for, and refuses what has come to life. So we work out what is dead, and ask for it layer by layer.
 // Source: Nix, src/libstore/gc.cc, LocalStore::collectGarbage, and its issue 11923.
 func Run(ctx context.Context, l volumes.Layout, c Order) (Result, error) {
-	var done Result
+	done := Result{Paths: []string{}}
 	k, err := volumes.Take(l.Gate()+"/daemon/gc.lock", time.Hour)
 	if err != nil {
 		return done, fmt.Errorf("gc: %w", err)
