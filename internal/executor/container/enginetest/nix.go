@@ -160,7 +160,8 @@ func nixStoreBase(t *testing.T, debian, base string) {
 		t.Fatal(err)
 	}
 	command(t, "sh", "-ec", `
-		mkdir -p "$1/nix/var/nix/profiles" "$1/bin" "$1/etc" "$1/root" "$1/tmp"
+		mkdir -p "$1/nix/var/nix/profiles" "$1/bin" "$1/etc" "$1/root" "$1/tmp" "$1/usr/bin"
+		ln -s /bin/busybox "$1/usr/bin/bash-static" # which Debian's Nix has for a shell in the sandbox
 		chmod 1777 "$1/tmp"
 		mv "$2/store" "$1/nix/store"
 		mv "$2/var/db" "$1/nix/var/nix/db"
