@@ -27,7 +27,7 @@ type sweeper struct {
 }
 
 // batchPaths is how many paths Nix is asked to delete at once: each time it reads all roots.
-const batchPaths = 512
+const batchPaths = 2048
 
 func (s *sweeper) run(ctx context.Context) error {
 	s.alive, s.gone = map[string]bool{}, map[string]bool{}
@@ -147,9 +147,11 @@ func (s *sweeper) remove(ctx context.Context, batch []doomed) error {
 		switch {
 		case err == nil:
 			return nil
+		case ctx.Err() != nil:
+			return fmt.Errorf("gc: %w", context.Cause(ctx))
 		case errors.As(err, &refused) && len(rest) > 0:
 			s.spare(rest[0])
-		case errors.As(err, &refused) || ctx.Err() != nil, s.w == nil, s.lost >= maxLost:
+		case errors.As(err, &refused), s.w == nil, s.lost >= maxLost:
 			return fmt.Errorf("gc: delete by nix-daemon: %w", err)
 		default:
 			s.lost++
