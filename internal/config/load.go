@@ -95,6 +95,7 @@ func parse(path string, text []byte, opts Options) (*Config, error) {
 	resolve(c, d, opts)
 	validate(c, d, opts)
 	setDefaults(c)
+	validateSharedNix(c, d)
 	d.Errors.ByLine()
 	d.Warnings.ByLine()
 	c.Warnings = d.Warnings
@@ -176,7 +177,7 @@ func resolve(c *Config, d *schema.Decoder, opts Options) {
 			refuse(d, r, schema.Join(at, "token_file"), "cannot stand beside token: remove one of them")
 			continue
 		}
-		text, err := os.ReadFile(c.tokenFile(r))
+		text, err := os.ReadFile(c.absolute(r.TokenFile))
 		if err != nil {
 			refuse(d, r, schema.Join(at, "token_file"), "%v", err)
 		}
@@ -184,12 +185,12 @@ func resolve(c *Config, d *schema.Decoder, opts Options) {
 	}
 }
 
-// tokenFile is the path of a runner's token file; a relative one is meant from the config's directory.
-func (c *Config) tokenFile(r *Runner) string {
-	if filepath.IsAbs(r.TokenFile) {
-		return r.TokenFile
+// absolute is a path of the file; a relative one is meant from its directory.
+func (c *Config) absolute(name string) string {
+	if filepath.IsAbs(name) {
+		return name
 	}
-	return filepath.Join(c.Dir(), r.TokenFile)
+	return filepath.Join(c.Dir(), name)
 }
 
 // The defaults of GitLab Runner (common/consts.go, docs/configuration/advanced-configuration.md).
@@ -210,6 +211,9 @@ func setDefaults(c *Config) {
 			if len(k.PullPolicy) == 0 {
 				k.PullPolicy = StringList{"always"}
 			}
+		}
+		if r.Nix != nil {
+			r.Nix.setDefaults()
 		}
 		if k := r.Kubernetes; k != nil {
 			positive(&k.PollInterval, 3)

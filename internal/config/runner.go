@@ -50,7 +50,7 @@ type Runner struct {
 
 	LeaveProcesses bool           `toml:"leave_processes" flag:"leave-processes" help:"do not end what a stage left running"` // Skerry's own
 	KeepFailed     *time.Duration `toml:"keep_failed"`                                                                        // Skerry's own
-	Nix            Opaque         `toml:"nix" state:"todo"`                                                                   // Skerry's own
+	Nix            *Nix           `toml:"nix" ns:"nix"`                                                                       // Skerry's own
 	Nested         Opaque         `toml:"nested" state:"todo"`                                                                // Skerry's own
 
 	Docker     *Docker     `toml:"docker" ns:"docker"`

@@ -31,24 +31,29 @@ func ParseSize(s string) (int64, error) {
 	return int64(n), nil
 }
 
-// Budget is a disk_budget: one of the two is not 0.
+// Budget is an amount of disk, of disk_budget or min_free: one of the two is not 0.
 type Budget struct {
-	Bytes   int64   // of what the runner's jobs leave
+	Bytes   int64
 	Percent float64 // of the file system, whoever occupies it
 }
 
 // ParseBudget reads a size as ParseSize does, or a share of a file system such as "80%".
-func ParseBudget(s string) (Budget, error) {
+func ParseBudget(s string) (Budget, error) { return parseShare(s, "50GB", "80%") }
+
+// ParseFree reads what is to be kept free of a file system, in the forms of ParseBudget.
+func ParseFree(s string) (Budget, error) { return parseShare(s, "20GB", "10%") }
+
+func parseShare(s, size, share string) (Budget, error) {
 	if number, ok := strings.CutSuffix(strings.TrimSpace(s), "%"); ok {
 		p, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
 		if err != nil || !(p > 0 && p < 100) {
-			return Budget{}, fmt.Errorf("must be a share of the file system between 0%% and 100%% such as \"80%%\", or a size such as \"50GB\", is %q", s)
+			return Budget{}, fmt.Errorf("must be a share of the file system between 0%% and 100%% such as %q, or a size such as %q, is %q", share, size, s)
 		}
 		return Budget{Percent: p}, nil
 	}
 	n, err := ParseSize(strings.TrimSpace(s))
 	if err != nil || n == 0 {
-		return Budget{}, fmt.Errorf("must be a size such as \"50GB\", or a share of the file system such as \"80%%\", is %q", s)
+		return Budget{}, fmt.Errorf("must be a size such as %q, or a share of the file system such as %q, is %q", size, share, s)
 	}
 	return Budget{Bytes: n}, nil
 }

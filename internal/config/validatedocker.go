@@ -33,6 +33,7 @@ func validateDocker(r *Runner, d *schema.Decoder, at string) {
 	k.validateLists(no, at)
 	k.validateVolumes(no, at)
 	k.validateNetwork(no, at)
+	k.warnOfNixDaemons(d.Warn, at)
 }
 
 // say reports err, if there is one, for a key.

@@ -40,7 +40,7 @@ func (s stamp) with(c *Config) stamp {
 	s.tokens = map[string]fileState{}
 	for _, r := range c.Runners {
 		if r.TokenFile != "" {
-			s.tokens[c.tokenFile(r)] = statFile(c.tokenFile(r))
+			s.tokens[c.absolute(r.TokenFile)] = statFile(c.absolute(r.TokenFile))
 		}
 	}
 	return s

@@ -1,0 +1,254 @@
+package config
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+
+	"gitlab.com/skerry/skerry/internal/config/schema"
+)
+
+// validateNix checks [runners.nix] as it is written, before the defaults.
+func validateNix(c *Config, r *Runner, d *schema.Decoder, at string) {
+	n := r.Nix
+	if n == nil {
+		return
+	}
+	at = schema.Join(at, "nix")
+	no := func(path, format string, args ...any) { refuse(d, r, path, format, args...) }
+	oneOf(no, schema.Join(at, "store"), n.Store, NixOff, NixShared, NixHost)
+	oneOf(no, schema.Join(at, "trust"), n.Trust, NixTrustAll, NixTrustRunner, NixTrustProtected, NixTrustProject, NixTrustJob)
+	oneOf(no, schema.Join(at, "sandbox"), n.Sandbox, NixSandboxRequired, NixSandboxAuto, NixSandboxOff)
+	oneOf(no, schema.Join(at, "host_store"), n.HostStore, NixHostWhole, NixHostClosure)
+	oneOf(no, schema.Join(at, "push_from"), n.PushFrom, NixPushProtected, NixPushAll)
+	n.validateNumbers(no, at)
+	validateCaches(no, at, n.Substituters, n.TrustedPublicKeys)
+	if p := n.Protected; p != nil {
+		validateCaches(no, schema.Join(at, "protected"), p.Substituters, p.TrustedPublicKeys)
+	}
+	for _, err := range nixLines(n.ExtraConf) {
+		no(schema.Join(at, "extra_conf"), "%v", err)
+	}
+	if strings.ContainsAny(n.Image, " \t\n") {
+		no(schema.Join(at, "image"), "must be the name of an image, is %q", n.Image)
+	}
+	n.validateHost(r, d, at)
+	n.validatePush(c, r, d, at)
+	if n.Enabled() {
+		n.validateUse(r, d, at)
+	}
+}
+
+func (n *Nix) validateNumbers(no report, at string) {
+	for _, v := range []struct {
+		key      string
+		negative bool
+	}{
+		{"max_jobs", n.MaxJobs < 0},
+		{"cores", n.Cores < 0},
+		{"idle_timeout", n.IdleTimeout != nil && *n.IdleTimeout < 0},
+		{"keep_for", n.KeepFor != nil && *n.KeepFor < 0},
+		{"collect_interval", n.CollectInterval != nil && *n.CollectInterval < 0},
+	} {
+		if v.negative {
+			no(schema.Join(at, v.key), "must not be negative")
+		}
+	}
+	if n.MinFree != "" {
+		_, err := ParseFree(n.MinFree)
+		say(no, schema.Join(at, "min_free"), err)
+	}
+}
+
+// validateHost checks what is about the machine's own daemon.
+func (n *Nix) validateHost(r *Runner, d *schema.Decoder, at string) {
+	if n.HostSocket != "" && !filepath.IsAbs(n.HostSocket) {
+		refuse(d, r, schema.Join(at, "host_socket"), "must be the absolute path of a socket such as %q, is %q", DefaultNixSocket, n.HostSocket)
+	}
+	if n.HostStore == NixHostClosure {
+		d.Warn(schema.Join(at, "host_store"), "is a value that Skerry does not implement yet: jobs see the whole store of the machine, as with %q", NixHostWhole)
+	}
+}
+
+// validatePush checks what is about a binary cache that is pushed to.
+func (n *Nix) validatePush(c *Config, r *Runner, d *schema.Decoder, at string) {
+	no := func(path, format string, args ...any) { refuse(d, r, path, format, args...) }
+	key := schema.Join(at, "push_key_file")
+	if n.Push == "" {
+		if n.PushKeyFile != "" {
+			d.Warn(key, "has no effect without push")
+		}
+		return
+	}
+	say(no, schema.Join(at, "push"), cacheAddress(n.Push, "file", "s3", "https", "http"))
+	if n.PushKeyFile == "" {
+		no(key, "is missing: nobody takes paths from a cache without a signature; make a key with `nix-store --generate-binary-cache-key NAME FILE FILE.pub`")
+		return
+	}
+	say(no, key, privateFile(c.absolute(n.PushKeyFile)))
+	if n.PushFrom != NixPushAll && !n.Separates() {
+		d.Warn(schema.Join(at, "push"), "pushes nothing: with this trust no store is of protected refs alone; set trust = %q, or push_from = %q", NixTrustProtected, NixPushAll)
+	}
+}
+
+// validateUse checks whether the jobs of r can have the store that it names, and warns of keys that say nothing then.
+func (n *Nix) validateUse(r *Runner, d *schema.Decoder, at string) {
+	store := schema.Join(at, "store")
+	switch {
+	case r.Executor == "kubernetes":
+		refuse(d, r, store, "must be %q with the %s executor: Skerry has no Nix stores for it", NixOff, r.Executor)
+	case r.Executor == "shell" && n.Store == NixShared:
+		refuse(d, r, store, "cannot be %q with the shell executor, whose jobs have the machine's /nix: set it to %q, or use executor = \"docker\"", NixShared, NixHost)
+	}
+	if n.Protected != nil && !n.Separates() {
+		d.Warn(schema.Join(at, "protected"), "has no effect: with this trust protected refs share their store with others; set trust = %q", NixTrustProtected)
+	}
+	for _, key := range n.idle() {
+		d.Warn(schema.Join(at, key), "has no effect with store = %q", n.Store)
+	}
+	if r.Docker != nil && r.Executor != "shell" {
+		r.Docker.validateBesideNix(func(path, format string, args ...any) { refuse(d, r, path, format, args...) }, schema.Join(schema.Element("runners", r.Index), "docker"))
+	}
+}
+
+// nixKey is a key of [runners.nix], and whether the file sets it.
+type nixKey struct {
+	key string
+	set bool
+}
+
+// idle lists the keys that are set and mean nothing for the kind of store.
+func (n *Nix) idle() []string {
+	keys := []nixKey{{"host_socket", n.HostSocket != ""}, {"host_store", n.HostStore != ""}}
+	if n.Store == NixHost {
+		keys = []nixKey{
+			{"trust", n.Trust != ""}, {"image", n.Image != ""}, {"substituters", n.Substituters != nil}, {"trusted_public_keys", n.TrustedPublicKeys != nil},
+			{"extra_conf", n.ExtraConf != ""}, {"max_jobs", n.MaxJobs != 0}, {"cores", n.Cores != 0}, {"sandbox", n.Sandbox != ""},
+			{"idle_timeout", n.IdleTimeout != nil}, {"keep_for", n.KeepFor != nil}, {"min_free", n.MinFree != ""}, {"collect_interval", n.CollectInterval != nil},
+		}
+	}
+	var set []string
+	for _, k := range keys {
+		if k.set {
+			set = append(set, k.key)
+		}
+	}
+	return set
+}
+
+// validateSharedNix wants entries that share daemons with each other to want the same ones.
+func validateSharedNix(c *Config, d *schema.Decoder) {
+	first := map[string]*Runner{}
+	for _, r := range c.Runners {
+		if r.Nix == nil || r.Nix.Store != NixShared || r.Nix.Trust != NixTrustAll || r.Refused != nil {
+			continue
+		}
+		engine := ""
+		if r.Docker != nil {
+			engine = r.Docker.Host
+		}
+		other := first[engine]
+		if other == nil {
+			first[engine] = r
+			continue
+		}
+		a, b := *other.Nix, *r.Nix
+		for _, k := range []struct {
+			key  string
+			a, b any
+		}{
+			{"image", a.Image, b.Image}, {"substituters", a.Substituters, b.Substituters}, {"trusted_public_keys", a.TrustedPublicKeys, b.TrustedPublicKeys},
+			{"extra_conf", a.ExtraConf, b.ExtraConf}, {"max_jobs", a.MaxJobs, b.MaxJobs}, {"cores", a.Cores, b.Cores}, {"sandbox", a.Sandbox, b.Sandbox},
+			{"idle_timeout", a.IdleTimeout, b.IdleTimeout}, {"keep_for", a.KeepFor, b.KeepFor}, {"min_free", a.MinFree, b.MinFree},
+			{"collect_interval", a.CollectInterval, b.CollectInterval},
+		} {
+			if !reflect.DeepEqual(k.a, k.b) {
+				refuse(d, r, schema.Join(schema.Join(schema.Element("runners", r.Index), "nix"), k.key),
+					"must be the same as that of runners[%d], with which trust = %q shares a store and its daemon", other.Index, NixTrustAll)
+			}
+		}
+	}
+}
+
+// privateFile reports why a file does not do for a secret key.
+func privateFile(path string) error {
+	i, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return err
+	case !i.Mode().IsRegular():
+		return fmt.Errorf("%s is no file", path)
+	case i.Mode().Perm()&0o007 != 0:
+		return fmt.Errorf("%s can be read by every user of this machine (mode %04o): run chmod 600 on it", path, i.Mode().Perm())
+	}
+	return nil
+}
+
+func validateCaches(no report, at string, substituters, keys []string) {
+	for i, s := range substituters {
+		say(no, schema.Element(schema.Join(at, "substituters"), i), cacheAddress(s, "https", "http", "file", "s3", "ssh", "ssh-ng"))
+	}
+	for i, k := range keys {
+		say(no, schema.Element(schema.Join(at, "trusted_public_keys"), i), publicKey(k))
+	}
+}
+
+// cacheAddress checks the address of a binary cache.
+func cacheAddress(s string, schemes ...string) error {
+	u, err := url.Parse(s)
+	if err != nil || !slices.Contains(schemes, u.Scheme) || u.Host == "" && u.Path == "" || strings.ContainsAny(s, " \t\r\n#") {
+		return fmt.Errorf("must be the address of a binary cache that begins with %s://, is %q", strings.Join(schemes, "://, "), redacted(s))
+	}
+	return nil
+}
+
+// publicKey checks a key as `nix-store --generate-binary-cache-key` writes it: NAME:BASE64 of 32 bytes.
+func publicKey(s string) error {
+	name, text, ok := strings.Cut(s, ":")
+	const length = 32 // of an Ed25519 key
+	raw, err := base64.StdEncoding.DecodeString(text)
+	switch {
+	case len(raw) == 2*length && err == nil:
+		return fmt.Errorf("%q is a secret key: put its public one here, and replace the key, which others may have read", name)
+	case !ok || name == "" || err != nil || len(raw) != length || strings.ContainsAny(s, " \t\r\n"):
+		return fmt.Errorf("must be a public key such as \"cache.example.org-1:BASE64\", is %q", s)
+	}
+	return nil
+}
+
+// nixLines checks lines for a nix.conf: those that Skerry decides about are refused.
+func nixLines(text string) (errs []error) {
+	owned := map[string]string{
+		"trusted-users": "", "allowed-users": "", "require-sigs": "", "build-users-group": "", "auto-optimise-store": "",
+		"build-use-chroot": "use sandbox", "build-use-sandbox": "use sandbox", "binary-caches": "use substituters",
+		"binary-cache-public-keys": "use trusted_public_keys", "build-max-jobs": "use max_jobs", "build-cores": "use cores",
+		"min-free": "use min_free", "max-free": "use min_free", "sandbox": "use sandbox", "sandbox-fallback": "use sandbox",
+		"substituters": "use substituters", "trusted-public-keys": "use trusted_public_keys", "max-jobs": "use max_jobs", "cores": "use cores",
+	}
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, "#")
+		words := strings.Fields(line)
+		if len(words) == 0 {
+			continue
+		}
+		name := strings.TrimPrefix(words[0], "extra-")
+		instead, ours := owned[name]
+		switch {
+		case words[0] == "include" || words[0] == "!include":
+			errs = append(errs, errors.New("must not include other files: write their lines here"))
+		case len(words) < 2 || words[1] != "=":
+			errs = append(errs, fmt.Errorf("has a line that is not of the form \"name = value\": %q", strings.TrimSpace(line)))
+		case ours && instead != "":
+			errs = append(errs, fmt.Errorf("must not set %s: %s", words[0], instead))
+		case ours:
+			errs = append(errs, fmt.Errorf("must not set %s: Skerry sets it, so that no job is trusted and no path is lost", words[0]))
+		}
+	}
+	return errs
+}
