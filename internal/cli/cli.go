@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gitlab.com/skerry/skerry/internal/cli/build"
 	"gitlab.com/skerry/skerry/internal/cli/daemon"
 	"gitlab.com/skerry/skerry/internal/cli/logfmt"
 	"gitlab.com/skerry/skerry/internal/cli/program"
@@ -71,6 +72,7 @@ func commands(p *Program) []*cobra.Command {
 		interruptible(newUnregister(p)),
 		interruptible(newResetToken(p)),
 		newLint(p),
+		interruptibleBelow(build.New(p)),
 		interruptible(newJobs(p)),
 		interruptible(newAttach(p)),
 		interruptible(newShell(p)),

@@ -35,6 +35,14 @@ func interruptible(c *cobra.Command) *cobra.Command {
 	return c
 }
 
+// interruptibleBelow is interruptible for all commands below one.
+func interruptibleBelow(c *cobra.Command) *cobra.Command {
+	for _, below := range c.Commands() {
+		interruptible(interruptibleBelow(below))
+	}
+	return c
+}
+
 // unknownCommand makes a usage error of what cobra says, on several lines, of a word that is no command.
 func unknownCommand(root *cobra.Command, err error) error {
 	var usage *program.UsageError

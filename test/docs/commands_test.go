@@ -65,14 +65,15 @@ func TestCommandsAreDocumented(t *testing.T) {
 			t.Errorf("%s has no heading \"## %s\"", commandsPage, c.Name())
 			continue
 		}
-		c.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+		own := flagsBelow(c)
+		own.VisitAll(func(f *pflag.Flag) {
 			if f.Name != "help" && !f.Hidden && !forKeys[f.Name] && !strings.Contains(text, "`--"+f.Name) {
 				t.Errorf("%s does not describe --%s under %s", commandsPage, f.Name, c.Name())
 			}
 		})
 		flags := regexp.MustCompile("`--([a-z0-9-]+)").FindAllStringSubmatch(text, -1)
 		for _, m := range flags {
-			if c.Flags().Lookup(m[1]) == nil && root.PersistentFlags().Lookup(m[1]) == nil {
+			if own.Lookup(m[1]) == nil && root.PersistentFlags().Lookup(m[1]) == nil {
 				t.Errorf("%s describes --%s under %s, which has no such flag", commandsPage, m[1], c.Name())
 			}
 		}
@@ -89,6 +90,33 @@ func TestCommandsAreDocumented(t *testing.T) {
 	}
 }
 
+// flagsBelow are the flags of a command and of those below it.
+func flagsBelow(c *cobra.Command) *pflag.FlagSet {
+	all := pflag.NewFlagSet(c.Name(), pflag.ContinueOnError)
+	all.SetNormalizeFunc(c.Flags().GetNormalizeFunc())
+	c.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) { all.AddFlag(f) })
+	for _, below := range c.Commands() {
+		flagsBelow(below).VisitAll(func(f *pflag.Flag) {
+			if all.Lookup(f.Name) == nil {
+				all.AddFlag(f)
+			}
+		})
+	}
+	return all
+}
+
+// commandWords are the first words of a command line that may name a command below another one.
+func commandWords(rest string) []string {
+	var out []string
+	for word := range strings.FieldsSeq(rest) {
+		if !regexp.MustCompile(`^[a-z][a-z-]*$`).MatchString(word) {
+			break
+		}
+		out = append(out, word)
+	}
+	return out
+}
+
 // TestShownCommandsExist looks at every `skerry ...` in the shell examples of all pages.
 func TestShownCommandsExist(t *testing.T) {
 	t.Parallel()
@@ -102,8 +130,8 @@ func TestShownCommandsExist(t *testing.T) {
 				if words == nil {
 					continue
 				}
-				c, _, err := program().Find([]string{words[2]})
-				if err != nil || c.Name() != words[2] {
+				c, _, err := program().Find(append([]string{words[2]}, commandWords(words[3])...))
+				if top := strings.Fields(c.CommandPath()); err != nil || len(top) < 2 || top[1] != words[2] {
 					t.Errorf("%s shows `skerry %s`, which is no command", page, words[2])
 					continue
 				}

@@ -2,7 +2,6 @@ package container
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -53,17 +52,5 @@ func assemble(ctx context.Context, engine *engineapi.Engine, out io.Writer) (str
 		return made.Ref, err
 	}
 	fmt.Fprintf(out, "Assembling the helper image %s from this machine's git, once...\n", made.Ref)
-	r, w := io.Pipe()
-	wrote := make(chan error, 1)
-	go func() {
-		err := made.Write(w)
-		_ = w.CloseWithError(err)
-		wrote <- err
-	}()
-	err = engine.Load(ctx, r)
-	_ = r.CloseWithError(errors.New("the engine has ended the transfer"))
-	if werr := <-wrote; werr != nil {
-		err = errors.Join(werr, err)
-	}
-	return made.Ref, err
+	return made.Ref, engine.Load(ctx, made.Write)
 }

@@ -2,6 +2,8 @@ package engineapi
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
@@ -80,16 +82,57 @@ func (e *Engine) Pull(ctx context.Context, ref, auth string, o client.ImagePullO
 	return nil
 }
 
-// Load gives the engine an image from an archive such as `docker save` writes.
-func (e *Engine) Load(ctx context.Context, archive io.Reader) error {
-	e.calls.Add(1)
-	r, err := e.c.ImageLoad(ctx, archive)
+// Load gives the engine an image as an archive such as `docker save` writes, which write writes as it is sent.
+func (e *Engine) Load(ctx context.Context, write func(io.Writer) error) error {
+	archive, w := io.Pipe()
+	wrote := make(chan error, 1)
+	go func() {
+		err := write(w)
+		_ = w.CloseWithError(err)
+		wrote <- err
+	}()
+	err := e.load(ctx, archive)
+	_ = archive.CloseWithError(errTransferEnded)
+	if werr := <-wrote; werr != nil && !errors.Is(werr, errTransferEnded) {
+		err = errors.Join(werr, err)
+	}
 	if err != nil {
 		return fmt.Errorf("load an image: %w", err)
 	}
-	defer r.Close()
-	if _, err := io.Copy(io.Discard, r); err != nil {
-		return fmt.Errorf("load an image: %w", err)
-	}
 	return nil
+}
+
+var errTransferEnded = errors.New("the engine has ended the transfer")
+
+// load sends an archive. Docker tells of what goes wrong in an answer that says at first that all is well.
+func (e *Engine) load(ctx context.Context, archive io.Reader) error {
+	e.calls.Add(1)
+	r, err := e.c.ImageLoad(ctx, archive)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	for d := json.NewDecoder(r); ; {
+		var m struct {
+			Error string `json:"error"`
+		}
+		if err := d.Decode(&m); err != nil {
+			_, err = io.Copy(io.Discard, r) // words that are no message
+			return err
+		}
+		if m.Error != "" {
+			return errors.New(m.Error)
+		}
+	}
+}
+
+// Save reads an image that the engine has, as an archive that Load takes. The caller closes it. IsAbsent tells that there
+// is no such image.
+func (e *Engine) Save(ctx context.Context, ref string) (io.ReadCloser, error) {
+	e.calls.Add(1)
+	r, err := e.c.ImageSave(ctx, []string{ref})
+	if err != nil {
+		return nil, fmt.Errorf("save image %q: %w", ref, err)
+	}
+	return r, nil
 }
