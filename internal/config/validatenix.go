@@ -2,7 +2,6 @@ package config
 
 import (
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -32,8 +31,8 @@ func validateNix(c *Config, r *Runner, d *schema.Decoder, at string) {
 	if p := n.Protected; p != nil {
 		validateCaches(no, schema.Join(at, "protected"), p.Substituters, p.TrustedPublicKeys)
 	}
-	for _, err := range nixLines(n.ExtraConf) {
-		no(schema.Join(at, "extra_conf"), "%v", err)
+	for _, line := range n.ConfLines() {
+		say(no, schema.Join(at, "extra_conf"), nixLine(line))
 	}
 	if strings.ContainsAny(n.Image, " \t\n") {
 		no(schema.Join(at, "image"), "must be the name of an image, is %q", n.Image)
@@ -220,35 +219,4 @@ func publicKey(s string) error {
 		return fmt.Errorf("must be a public key such as \"cache.example.org-1:BASE64\", is %q", s)
 	}
 	return nil
-}
-
-// nixLines checks lines for a nix.conf: those that Skerry decides about are refused.
-func nixLines(text string) (errs []error) {
-	owned := map[string]string{
-		"trusted-users": "", "allowed-users": "", "require-sigs": "", "build-users-group": "", "auto-optimise-store": "",
-		"build-use-chroot": "use sandbox", "build-use-sandbox": "use sandbox", "binary-caches": "use substituters",
-		"binary-cache-public-keys": "use trusted_public_keys", "build-max-jobs": "use max_jobs", "build-cores": "use cores",
-		"min-free": "use min_free", "max-free": "use min_free", "sandbox": "use sandbox", "sandbox-fallback": "use sandbox",
-		"substituters": "use substituters", "trusted-public-keys": "use trusted_public_keys", "max-jobs": "use max_jobs", "cores": "use cores",
-	}
-	for line := range strings.Lines(text) {
-		line, _, _ = strings.Cut(line, "#")
-		words := strings.Fields(line)
-		if len(words) == 0 {
-			continue
-		}
-		name := strings.TrimPrefix(words[0], "extra-")
-		instead, ours := owned[name]
-		switch {
-		case words[0] == "include" || words[0] == "!include":
-			errs = append(errs, errors.New("must not include other files: write their lines here"))
-		case len(words) < 2 || words[1] != "=":
-			errs = append(errs, fmt.Errorf("has a line that is not of the form \"name = value\": %q", strings.TrimSpace(line)))
-		case ours && instead != "":
-			errs = append(errs, fmt.Errorf("must not set %s: %s", words[0], instead))
-		case ours:
-			errs = append(errs, fmt.Errorf("must not set %s: Skerry sets it, so that no job is trusted and no path is lost", words[0]))
-		}
-	}
-	return errs
 }

@@ -165,29 +165,21 @@ func TestDaemonImage(t *testing.T) {
 	if f, _ := made.Lookup("/nix/store"); f.Mode != 0o775|fs.ModeDir|fs.ModeSticky || content(t, made, "/etc/passwd") == "" {
 		t.Errorf("the store is not what it was: %v", f.Mode)
 	}
-	if _, ok := made.Config.Volumes["/nix/store"]; !ok || strings.Contains(content(t, made, "/etc/group"), "nixbld2") {
+	if _, ok := made.Config.Volumes["/nix/store"]; !ok {
 		t.Error("something was changed that was good")
 	}
 }
 
-func TestDaemonImageGetsBuildUsers(t *testing.T) {
+func TestDaemonImageOfADistribution(t *testing.T) {
 	t.Parallel()
 	base := open(t, savedtest.Image{Layers: []savedtest.Layer{{
-		savedtest.File("usr/bin/nix", "x", 0o755), savedtest.File("usr/bin/nix-daemon", "not executable", 0o644),
-		savedtest.File("etc/passwd", "root:x:0:0::/root:/bin/sh\nsomebody:x:30005:1::/:/bin/sh", 0o644), savedtest.File("etc/group", "root:x:0:\n", 0o644),
+		savedtest.File("usr/bin/nix", "x", 0o755), savedtest.File("usr/bin/nix-daemon", "not executable", 0o644), savedtest.File("etc/passwd", "root:x:0:0::/root:/bin/sh\n", 0o644),
 	}}})
 	d, err := image.NixDaemon(base, "debian", "d:1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	made := apply(t, base, d)
-	passwd, group := content(t, made, "/etc/passwd"), content(t, made, "/etc/group")
-	if strings.Count(passwd, "\n") != 34 || !strings.Contains(passwd, "\nsomebody:x:30005:1::/:/bin/sh\nnixbld1:x:31001:31000:") || !strings.Contains(passwd, "\nnixbld32:x:31032:31000:") {
-		t.Errorf("passwd:\n%s", passwd)
-	}
-	if !strings.Contains(group, "root:x:0:\nnixbld:x:31000:nixbld1,nixbld2,") || !strings.HasSuffix(group, ",nixbld32\n") {
-		t.Errorf("group:\n%s", group)
-	}
 	if f, ok := made.Lookup("/nix/store"); !ok || f.Mode != 0o775|fs.ModeDir|fs.ModeSticky {
 		t.Errorf("store: %v", f.Mode)
 	}

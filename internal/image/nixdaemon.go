@@ -1,11 +1,9 @@
 package image
 
 import (
-	"errors"
 	"fmt"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"gitlab.com/skerry/skerry/internal/image/saved"
@@ -47,7 +45,7 @@ func (d *Derived) note(format string, args ...any) {
 	d.Notes = append(d.Notes, fmt.Sprintf(format, args...))
 }
 
-// NixDaemon plans the image of a Nix daemon: base, which is called baseName, with build users where it has none, and labels. The
+// NixDaemon plans the image of a Nix daemon: base, which is called baseName, with labels. The
 // error is *NoNixError when it has no Nix.
 func NixDaemon(base *saved.Image, baseName, tag string) (*Derived, error) {
 	dirs := programDirs(base)
@@ -67,9 +65,6 @@ func NixDaemon(base *saved.Image, baseName, tag string) (*Derived, error) {
 		if _, has := base.Lookup(p); !has {
 			t.dir(p, mode)
 		}
-	}
-	if err := buildUsers(base, t, d); err != nil {
-		return nil, err
 	}
 	var err error
 	d.Change.Top, err = t.archive()
@@ -102,72 +97,4 @@ func find(base *saved.Image, dirs []string, name string) string {
 		}
 	}
 	return ""
-}
-
-// The build users that Nix's own installer makes: so many builds can run at once.
-const (
-	buildGroup    = "nixbld"
-	buildGroupID  = 30000
-	buildUserID   = 30001
-	buildUserMany = 32
-	maxUserFile   = 1 << 20 // bytes of /etc/passwd or /etc/group
-)
-
-// buildUsers adds users for builds, unless the image has some.
-func buildUsers(base *saved.Image, t *top, d *Derived) error {
-	group, err := lines(base, "/etc/group")
-	if err != nil {
-		return err
-	}
-	passwd, err := lines(base, "/etc/passwd")
-	if err != nil {
-		return err
-	}
-	if slices.ContainsFunc(group, func(l string) bool { return strings.HasPrefix(l, buildGroup+":") }) {
-		return nil
-	}
-	ids := map[string]bool{}
-	for _, l := range slices.Concat(group, passwd) {
-		if f := strings.Split(l, ":"); len(f) > 2 {
-			ids[f[2]] = true
-		}
-	}
-	first := buildUserID
-	for taken(ids, first-1) {
-		first += 1000
-	}
-	var members []string
-	for n := range buildUserMany {
-		name := buildGroup + strconv.Itoa(n+1)
-		members = append(members, name)
-		passwd = append(passwd, fmt.Sprintf("%s:x:%d:%d:Nix build user %d:/var/empty:/sbin/nologin", name, first+n, first-1, n+1))
-	}
-	group = append(group, fmt.Sprintf("%s:x:%d:%s", buildGroup, first-1, strings.Join(members, ",")))
-	t.text("/etc/passwd", 0o644, strings.Join(passwd, "\n")+"\n")
-	t.text("/etc/group", 0o644, strings.Join(group, "\n")+"\n")
-	d.note("It had no users for builds: %s1 to %s%d were added.", buildGroup, buildGroup, buildUserMany)
-	return nil
-}
-
-// taken reports whether an id of the range that begins with first is in use.
-func taken(ids map[string]bool, first int) bool {
-	for n := range buildUserMany + 1 {
-		if ids[strconv.Itoa(first+n)] {
-			return true
-		}
-	}
-	return false
-}
-
-// lines are those of a file of the image; none when it is not there.
-func lines(base *saved.Image, p string) ([]string, error) {
-	f, err := base.Find(p)
-	if err != nil {
-		return nil, nil //nolint:nilerr // it is not there
-	}
-	raw, err := base.Read(f, maxUserFile)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("look at %s of the image", p), err)
-	}
-	return strings.FieldsFunc(string(raw), func(c rune) bool { return c == '\n' }), nil
 }

@@ -78,8 +78,11 @@ func bits(m fs.FileMode) int64 {
 	return n
 }
 
-// archive is the layer.
+// archive is the layer; nothing when it is empty.
 func (t *top) archive() ([]byte, error) {
+	if len(t.files) == 0 {
+		return nil, nil
+	}
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, p := range slices.Sorted(maps.Keys(t.files)) {

@@ -65,8 +65,8 @@ func (b *builder) command() *cobra.Command {
 	}
 	build.AddCommand(
 		b.derived("nix-daemon", "Make the image of the Nix daemon",
-			"Make the image of the daemon that keeps a Nix store for jobs (store = \"shared\" in [runners.nix]), from any image that has Nix. It gets users for builds, where it has "+
-				"none, and labels that keep it from being pruned.",
+			"Make the image of the daemon that keeps a Nix store for jobs (store = \"shared\" in [runners.nix]), from any image that has Nix. It gets labels that "+
+				"keep it from being pruned and say where Nix is; users for builds are made when the daemon starts.",
 			func(string) string { return config.DefaultNixImage }, image.NixDaemon, daemonNext),
 		b.derived("job", "Make an image of jobs without store paths",
 			"Make an image for jobs that get their Nix store from a daemon, from any image. What the base has of store paths is left out, of every layer; what Nix wants of directories, "+

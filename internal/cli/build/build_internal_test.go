@@ -95,7 +95,7 @@ func TestWhatIsMadeAndSaid(t *testing.T) {
 		want []string
 	}{
 		"daemon": {[]string{"nix-daemon", "--from", "debian:trixie"}, "localhost/skerry-nix-daemon:latest", []string{
-			"Made localhost/skerry-nix-daemon:latest (id of localhost/skerry-nix-daemon:latest) of debian:trixie.", "Nix is /usr/bin/nix-daemon.", "nixbld1 to nixbld32 were added", "store = \"shared\" in [runners.nix].",
+			"Made localhost/skerry-nix-daemon:latest (id of localhost/skerry-nix-daemon:latest) of debian:trixie.", "Nix is /usr/bin/nix-daemon.", "store = \"shared\" in [runners.nix].",
 		}},
 		"daemon with a name": {[]string{"nix-daemon", "--from", "debian:trixie", "--tag", "localhost:5000/nixd"}, "localhost:5000/nixd:latest", []string{"and image = \"localhost:5000/nixd:latest\"."}},
 		"job":                {[]string{"job", "--from", "debian:trixie"}, "localhost/skerry-job-debian:trixie", []string{"Left out: 1 store paths with 0.0 kB", "image = \"localhost/skerry-job-debian:trixie\" and pull_policy"}},
