@@ -51,8 +51,10 @@ func nixLine(line string) error {
 // ownedSetting says why a setting of Nix, also by its former name, is not for users; empty when it is.
 func ownedSetting(name string) string {
 	switch name {
-	case "trusted-users", "allowed-users", "require-sigs", "secret-key-files":
+	case "trusted-users", "allowed-users", "require-sigs":
 		return trusts
+	case "secret-key-files":
+		return "secrets do not belong where builds run"
 	case "build-users-group", "auto-allocate-uids", "use-cgroups", "store":
 		return "it comes with the daemon's container"
 	case "filter-syscalls", "allow-new-privileges", "builders", "build-hook", "post-build-hook", "pre-build-hook", "diff-hook", "run-diff-hook", "plugin-files":
