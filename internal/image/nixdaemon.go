@@ -1,6 +1,7 @@
 package image
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -49,12 +50,7 @@ func (d *Derived) note(format string, args ...any) {
 // error is *NoNixError when it has no Nix.
 func NixDaemon(base *saved.Image, baseName, tag string) (*Derived, error) {
 	dirs := programDirs(base)
-	program, name := "", ""
-	for _, name = range []string{"nix-daemon", "nix"} {
-		if program = find(base, dirs, name); program != "" {
-			break
-		}
-	}
+	program := cmp.Or(find(base, dirs, "nix-daemon"), find(base, dirs, "nix"))
 	if program == "" {
 		return nil, &NoNixError{Image: baseName, Dirs: dirs}
 	}

@@ -70,12 +70,12 @@ func ofStore(name string) bool {
 // nixConf gives the image a nix.conf that jobs can write, with what the base's says.
 func nixConf(base *saved.Image, t *top, d *Derived) error {
 	const p = "/etc/nix/nix.conf"
-	found, err := base.Find(p)
+	found, missing := base.Find(p)
 	switch {
-	case !found.Through(storeDir) && err == nil:
-		return nil
-	case err != nil:
+	case missing != nil:
 		t.text(p, 0o644, defaultNixConf)
+		return nil //nolint:nilerr // it is mended
+	case !found.Through(storeDir):
 		return nil
 	}
 	raw, err := base.Read(found, maxConf)

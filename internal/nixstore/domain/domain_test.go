@@ -11,7 +11,7 @@ func trusts() []domain.Trust {
 	return []domain.Trust{domain.All, domain.Runner, domain.Protected, domain.Project, domain.Job}
 }
 
-var base = domain.Subject{Owner: "abc123", Scope: "0011aabb", Project: 42, Protected: true, Ref: "abc123/0123456789abcdef"} //nolint:gochecknoglobals // constant
+var base = domain.Subject{Owner: "abc123", Scope: "0011aabb", Project: 42, Protected: true, Ref: "abc123/0123456789abcdef"}
 
 func of(t *testing.T, trust domain.Trust, s domain.Subject) domain.Domain {
 	t.Helper()
