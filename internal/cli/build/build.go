@@ -28,6 +28,7 @@ type engine interface {
 	Pull(ctx context.Context, ref, auth string, o client.ImagePullOptions, progress func(engineapi.Progress)) error
 	Save(ctx context.Context, ref string) (io.ReadCloser, error)
 	Load(ctx context.Context, write func(io.Writer) error) error
+	DropImage(ctx context.Context, ref string) error
 	String() string
 }
 
@@ -166,13 +167,9 @@ func (b *builder) derive(ctx context.Context, o options, plan plan, next func(st
 	if err != nil {
 		return err
 	}
-	b.program.Logger.Info("Giving the image to the engine", "image", o.tag)
-	if err := e.Load(ctx, func(w io.Writer) error { return base.Write(w, d.Change) }); err != nil {
-		return err
-	}
-	made, err := e.Image(ctx, o.tag)
+	made, err := b.give(ctx, e, o.tag, func(w io.Writer) error { return base.Write(w, d.Change) })
 	if err != nil {
-		return fmt.Errorf("the engine has taken the image, and does not have it: %w", err)
+		return err
 	}
 	b.program.Say("Made %s (%s) of %s.", o.tag, made.ID, o.from)
 	for _, note := range d.Notes {
@@ -180,6 +177,30 @@ func (b *builder) derive(ctx context.Context, o options, plan plan, next func(st
 	}
 	b.program.Say("%s", next(o.tag))
 	return nil
+}
+
+// give has the engine load an image in the place of an earlier one with its name, which goes where nothing else names it and no
+// container has it.
+func (b *builder) give(ctx context.Context, e engine, tag string, write func(io.Writer) error) (*engineapi.Image, error) {
+	former, err := e.Image(ctx, tag)
+	if err != nil && !engineapi.IsAbsent(err) {
+		return nil, err
+	}
+	b.program.Logger.Info("Giving the image to the engine", "image", tag)
+	if err := e.Load(ctx, write); err != nil {
+		return nil, err
+	}
+	made, err := e.Image(ctx, tag)
+	if err != nil {
+		return nil, fmt.Errorf("the engine has taken the image, and does not have it: %w", err)
+	}
+	if former == nil || former.ID == made.ID || len(former.Tags) > 1 {
+		return made, nil
+	}
+	if err := e.DropImage(ctx, former.ID); err != nil {
+		b.program.Logger.Debug("The former image of this name stays", "id", former.ID, "error", err)
+	}
+	return made, nil
 }
 
 // present returns the id of an image, which is pulled when the engine does not have it.

@@ -21,11 +21,13 @@ import (
 
 // store is an engine that keeps archives, for what the command says and asks; the real ones are in build_test.go.
 type store struct {
-	t      *testing.T
-	images map[string]savedtest.Image
-	remote map[string]savedtest.Image
-	loaded map[string]*saved.Image
-	closed bool
+	t       *testing.T
+	images  map[string]savedtest.Image
+	remote  map[string]savedtest.Image
+	loaded  map[string]*saved.Image
+	closed  bool
+	former  string // id of images before they are loaded
+	dropped []string
 }
 
 func (s *store) String() string { return "an engine" }
@@ -33,7 +35,10 @@ func (s *store) String() string { return "an engine" }
 func (s *store) Image(_ context.Context, ref string) (*engineapi.Image, error) {
 	_, has := s.images[ref]
 	_, made := s.loaded[ref]
-	if !has && !made {
+	switch {
+	case !has && !made && s.former != "":
+		return &engineapi.Image{ID: s.former, Tags: []string{ref}}, nil
+	case !has && !made:
 		return nil, errdefs.ErrNotFound
 	}
 	return &engineapi.Image{ID: "id of " + ref}, nil
@@ -45,6 +50,11 @@ func (s *store) Pull(_ context.Context, ref, _ string, _ client.ImagePullOptions
 		return errors.New("pull access denied")
 	}
 	s.images[ref] = i
+	return nil
+}
+
+func (s *store) DropImage(_ context.Context, id string) error {
+	s.dropped = append(s.dropped, id)
 	return nil
 }
 
@@ -144,6 +154,14 @@ func TestWhatIsRefused(t *testing.T) {
 				t.Errorf("%v, want %q", err, c.want)
 			}
 		})
+	}
+}
+
+func TestFormerImageGoes(t *testing.T) {
+	t.Parallel()
+	s := &store{images: map[string]savedtest.Image{"debian:trixie": debian()}, former: "id of an older one"}
+	if _, err := run(t, s, "job", "--from", "debian:trixie"); err != nil || !cmp.Equal(s.dropped, []string{"id of an older one"}) {
+		t.Errorf("dropped %q, %v", s.dropped, err)
 	}
 }
 

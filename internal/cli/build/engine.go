@@ -3,7 +3,6 @@ package build
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -68,11 +67,8 @@ func (b *builder) makeHelper(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	if err := e.Load(ctx, h.Write); err != nil {
+	if _, err := b.give(ctx, e, h.Ref, h.Write); err != nil {
 		return err
-	}
-	if _, err := e.Image(ctx, h.Ref); err != nil {
-		return fmt.Errorf("the engine has taken the image, and does not have it: %w", err)
 	}
 	b.program.Say("Made %s with %s.", h.Ref, strings.Join(append([]string{"git"}, h.Parts...), ", "))
 	return nil
