@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"gitlab.com/skerry/skerry/internal/nixopt"
+)
 
 // Nix is [runners.nix], Skerry's own: the Nix store that jobs of a runner have.
 type Nix struct {
@@ -107,6 +111,9 @@ func (n *Nix) Caches(protected bool) (substituters, keys []string) {
 	}
 	return substituters, keys
 }
+
+// ConfLines are the lines of ExtraConf, "name = value", without comments and empty ones.
+func (n *Nix) ConfLines() []string { return nixopt.Lines(n.ExtraConf) }
 
 func (n *Nix) setDefaults() {
 	for _, s := range []struct {

@@ -63,3 +63,17 @@ func (k *Docker) validateBesideNix(no report, at string) {
 		}
 	}
 }
+
+// warnOfWaysAround tells what lets jobs at the daemon of [runners.nix] past its gateway.
+func (k *Docker) warnOfWaysAround(warn report, at string) {
+	const so = "root in a job reaches the store of [runners.nix] and its daemon past the gateway, and so other jobs' paths"
+	if k.Privileged {
+		warn(schema.Join(at, "privileged"), "is true: "+so+"; set it to false, or give privileged jobs an entry of their own without a store")
+	}
+	for i, text := range k.Volumes {
+		v, err := dockeropt.ParseVolume(text)
+		if base := path.Base(v.Source); err == nil && (base == "docker.sock" || base == "podman.sock") {
+			warn(schema.Element(schema.Join(at, "volumes"), i), "gives jobs a container engine: if it is the one that has the store, "+so)
+		}
+	}
+}

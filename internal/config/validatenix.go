@@ -1,16 +1,14 @@
 package config
 
 import (
-	"encoding/base64"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"strings"
 
 	"gitlab.com/skerry/skerry/internal/config/schema"
+	"gitlab.com/skerry/skerry/internal/nixopt"
 )
 
 // validateNix checks [runners.nix] as it is written, before the defaults.
@@ -32,7 +30,7 @@ func validateNix(c *Config, r *Runner, d *schema.Decoder, at string) {
 		validateCaches(no, schema.Join(at, "protected"), p.Substituters, p.TrustedPublicKeys)
 	}
 	for _, line := range n.ConfLines() {
-		say(no, schema.Join(at, "extra_conf"), nixLine(line))
+		say(no, schema.Join(at, "extra_conf"), nixopt.Line(line))
 	}
 	if strings.ContainsAny(n.Image, " \t\n") {
 		no(schema.Join(at, "image"), "must be the name of an image, is %q", n.Image)
@@ -85,14 +83,18 @@ func (n *Nix) validatePush(c *Config, r *Runner, d *schema.Decoder, at string) {
 		}
 		return
 	}
-	say(no, schema.Join(at, "push"), cacheAddress(n.Push, "file", "s3", "https", "http"))
+	say(no, schema.Join(at, "push"), nixopt.Address(n.Push, "file", "s3", "https", "http"))
 	if n.PushKeyFile == "" {
 		no(key, "is missing: nobody takes paths from a cache without a signature; make a key with `nix-store --generate-binary-cache-key NAME FILE FILE.pub`")
 		return
 	}
 	say(no, key, privateFile(c.absolute(n.PushKeyFile)))
-	if n.PushFrom != NixPushAll && !n.Separates() {
+	switch {
+	case n.PushFrom == NixPushAll || n.Store == NixShared && n.Separates():
+	case n.Store == NixShared:
 		d.Warn(schema.Join(at, "push"), "pushes nothing: with this trust no store is of protected refs alone; set trust = %q, or push_from = %q", NixTrustProtected, NixPushAll)
+	default:
+		d.Warn(schema.Join(at, "push"), "pushes nothing: the store is not of protected refs alone; set push_from = %q", NixPushAll)
 	}
 }
 
@@ -105,14 +107,16 @@ func (n *Nix) validateUse(r *Runner, d *schema.Decoder, at string) {
 	case r.Executor == "shell" && n.Store == NixShared:
 		refuse(d, r, store, "cannot be %q with the shell executor, whose jobs have the machine's /nix: set it to %q, or use executor = \"docker\"", NixShared, NixHost)
 	}
-	if n.Protected != nil && !n.Separates() {
+	if n.Protected != nil && n.Store == NixShared && !n.Separates() {
 		d.Warn(schema.Join(at, "protected"), "has no effect: with this trust protected refs share their store with others; set trust = %q", NixTrustProtected)
 	}
 	for _, key := range n.idle() {
 		d.Warn(schema.Join(at, key), "has no effect with store = %q", n.Store)
 	}
-	if r.Docker != nil && r.Executor != "shell" {
-		r.Docker.validateBesideNix(func(path, format string, args ...any) { refuse(d, r, path, format, args...) }, schema.Join(schema.Element("runners", r.Index), "docker"))
+	if k := r.Docker; k != nil && r.Executor != "shell" {
+		docker := schema.Join(schema.Element("runners", r.Index), "docker")
+		k.validateBesideNix(func(path, format string, args ...any) { refuse(d, r, path, format, args...) }, docker)
+		k.warnOfWaysAround(d.Warn, docker)
 	}
 }
 
@@ -130,6 +134,7 @@ func (n *Nix) idle() []string {
 			{"trust", n.Trust != ""}, {"image", n.Image != ""}, {"substituters", n.Substituters != nil}, {"trusted_public_keys", n.TrustedPublicKeys != nil},
 			{"extra_conf", n.ExtraConf != ""}, {"max_jobs", n.MaxJobs != 0}, {"cores", n.Cores != 0}, {"sandbox", n.Sandbox != ""},
 			{"idle_timeout", n.IdleTimeout != nil}, {"keep_for", n.KeepFor != nil}, {"min_free", n.MinFree != ""}, {"collect_interval", n.CollectInterval != nil},
+			{"protected", n.Protected != nil},
 		}
 	}
 	var set []string
@@ -191,32 +196,9 @@ func privateFile(path string) error {
 
 func validateCaches(no report, at string, substituters, keys []string) {
 	for i, s := range substituters {
-		say(no, schema.Element(schema.Join(at, "substituters"), i), cacheAddress(s, "https", "http", "file", "s3", "ssh", "ssh-ng"))
+		say(no, schema.Element(schema.Join(at, "substituters"), i), nixopt.Address(s, "https", "http", "file", "s3", "ssh", "ssh-ng"))
 	}
 	for i, k := range keys {
-		say(no, schema.Element(schema.Join(at, "trusted_public_keys"), i), publicKey(k))
+		say(no, schema.Element(schema.Join(at, "trusted_public_keys"), i), nixopt.PublicKey(k))
 	}
-}
-
-// cacheAddress checks the address of a binary cache.
-func cacheAddress(s string, schemes ...string) error {
-	u, err := url.Parse(s)
-	if err != nil || !slices.Contains(schemes, u.Scheme) || u.Host == "" && u.Path == "" || strings.ContainsAny(s, " \t\r\n#") {
-		return fmt.Errorf("must be the address of a binary cache that begins with %s://, is %q", strings.Join(schemes, "://, "), redacted(s))
-	}
-	return nil
-}
-
-// publicKey checks a key as `nix-store --generate-binary-cache-key` writes it: NAME:BASE64 of 32 bytes.
-func publicKey(s string) error {
-	name, text, ok := strings.Cut(s, ":")
-	const length = 32 // of an Ed25519 key
-	raw, err := base64.StdEncoding.DecodeString(text)
-	switch {
-	case len(raw) == 2*length && err == nil:
-		return fmt.Errorf("%q is a secret key: put its public one here, and replace the key, which others may have read", name)
-	case !ok || name == "" || err != nil || len(raw) != length || strings.ContainsAny(s, " \t\r\n"):
-		return fmt.Errorf("must be a public key such as \"cache.example.org-1:BASE64\", is %q", s)
-	}
-	return nil
 }

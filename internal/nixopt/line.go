@@ -1,4 +1,6 @@
-package config
+// Package nixopt knows the values of [runners.nix] that have a syntax of their own. Its errors read on from the name of a
+// key.
+package nixopt
 
 import (
 	"fmt"
@@ -7,10 +9,10 @@ import (
 	"unicode"
 )
 
-// ConfLines are the lines of ExtraConf, "name = value", without comments and empty ones.
-func (n *Nix) ConfLines() []string {
+// Lines are the lines of a nix.conf's text, "name = value", without comments and empty ones.
+func Lines(text string) []string {
 	var out []string
-	for line := range strings.Lines(n.ExtraConf) {
+	for line := range strings.Lines(text) {
 		line, _, _ = strings.Cut(line, "#")
 		if line = strings.TrimSpace(line); line != "" {
 			out = append(out, line)
@@ -28,8 +30,8 @@ const (
 	collects = "the runner decides what is kept"
 )
 
-// nixLine checks a line for a nix.conf: settings that Skerry decides about are refused.
-func nixLine(line string) error {
+// Line checks a line of Lines for the nix.conf of a daemon that Skerry keeps: settings that it decides about are refused.
+func Line(line string) error {
 	m := confLine.FindStringSubmatch(line)
 	switch {
 	case strings.HasPrefix(line, "include ") || strings.HasPrefix(line, "!include "):
