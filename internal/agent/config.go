@@ -12,6 +12,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/agent/spool"
 	"gitlab.com/skerry/skerry/internal/nixstore/gateway"
+	"gitlab.com/skerry/skerry/internal/nixstore/nixjob"
 )
 
 // ConfigName is the file beside the agent's executable that holds its Config.
@@ -43,6 +44,8 @@ type Config struct {
 	// Nix is the gateway to a Nix daemon that the agent keeps for the job; nil: none. Its socket is there before the
 	// agent answers, until every process of the job has ended.
 	Nix *gateway.Config `json:"nix,omitempty"`
+	// NixJob makes the place ready for Nix before the agent answers; nil: there is none.
+	NixJob *nixjob.Config `json:"nix_job,omitempty"`
 }
 
 // Write stores c in an agent's directory, readable for the user that the agent will run as.

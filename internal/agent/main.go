@@ -12,10 +12,12 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"syscall"
 
 	"gitlab.com/skerry/skerry/internal/agent/netslot"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd"
+	"gitlab.com/skerry/skerry/internal/nixstore/nixjob"
 	"gitlab.com/skerry/skerry/internal/stage"
 )
 
@@ -109,6 +111,19 @@ func dir() (string, error) {
 	return state, nil
 }
 
+// readyForNix makes the place's files and this process's environment, which its stages have, ready for Nix.
+func readyForNix(c nixjob.Config, log *slog.Logger) {
+	if err := c.Prepare("/"); err != nil {
+		log.Warn("The place could not be made ready for Nix", "error", err)
+	}
+	for _, e := range c.Environ("/", os.Environ()) {
+		key, value, _ := strings.Cut(e, "=")
+		if err := os.Setenv(key, value); err != nil {
+			log.Warn("The place could not be made ready for Nix", "variable", key, "error", err)
+		}
+	}
+}
+
 func serve(run RunFunc, terminal stage.TerminalFunc) error {
 	d, err := dir()
 	if err != nil {
@@ -131,6 +146,9 @@ func serve(run RunFunc, terminal stage.TerminalFunc) error {
 		if err := openToAll(dir); err != nil {
 			log.Warn("A volume could not be opened to the job's user", "error", err)
 		}
+	}
+	if config.NixJob != nil {
+		readyForNix(*config.NixJob, log)
 	}
 	// A pipe that nobody reads any more, and a terminal that is gone, must not end the agent.
 	deaf := make(chan os.Signal, 1)

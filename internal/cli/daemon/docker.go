@@ -58,14 +58,15 @@ func (p place) containers(e *plan.Runner, r *config.Runner) (container.Options, 
 		PullPolicy: d.PullPolicy, AllowedPolicies: d.AllowedPullPolicies, AllowedImages: d.AllowedImages, AllowedServices: d.AllowedServices,
 		AllowedUsers: d.AllowedUsers, PrivilegedImages: d.AllowedPrivilegedImages, PrivilegedService: d.AllowedPrivilegedServices,
 	}
-	var buildErr, serviceErr, ruleErr, diskErr error
+	var buildErr, serviceErr, ruleErr, diskErr, nixErr error
+	o.Nix, nixErr = nix(r)
 	o.Disk, diskErr = diskPolicy(d)
 	o.Build, buildErr = buildLimits(d)
 	o.Service, serviceErr = serviceLimits(d)
 	if bad := o.Rules.Validate(); bad != nil {
 		ruleErr = fmt.Errorf("runner %q: [runners.docker] %w", r.Name, bad)
 	}
-	return o, errors.Join(buildErr, serviceErr, ruleErr, diskErr)
+	return o, errors.Join(buildErr, serviceErr, ruleErr, diskErr, nixErr)
 }
 
 // scope names the runner entry in what its jobs use again. A token that is rotated leaves the runner the same one: its

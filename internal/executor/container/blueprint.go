@@ -44,6 +44,7 @@ type blueprint struct {
 	Owned    bool          `json:"owned,omitempty"`    // the project is given to the job's user, see flagUmask
 	Warnings []string      `json:"warnings,omitempty"` // for the job's author
 	Access   images.Access `json:"access"`             // to images
+	Nix      *nixPart      `json:"nix,omitempty"`      // nil: the job has nothing of it
 
 	mu sync.Mutex // of those who write it down while steps go on
 
@@ -107,7 +108,7 @@ func (e *Executor) draw(ctx context.Context, ref executor.Ref, j *job.Job) (*blu
 	if len(b.Services) > slot.MaxServices && b.Network == "" {
 		return nil, misconfigured("the job has %d services, and a network of a job has room for %d", len(b.Services), slot.MaxServices)
 	}
-	if err := e.rule(b, j); err != nil {
+	if err := errors.Join(e.rule(b, j), e.drawNix(b, j)); err != nil {
 		return nil, err
 	}
 	n, err := e.lease(ctx, ref, j)
@@ -139,6 +140,7 @@ func (e *Executor) flag(j *job.Job, name string) bool {
 // and makes files that everybody may change unless they are given to that user.
 func (v *environment) config(place executor.Place) agent.Config {
 	c := agent.Config{Shared: true}
+	v.nixConfig(&c, place)
 	if place == executor.Build {
 		c.Announce = true
 		return c
@@ -229,7 +231,11 @@ func readBlueprint(dir string) (*blueprint, error) {
 // makePlace makes the directory that is mounted at /.skerry/state of a place: the agent's user there is
 // unknown yet, so it is open, in a directory that only the runner can enter.
 func makePlace(dir string, c agent.Config) error {
-	for _, d := range []string{dir, filepath.Join(dir, "sock")} {
+	dirs := []string{dir, filepath.Join(dir, "sock")}
+	if c.Nix != nil {
+		dirs = append(dirs, filepath.Join(dir, nixDir))
+	}
+	for _, d := range dirs {
 		if err := os.Mkdir(d, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("make the directory of a place: %w", err)
 		}

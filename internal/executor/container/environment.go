@@ -46,6 +46,9 @@ type environment struct {
 	steps   map[string]*step
 
 	helperStep *step // finds the helper's image
+
+	nixDone  func() // the job does not need its Nix daemon any more; nil: it has none
+	labelled bool   // the build image asks for Nix in PATH
 }
 
 // step is a piece of the making that others wait for.
@@ -76,6 +79,7 @@ func (e *Executor) begin(ctx context.Context, b *blueprint, fresh bool, out io.W
 	if v.made() {
 		done := v.step(func() error { return nil })
 		v.steps[string(executor.Helper)], v.steps[string(executor.Build)] = done, done
+		v.useNix()
 		return v
 	}
 	if v.isClosing() { // what is half-removed is not made again
@@ -114,11 +118,13 @@ func (v *environment) make(making context.Context, connect *step) {
 		}
 		return v.makeVolumes(making)
 	})
+	nixVolumes := v.step(func() error { return v.makeNixVolumes(making, way) })
+	nix := v.step(func() error { return v.makeNix(making, nixVolumes) })
 	helperPlace := v.step(func() error {
 		if err := way.wait(making); err != nil {
 			return err
 		}
-		return v.makePlace(making, executor.Helper, &b.Helper, network, volumes)
+		return v.makePlace(making, executor.Helper, &b.Helper, network, volumes, nixVolumes)
 	})
 	services := v.step(func() error {
 		if err := connect.wait(making); err != nil {
@@ -130,7 +136,7 @@ func (v *environment) make(making context.Context, connect *step) {
 		if err := connect.wait(making); err != nil {
 			return err
 		}
-		if err := v.makePlace(making, executor.Build, &b.Build, way, network, volumes); err != nil {
+		if err := v.makePlace(making, executor.Build, &b.Build, way, network, volumes, nix); err != nil {
 			return err
 		}
 		if err := errors.Join(links.wait(making), services.wait(making)); err != nil {
@@ -236,6 +242,9 @@ func (v *environment) makePlace(ctx context.Context, place executor.Place, p *pa
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	if place == executor.Build {
+		v.labelled = image.Labels[labelNix] == nixInPath
+	}
 	if v.b.Agent.Volume == "" {
 		dir := filepath.Join(v.dir, string(place))
 		if err := makePlace(dir, v.config(place)); err != nil {
@@ -325,7 +334,7 @@ func (v *environment) close(ctx context.Context) error {
 	if err := v.e.vacate(v.b.Ref); err != nil {
 		return err
 	}
-	if err := v.removeVolumes(ctx); err != nil {
+	if err := errors.Join(v.removeVolumes(ctx), v.closeNix(ctx)); err != nil {
 		return err
 	}
 	if v.pool == nil && v.b.Slot != "" && v.b.Agent != nil { // an earlier process has made it

@@ -17,6 +17,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/executor/container/disk"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 	"gitlab.com/skerry/skerry/internal/executor/container/images"
+	"gitlab.com/skerry/skerry/internal/executor/container/nixdaemon"
 	"gitlab.com/skerry/skerry/internal/executor/container/podman"
 	"gitlab.com/skerry/skerry/internal/executor/container/slot"
 )
@@ -53,6 +54,7 @@ type Host struct {
 type site struct {
 	helpers helpers
 	carrier carrier.Carrier
+	nix     *nixdaemon.Keeper // nil: no job has needed it; belongs to Host.mu
 
 	mu      sync.Mutex
 	engine  *engineapi.Engine
@@ -138,6 +140,20 @@ func (h *Host) knows(name string) bool {
 		}
 	}
 	return false
+}
+
+// nix returns what keeps the Nix daemons of the engine at a.
+func (h *Host) nix(a engineapi.Address, log *slog.Logger) *nixdaemon.Keeper {
+	s := h.site(a)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.nix == nil {
+		s.nix = nixdaemon.New(func(ctx context.Context) (*engineapi.Engine, error) { return h.engine(ctx, a) }, log)
+		if h.left {
+			s.nix.Close()
+		}
+	}
+	return s.nix
 }
 
 // begun and alive remember the environments of this process: what is removed because no journaled job
@@ -269,6 +285,9 @@ func (h *Host) Close(ctx context.Context) error {
 	}
 	for _, s := range sites {
 		s.carrier.Wait()
+		if s.nix != nil {
+			s.nix.Close()
+		}
 		s.mu.Lock()
 		if s.engine != nil {
 			_ = s.engine.Close()

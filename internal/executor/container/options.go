@@ -57,6 +57,8 @@ type Options struct {
 
 	Disk disk.Policy `json:"disk,omitzero"` // how much may stay on the engine's disk
 
+	Nix *Nix `json:"nix,omitempty"` // nil: jobs have nothing of it
+
 	User                  string `json:"user,omitempty"`
 	EntrypointIsKept      bool   `json:"entrypoint_is_kept,omitempty"` // disable_entrypoint_overwrite
 	WaitForServicesSecond int    `json:"wait_for_services,omitempty"`  // 0: 30, negative: they are not waited for

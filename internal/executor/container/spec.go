@@ -5,6 +5,7 @@ import (
 	"net"
 	"path"
 	"path/filepath"
+	"slices"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
@@ -56,7 +57,7 @@ func (v *environment) container(place executor.Place, p *part, image *engineapi.
 	if v.b.Agent.Volume == "" {
 		ours = append(ours, mount.Mount{Type: mount.TypeBind, Source: filepath.Join(v.dir, string(place)), Target: agentState})
 	}
-	h.Mounts = append(ours, h.Mounts...)
+	h.Mounts = slices.Concat(ours, v.nixMounts(place), h.Mounts)
 	return o, v.join(&o, place)
 }
 

@@ -195,6 +195,7 @@ type State struct {
 	Error     string // of the engine, when it could not be started
 	Memory    int64  // the limit in bytes; 0 none
 	IP        string // on the first of its networks that has one
+	Labels    map[string]string
 }
 
 // State looks at a container; IsAbsent tells that there is none.
@@ -211,6 +212,9 @@ func (e *Engine) State(ctx context.Context, name string) (State, error) {
 	s := State{ID: c.ID}
 	if c.HostConfig != nil {
 		s.Memory = c.HostConfig.Memory
+	}
+	if c.Config != nil {
+		s.Labels = c.Config.Labels
 	}
 	if c.NetworkSettings != nil {
 		for _, n := range c.NetworkSettings.Networks {

@@ -1,0 +1,39 @@
+package daemon
+
+import (
+	"fmt"
+
+	"gitlab.com/skerry/skerry/internal/config"
+	"gitlab.com/skerry/skerry/internal/executor/container"
+	"gitlab.com/skerry/skerry/internal/nixstore/domain"
+	"gitlab.com/skerry/skerry/internal/nixstore/nixd"
+)
+
+// nix is what an entry's jobs in containers have of a Nix store; nil: nothing.
+func nix(r *config.Runner) (*container.Nix, error) {
+	n := r.Nix
+	if !n.Enabled() {
+		return nil, nil //nolint:nilnil // documented
+	}
+	o := &container.Nix{
+		Host: n.Store == config.NixHost, Trust: domain.Trust(n.Trust), Image: n.Image, Path: n.Path, HostSocket: n.HostSocket,
+		Idle: *n.IdleTimeout, Daemon: nixDaemon(n, false),
+	}
+	if n.Separates() && n.Protected != nil {
+		closed := nixDaemon(n, true)
+		o.Protected = &closed
+	}
+	check := o.Daemon
+	check.Image = "any" // it is known when the engine has told
+	if err := check.Validate(); err != nil {
+		return nil, fmt.Errorf("runner %q: [runners.nix]: %w", r.Name, err)
+	}
+	return o, nil
+}
+
+// nixDaemon is what a daemon of protected or other refs is told.
+func nixDaemon(n *config.Nix, protected bool) nixd.Config {
+	c := nixd.Config{MaxJobs: n.MaxJobs, Cores: n.Cores, Sandbox: nixd.Sandbox(n.Sandbox), Lines: n.ConfLines()}
+	c.Substituters, c.PublicKeys = n.Caches(protected)
+	return c
+}
