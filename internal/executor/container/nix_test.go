@@ -1,0 +1,229 @@
+package container_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/executor/container"
+	"gitlab.com/skerry/skerry/internal/executor/container/enginetest"
+	"gitlab.com/skerry/skerry/internal/executor/container/nixdaemon"
+	"gitlab.com/skerry/skerry/internal/nixstore/domain"
+	"gitlab.com/skerry/skerry/internal/nixstore/nixd"
+	"gitlab.com/skerry/skerry/internal/stage"
+)
+
+// nixBench is a bench whose jobs have a Nix store.
+func nixBench(t *testing.T, e enginetest.Engine, n enginetest.Nix, trust domain.Trust) *bench {
+	t.Helper()
+	b := newBench(t, e)
+	b.o.Nix = &container.Nix{
+		Trust: trust, Image: e.NixImage(t, n),
+		Daemon: nixd.Config{Substituters: []string{}, PublicKeys: []string{}},
+	}
+	t.Cleanup(func() { b.dropNix(t) })
+	return b
+}
+
+// dropNix removes the daemons and stores of the bench.
+func (b *bench) dropNix(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	engine := b.e.Connect(t)
+	containers, _, err := engine.Owned(ctx, nixdaemon.LabelOwner, string(b.owner))
+	if err != nil {
+		t.Error(err)
+	}
+	for _, c := range containers {
+		if c.Labels[nixdaemon.LabelDomain] != "" {
+			if t.Failed() {
+				said, _ := engine.Logs(ctx, c.Name, 100, 64<<10)
+				t.Log(c.Name, "says:", said)
+			}
+			if err := engine.Remove(ctx, c.Name); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	volumes, err := engine.OwnedVolumes(ctx, nixdaemon.LabelOwner, string(b.owner))
+	if err != nil {
+		t.Error(err)
+	}
+	for _, v := range volumes {
+		if v.Labels[nixdaemon.LabelDomain] != "" {
+			if err := engine.RemoveVolume(ctx, v.Name); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// build is a line that builds a derivation which writes its name, and prints where.
+func build(name string) string {
+	return fmt.Sprintf(`box=$(nix-store --add $(readlink -f $(command -v busybox))) && nix-build --no-out-link -E `+
+		`"derivation { name = \"%[1]s\"; system = \"x86_64-linux\"; builder = \"\${builtins.storePath $box}\"; args = [ \"sh\" \"-c\" \"echo %[1]s > \$out\" ]; }" 2>/tmp/err `+
+		`|| { cat /tmp/err; exit 1; }`, name)
+}
+
+func nixStage(line string) stage.Spec {
+	return stage.Spec{Dir: "/builds/group/project", Base: "/builds", Mixed: true, Script: &stage.Script{Lines: []string{line}, Umask: -1}}
+}
+
+// eventually looks until something is so.
+func eventually(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	end := time.After(patience)
+	for !so() {
+		select {
+		case <-tick.C:
+		case <-end:
+			t.Fatal("it does not come to be that " + what)
+		}
+	}
+}
+
+func TestNix(t *testing.T) {
+	t.Parallel()
+	enginetest.NixBases(t)
+	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
+		e.Load(t, enginetest.Image{Name: busybox})
+		b := nixBench(t, e, enginetest.NixNew, domain.Runner)
+		b.o.Nix.Path = true
+		first := b.prepare(t, b.o, theJob(""))
+		path := first.script(executor.Build, build("one"))
+		if !strings.HasPrefix(path, "/nix/store/") || !strings.HasSuffix(path, "-one") {
+			t.Fatalf("the first job built %q\n%s", path, first.log.String())
+		}
+		if got := first.script(executor.Build, "cat "+path); got != "one" {
+			t.Errorf("what was built says %q", got)
+		}
+		second := b.prepare(t, b.o, theJob(""))
+		if got := second.script(executor.Build, "cat "+path+" && nix-store --realise "+path); got != "one\n"+path {
+			t.Errorf("the second job sees %q", got)
+		}
+		for line, want := range map[string]string{
+			"touch /nix/store/mine 2>&1 || true":                         "Read-only file system",
+			"nix store info --json 2>/dev/null || nix store ping --json": `"trusted":false`,
+			"nix-store --gc 2>&1 || true":                                "Skerry",
+			"ls /nix/var/nix/gcroots /nix/var/nix/db 2>&1; true":         "No such file",
+			"echo $NIX_REMOTE; cat /etc/nix/nix.conf":                    "daemon",
+		} {
+			if got := second.script(executor.Build, line); !strings.Contains(got, want) {
+				t.Errorf("%s says %q, want %q in it", line, got, want)
+			}
+		}
+	})
+}
+
+// TestNixTogether has many jobs begin at once, while there is no daemon, and build the same.
+func TestNixTogether(t *testing.T) {
+	t.Parallel()
+	enginetest.NixBases(t)
+	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
+		e.Load(t, enginetest.Image{Name: busybox})
+		b := nixBench(t, e, enginetest.NixNew, domain.Runner)
+		b.o.Nix.Path = true
+		var all sync.WaitGroup
+		for range 6 {
+			r := b.prepare(t, b.o, theJob(""))
+			all.Go(func() {
+				out, res := r.stage(executor.Build, nixStage(build("same")))
+				if res.ExitCode != 0 {
+					t.Errorf("a job failed: %+v\n%s", res, out)
+				}
+			})
+		}
+		all.Wait()
+	})
+}
+
+// TestNixDomains keeps jobs of protected refs and others apart.
+func TestNixDomains(t *testing.T) {
+	t.Parallel()
+	enginetest.NixBases(t)
+	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
+		e.Load(t, enginetest.Image{Name: busybox})
+		b := nixBench(t, e, enginetest.NixNew, domain.Protected)
+		b.o.Nix.Path = true
+		closed := theJob("")
+		closed.Git.Protected = true
+		path := b.prepare(t, b.o, closed).script(executor.Build, build("secret"))
+		open := b.prepare(t, b.o, theJob(""))
+		if got := open.script(executor.Build, "cat "+path+" 2>&1 || nix-store --check-validity "+path+" 2>&1 || echo none of mine"); !strings.HasSuffix(got, "none of mine") {
+			t.Errorf("a job of an unprotected ref reads a protected one's path: %q", got)
+		}
+	})
+}
+
+// TestNixDaemonKilled kills the daemon's container beneath a job.
+func TestNixDaemonKilled(t *testing.T) {
+	t.Parallel()
+	enginetest.NixBases(t)
+	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
+		e.Load(t, enginetest.Image{Name: busybox})
+		b := nixBench(t, e, enginetest.NixNew, domain.Runner)
+		b.o.Nix.Path = true
+		r := b.prepare(t, b.o, theJob(""))
+		path := r.script(executor.Build, build("before"))
+		engine := e.Connect(t)
+		containers, _, err := engine.Owned(t.Context(), nixdaemon.LabelOwner, string(b.owner))
+		if err != nil {
+			t.Fatal(err)
+		}
+		killed := 0
+		for _, c := range containers {
+			if c.Labels[nixdaemon.LabelSpec] != "" {
+				killed++
+				if err := engine.Kill(t.Context(), c.Name, "KILL"); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if killed != 1 {
+			t.Fatalf("%d daemons were there", killed)
+		}
+		if got := r.script(executor.Build, build("after")+" && nix-store --check-validity "+path+" && echo there"); !strings.HasSuffix(got, "there") {
+			t.Errorf("after the daemon's end: %q", got)
+		}
+	})
+}
+
+// TestNixIdle lets a daemon go that no job needs, and come back.
+func TestNixIdle(t *testing.T) {
+	t.Parallel()
+	enginetest.NixBases(t)
+	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
+		e.Load(t, enginetest.Image{Name: busybox})
+		b := nixBench(t, e, enginetest.NixNew, domain.Runner)
+		b.o.Nix.Path, b.o.Nix.Idle = true, 10*time.Millisecond
+		r := b.prepare(t, b.o, theJob(""))
+		path := r.script(executor.Build, build("kept"))
+		if err := r.env.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		engine := e.Connect(t)
+		eventually(t, "the daemon stops", func() bool {
+			containers, _, err := engine.Owned(t.Context(), nixdaemon.LabelOwner, string(b.owner))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range containers {
+				if s, err := engine.State(t.Context(), c.Name); c.Labels[nixdaemon.LabelSpec] != "" && (err != nil || s.Running) {
+					return false
+				}
+			}
+			return true
+		})
+		again := b.prepare(t, b.o, theJob(""))
+		if got := again.script(executor.Build, "nix-store --check-validity "+path+" && cat "+path); got != "kept" {
+			t.Errorf("after the daemon's rest: %q", got)
+		}
+	})
+}
