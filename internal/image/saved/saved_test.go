@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
 
 	"gitlab.com/skerry/skerry/internal/image/saved"
 	"gitlab.com/skerry/skerry/internal/image/savedtest"
@@ -192,6 +194,13 @@ func TestWrittenImageIsWhatItSays(t *testing.T) {
 				t.Errorf("history %v", h)
 			}
 			checkFiles(t, archive)
+			other, err := tarball.Image(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(archive)), nil }, nil)
+			if err == nil {
+				err = validate.Image(other)
+			}
+			if err != nil {
+				t.Errorf("another reader of such archives: %v", err)
+			}
 		})
 	}
 }
