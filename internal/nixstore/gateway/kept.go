@@ -110,11 +110,16 @@ func (k *kept) connection(ctx context.Context) (*nixconn.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := up.Each(v, nixwire.AddTempRoot, all, nil, nil); err != nil {
+	valid, err := up.Root(v, all, nil)
+	if err != nil {
 		_ = up.Close() // of no use
 		return nil, fmt.Errorf("hold store paths: %w", err)
 	}
-	k.check(up, v, all)
+	for _, p := range all {
+		if !valid[p] {
+			k.log.Warn("A store path of the job was deleted while the Nix daemon was away", "path", string(p))
+		}
+	}
 	k.version = v
 	k.mu.Lock()
 	k.up = up
@@ -124,19 +129,6 @@ func (k *kept) connection(ctx context.Context) (*nixconn.Conn, error) {
 		return nil, err
 	}
 	return up, nil
-}
-
-// check says when a path was collected while the daemon was away.
-func (k *kept) check(up *nixconn.Conn, v nixwire.Version, all []nixwire.StorePath) {
-	if len(all) == 0 {
-		return
-	}
-	valid, err := up.Valid(v, all, nil)
-	for _, p := range all {
-		if err == nil && !valid[p] {
-			k.log.Warn("A store path of the job was deleted while the Nix daemon was away", "path", string(p))
-		}
-	}
 }
 
 func (k *kept) lost(up *nixconn.Conn) {

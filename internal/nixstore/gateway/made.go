@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"gitlab.com/skerry/skerry/internal/nixstore/nixconn"
@@ -60,12 +61,14 @@ func claims(from origin, paths ...nixwire.StorePath) []claim {
 // outputs asks for the outputs of derivations, among which those of the operation in hand are.
 func (s *session) outputs(derivations []nixwire.StorePath) ([]claim, error) {
 	var list []claim
-	for p := range s.made.builds {
-		if !slices.Contains(derivations, p) {
-			derivations = append(derivations, p)
-		}
+	all := maps.Clone(s.made.builds)
+	if all == nil {
+		all = map[nixwire.StorePath]bool{}
 	}
-	err := s.up.Each(s.v, nixwire.QueryDerivationOutputMap, derivations, s.relay, func(drv nixwire.StorePath, answer []nixwire.Token) {
+	for _, p := range derivations {
+		all[p] = true
+	}
+	err := s.up.Each(s.v, nixwire.QueryDerivationOutputMap, slices.Sorted(maps.Keys(all)), s.relay, func(drv nixwire.StorePath, answer []nixwire.Token) {
 		from := reused
 		if s.made.builds[drv] {
 			from = built
@@ -118,9 +121,7 @@ func (s *session) secure(ctx context.Context, paths []nixwire.StorePath) (first 
 	}
 	var valid map[nixwire.StorePath]bool
 	defer func() { first = s.g.ledger.end(fresh, valid) }()
-	if err = s.up.Each(s.v, nixwire.AddTempRoot, fresh, s.relay, nil); err == nil { // a root for the one at work
-		valid, err = s.up.Valid(s.v, fresh, s.relay)
-	}
+	valid, err = s.up.Root(s.v, fresh, s.relay) // a root for the one at work
 	return nil, err
 }
 

@@ -8,68 +8,102 @@ import (
 
 // batch is how many bytes of requests are written before their answers are read: as many as a socket takes, so that
 // neither side waits for the other.
-const batch = 24 << 10
+const batch = 16 << 10
 
 // Each asks the daemon the same of many paths, many at once. answered gets what the daemon answers; a failure of one
 // is passed over.
 func (c *Conn) Each(v nixwire.Version, op nixwire.Op, paths []nixwire.StorePath, relay func(*nixwire.Message) error,
 	answered func(nixwire.StorePath, []nixwire.Token),
 ) error {
-	shape, _ := nixwire.Lookup(op)
 	for len(paths) > 0 {
-		n, size := 0, 0
-		for ; n < len(paths) && size < batch; n++ {
-			size += len(paths[n]) + 16
-			c.W.Uint64(uint64(op))
-			c.W.String(string(paths[n]))
-		}
+		n := c.ask(op, paths)
 		if err := c.W.Flush(); err != nil {
 			return err
 		}
-		for _, p := range paths[:n] {
-			var failed *FailureError
-			if err := c.Last(relay); errors.As(err, &failed) && op != nixwire.AddTempRoot { // a root that is missing matters
-				continue
-			} else if err != nil {
-				return err
-			}
-			answer, err := nixwire.Read(c.R, v, shape.Answer, &nixwire.Limit{Left: MaxAnswer})
-			if err != nil {
-				return err
-			}
-			if answered != nil {
-				answered(p, answer)
-			}
+		if err := c.hear(v, op, paths[:n], relay, answered); err != nil {
+			return err
 		}
 		paths = paths[n:]
 	}
 	return nil
 }
 
+// ask writes requests about the first of paths, and returns about how many.
+func (c *Conn) ask(op nixwire.Op, paths []nixwire.StorePath) int {
+	n, size := 0, 0
+	for ; n < len(paths) && size < batch; n++ {
+		size += len(paths[n]) + 16
+		c.W.Uint64(uint64(op))
+		c.W.String(string(paths[n]))
+	}
+	return n
+}
+
+// hear reads the answers to ask's requests.
+func (c *Conn) hear(v nixwire.Version, op nixwire.Op, paths []nixwire.StorePath, relay func(*nixwire.Message) error,
+	answered func(nixwire.StorePath, []nixwire.Token),
+) error {
+	shape, _ := nixwire.Lookup(op)
+	for _, p := range paths {
+		var failed *FailureError
+		if err := c.Last(relay); errors.As(err, &failed) && op != nixwire.AddTempRoot { // a root that is missing matters
+			continue
+		} else if err != nil {
+			return err
+		}
+		answer, err := nixwire.Read(c.R, v, shape.Answer, &nixwire.Limit{Left: MaxAnswer})
+		if err != nil {
+			return err
+		}
+		if answered != nil {
+			answered(p, answer)
+		}
+	}
+	return nil
+}
+
+// Root makes temporary roots of paths, and asks for each after that whether it is valid.
+func (c *Conn) Root(v nixwire.Version, paths []nixwire.StorePath, relay func(*nixwire.Message) error) (map[nixwire.StorePath]bool, error) {
+	valid := make(map[nixwire.StorePath]bool, len(paths))
+	for len(paths) > 0 {
+		n := c.ask(nixwire.AddTempRoot, paths)
+		c.askValid(paths[:n])
+		if err := c.W.Flush(); err != nil {
+			return nil, err
+		}
+		if err := c.hear(v, nixwire.AddTempRoot, paths[:n], relay, nil); err != nil {
+			return nil, err
+		}
+		if err := c.hearValid(v, relay, valid); err != nil {
+			return nil, err
+		}
+		paths = paths[n:]
+	}
+	return valid, nil
+}
+
 // MaxAnswer bounds what an answer takes in memory.
 const MaxAnswer = 64 << 20
 
-// Valid asks the daemon which paths are there.
-func (c *Conn) Valid(v nixwire.Version, paths []nixwire.StorePath, relay func(*nixwire.Message) error) (map[nixwire.StorePath]bool, error) {
+func (c *Conn) askValid(paths []nixwire.StorePath) {
 	c.W.Uint64(uint64(nixwire.QueryValidPaths))
 	c.W.Uint64(uint64(len(paths)))
 	for _, p := range paths {
 		c.W.String(string(p))
 	}
 	c.W.Uint64(0) // without substitution
-	if err := c.W.Flush(); err != nil {
-		return nil, err
-	}
+}
+
+func (c *Conn) hearValid(v nixwire.Version, relay func(*nixwire.Message) error, valid map[nixwire.StorePath]bool) error {
 	if err := c.Last(relay); err != nil {
-		return nil, err
+		return err
 	}
 	shape, _ := nixwire.Lookup(nixwire.QueryValidPaths)
 	answer, err := nixwire.Read(c.R, v, shape.Answer, &nixwire.Limit{Left: MaxAnswer})
-	valid := make(map[nixwire.StorePath]bool, len(answer))
 	for _, p := range Paths(answer) {
 		valid[p] = true
 	}
-	return valid, err
+	return err
 }
 
 // Paths are the store paths in a message, as they are checked when it is read.
