@@ -60,7 +60,7 @@ func connect(t testing.TB, socket string, minor uint16) (*client, error) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	c := &client{conn: conn, r: nixwire.NewReader(conn, 4096), w: nixwire.NewWriter(conn, 4096)}
 	offer, err := nixwire.Greet(c.r, c.w)
 	if err != nil {

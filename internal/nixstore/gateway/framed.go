@@ -120,8 +120,10 @@ func (s *session) stream(c content) ([]claim, error) {
 	broken := <-passed
 	var bad *nixwire.MalformedError
 	switch {
-	case broken == nil || errors.As(broken, &bad):
-		return list, errors.Join(broken, err)
+	case broken == nil:
+		return list, err
+	case errors.As(broken, &bad):
+		return nil, broken
 	case failed != nil: // the daemon has ended the connection, too
 		_ = frames.Drain()
 		return nil, errors.Join(s.fail(failed), errEnd)

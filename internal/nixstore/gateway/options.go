@@ -39,8 +39,7 @@ func missed(name, value string) bool {
 	return strings.HasPrefix(name, "sandbox") || strings.HasPrefix(name, "allowed-") || strings.HasPrefix(name, "trusted-") || strings.HasPrefix(name, "use-sandbox") ||
 		slices.Contains([]string{
 			"substituters", "binary-caches", "post-build-hook", "pre-build-hook", "build-hook", "hook", "run-diff-hook", "diff-hook", "netrc-file", "secret-key-files",
-			"plugin-files", "require-sigs", "impersonate-linux-26", "filter-syscalls", "users-group", "system-features", "platforms", "keep-failed", "keep-derivations",
-			"keep-outputs", "min-free", "max-free", "auto-optimise-store", "ssl-cert-file", "store", "cores",
+			"plugin-files", "require-sigs", "filter-syscalls", "system-features", "platforms", "keep-derivations", "keep-outputs", "min-free", "max-free",
 		}, name) || name == "builders" && value != ""
 }
 

@@ -42,8 +42,8 @@ const tokenSize = 32
 // Limit bounds what messages take in memory.
 type Limit struct {
 	Left  int          // bytes
-	Large int          // when fewer bytes than this are left, OnLarge is called once
-	Grown func() error // may wait for its turn, or refuse
+	Large int          // when fewer bytes than this are left, Grown is called, once
+	Grown func() error // nil, or may wait for its turn, or refuse
 }
 
 func (l *Limit) take(n int) error {
