@@ -1,7 +1,6 @@
 package gateway_test
 
 import (
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -47,106 +46,6 @@ func TestKept(t *testing.T) {
 	}
 	if n := roots(); len(n) != 5 || n[4] != q {
 		t.Errorf("roots: %q", n)
-	}
-}
-
-// TestUsage builds, substitutes and asks, and reads the account.
-func TestUsage(t *testing.T) {
-	t.Parallel()
-	drv, out, sub, old := storePath("3", "d.drv"), storePath("4", "out"), storePath("5", "sub"), storePath("6", "old")
-	start := func(kind uint64, p string) nixwire.Message {
-		return nixwire.Message{Kind: nixwire.StartActivity, Type: kind, Fields: []nixwire.Value{{IsString: true, Str: p}, {IsString: true, Str: "x"}}}
-	}
-	d := newDaemon(t, &daemon{answer: func(c call) reply {
-		switch c.op { //nolint:exhaustive // the usual
-		case nixwire.BuildPaths:
-			return reply{messages: []nixwire.Message{start(nixwire.ActBuild, drv), start(nixwire.ActSubstitute, sub), start(nixwire.ActCopyPath, sub)}}
-		case nixwire.QueryDerivationOutputMap:
-			return reply{answer: []nixwire.Token{tList(1), tStr("out"), {Kind: nixwire.OptPath, Str: out}}}
-		}
-		return reply{}
-	}}, drv, out, sub, old)
-	g, socket := newGateway(t, gateway.Config{Upstream: d.socket})
-	c := mustConnect(t, socket)
-	for range 2 {
-		if _, err := c.call(nixwire.BuildPaths, nil, tList(1), tDrv(drv+"!out"), tInt(0)); err != nil {
-			t.Fatal(err)
-		}
-		for _, p := range []string{old, drv} {
-			if _, err := c.call(nixwire.IsValidPath, nil, tPath(p)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	u := g.Usage()
-	if u.Built != (gateway.Count{Paths: 1, Bytes: 1000}) || u.Substituted != (gateway.Count{Paths: 1, Bytes: 1000}) || u.Reused.Paths != 1 || u.Added.Paths != 0 {
-		t.Errorf("%+v", u)
-	}
-	held := g.Held()
-	slices.Sort(held)
-	if want := []string{drv, out, sub, old}; !slices.Equal(held, want) {
-		t.Errorf("held: %q", held)
-	}
-}
-
-// TestFailedBuild holds what was made before a build failed, and passes the error on.
-func TestFailedBuild(t *testing.T) {
-	t.Parallel()
-	drv, sub := storePath("3", "d.drv"), storePath("5", "sub")
-	d := newDaemon(t, &daemon{answer: func(c call) reply {
-		if c.op == nixwire.BuildPaths {
-			return reply{failure: "builder failed", messages: []nixwire.Message{{
-				Kind: nixwire.StartActivity, Type: nixwire.ActSubstitute, Fields: []nixwire.Value{{IsString: true, Str: sub}},
-			}}}
-		}
-		return reply{}
-	}}, drv, sub)
-	g, socket := newGateway(t, gateway.Config{Upstream: d.socket})
-	c := mustConnect(t, socket)
-	if _, err := c.call(nixwire.BuildPaths, nil, tList(1), tDrv(drv+"!out"), tInt(0)); err == nil || err.Error() != "builder failed" {
-		t.Error(err)
-	}
-	if held := g.Held(); !slices.Equal(held, []string{sub}) {
-		t.Errorf("held: %q", held)
-	}
-}
-
-// TestArchiveOut reads an archive, and asks for one that is not there.
-func TestArchiveOut(t *testing.T) {
-	t.Parallel()
-	p, gone := storePath("0", "p"), storePath("1", "gone")
-	content := archive(strings.Repeat("0123456789", 1<<16))
-	d := newDaemon(t, &daemon{answer: func(c call) reply {
-		if c.op == nixwire.NarFromPath {
-			return reply{answer: []nixwire.Token{}, raw: content}
-		}
-		return reply{}
-	}}, p)
-	_, socket := newGateway(t, gateway.Config{Upstream: d.socket})
-	c := mustConnect(t, socket)
-	if _, err := c.call(nixwire.NarFromPath, nil, tPath(gone)); err == nil || !strings.Contains(err.Error(), "is not valid") {
-		t.Error(err)
-	}
-	if _, err := c.call(nixwire.NarFromPath, nil, tPath(p)); err != nil {
-		t.Fatal(err)
-	}
-	var a nixwire.Archive
-	for !a.Done() {
-		piece, err := c.r.Piece(1 << 20)
-		if err != nil {
-			t.Fatal(err)
-		}
-		n, err := a.Scan(piece)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.r.Discard(n)
-	}
-	if a.Size() != uint64(len(content)) {
-		t.Error(a.Size(), len(content))
-	}
-	if a, err := c.call(nixwire.IsValidPath, nil, tPath(p)); err != nil || a[0].Int != 1 {
-		t.Error("afterwards:", a, err)
 	}
 }
 

@@ -189,7 +189,7 @@ func (s *session) explain(err error) error {
 }
 
 // linger is how long a client may go on that was told of the end of its connection.
-const linger = 2 * time.Second
+const linger = 500 * time.Millisecond
 
 // relay passes a message of the daemon on.
 func (s *session) relay(m *nixwire.Message) error {
