@@ -11,7 +11,7 @@
 // # Holding
 //
 // Before the gateway tells a job that a path is valid, the path is safe from garbage collection until the job ends: a
-// Holder makes a root of it, then the path becomes a temporary root of the connection in hand, and then the daemon is
+// hold.Holder makes a root of it, then the path becomes a temporary root of the connection in hand, and then the daemon is
 // asked once more whether it is valid. The order matters. A collector that began before the temporary root is told of it
 // by the daemon; one that begins later finds the root, which was there first. See docs/adr.
 package gateway

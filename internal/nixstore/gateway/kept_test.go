@@ -34,6 +34,7 @@ func TestKept(t *testing.T) {
 	d.stop()
 	eventually(t, "the end of the kept connection", func() bool { return d.open() == 0 })
 	d.start(t)
+	eventually(t, "the root anew, without any client", func() bool { return len(roots()) == 3 })
 	c = mustConnect(t, socket)
 	if a, err := c.call(nixwire.IsValidPath, nil, tPath(p)); err != nil || a[0].Int != 1 {
 		t.Fatal(a, err)

@@ -110,17 +110,17 @@ func (s *session) holdAll(ctx context.Context, list []claim) (func(nixwire.Store
 	if err := s.count(first, best); err != nil {
 		return nil, err
 	}
-	return s.g.ledger.holds, s.g.ledger.holder.Ready(ctx)
+	return s.g.ledger.Holds, s.g.ledger.Ready(ctx)
 }
 
 // secure holds those of paths that are valid, and returns those that were not held before.
 func (s *session) secure(ctx context.Context, paths []nixwire.StorePath) (first []nixwire.StorePath, err error) {
-	fresh, err := s.g.ledger.begin(ctx, paths) // roots for collections to come
+	fresh, err := s.g.ledger.Begin(ctx, paths) // roots for collections to come
 	if err != nil || len(fresh) == 0 {
 		return nil, err
 	}
 	var valid map[nixwire.StorePath]bool
-	defer func() { first = s.g.ledger.end(fresh, valid) }()
+	defer func() { first = s.g.ledger.End(fresh, valid) }()
 	valid, err = s.up.Root(s.v, fresh, s.relay) // a root for the one at work
 	return nil, err
 }

@@ -136,7 +136,7 @@ func (s *session) protect(op nixwire.Op, request []nixwire.Token) error {
 	}
 	var fresh []nixwire.StorePath
 	for _, p := range paths {
-		if !s.g.ledger.holds(p) {
+		if !s.g.ledger.Holds(p) {
 			fresh = append(fresh, p)
 		}
 	}

@@ -73,7 +73,7 @@ func (s *session) adopt(ctx context.Context, up *nixconn.Conn) error {
 	s.up = up
 	s.client.R.OnWait(up.W.Flush)
 	up.R.OnWait(s.client.W.Flush)
-	forget, err := s.g.hangups.watch(up.UnixConn, func() { s.gone.Store(true) })
+	forget, err := s.g.hangups.Watch(up.UnixConn, func() { s.gone.Store(true) })
 	if err != nil {
 		forget = func() {}
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync"
 
+	"gitlab.com/skerry/skerry/internal/nixstore/hold"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixconn"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixwire"
 )
@@ -19,8 +20,8 @@ type Gateway struct {
 	log     *slog.Logger
 	listen  *listener
 	dial    nixconn.Dialer
-	hangups *hangups
-	ledger  *ledger
+	hangups *nixconn.Hangups
+	ledger  *hold.Ledger
 	counter counter
 	told    told
 	places  chan struct{} // one value for each connection that is served
@@ -43,7 +44,7 @@ func New(c Config, log *slog.Logger) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the Nix gateway's configuration: %w", err)
 	}
-	h, err := newHangups()
+	h, err := nixconn.NewHangups()
 	if err != nil {
 		return nil, err
 	}
@@ -51,16 +52,16 @@ func New(c Config, log *slog.Logger) (*Gateway, error) {
 		c: c, log: log, hangups: h, dial: nixconn.Dialer{Socket: c.Upstream, Wait: c.Wait},
 		places: make(chan struct{}, c.MaxConns), queue: make(chan struct{}, queueLength*c.MaxConns), large: make(chan struct{}, largeRequests),
 	}
-	var holder Holder = newKept(g.dial, h, log)
+	var holder hold.Holder = hold.NewKept(g.dial, h, log)
 	if c.Roots != "" {
-		if holder, err = newLinks(c.Roots, c.Job); err != nil {
-			h.close()
+		if holder, err = hold.NewLinks(c.Roots, c.Job); err != nil {
+			h.Close()
 			return nil, err
 		}
 	}
-	g.ledger = newLedger(holder)
+	g.ledger = hold.NewLedger(holder)
 	if g.listen, err = listen(c.Listen); err != nil {
-		h.close()
+		h.Close()
 		return nil, errors.Join(err, holder.Close())
 	}
 	return g, nil
@@ -72,7 +73,7 @@ func (g *Gateway) Usage() Usage { return g.counter.read() }
 // Held are the store paths that are held for the job, in no order.
 func (g *Gateway) Held() []string {
 	var all []string
-	for _, p := range g.ledger.held() {
+	for _, p := range g.ledger.Held() {
 		all = append(all, string(p))
 	}
 	return all
@@ -89,8 +90,8 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	err := g.accept(ctx, &sessions)
 	cancel()
 	sessions.Wait()
-	g.hangups.close()
-	return errors.Join(err, g.ledger.holder.Close())
+	g.hangups.Close()
+	return errors.Join(err, g.ledger.Close())
 }
 
 func (g *Gateway) accept(ctx context.Context, sessions *sync.WaitGroup) error {
@@ -133,7 +134,7 @@ func (g *Gateway) serve(ctx context.Context, conn *net.UnixConn) {
 		stop()
 		s.close()
 	}()
-	forget, err := g.hangups.watch(conn, func() { cancel(errHangup) })
+	forget, err := g.hangups.Watch(conn, func() { cancel(errHangup) })
 	if err != nil {
 		g.log.Warn("The Nix gateway cannot serve a connection", "error", err)
 		return

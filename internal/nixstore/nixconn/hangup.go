@@ -1,4 +1,4 @@
-package gateway
+package nixconn
 
 import (
 	"errors"
@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hangups notices peers that are gone while nobody reads from them, whatever they have sent before. One goroutine does
+// Hangups notices peers that are gone while nobody reads from them, whatever they have sent before. One goroutine does
 // it for all connections.
-type hangups struct {
+type Hangups struct {
 	poll *os.File // an epoll instance
 	fd   int      // its descriptor: File.Fd would make it block
 	done chan struct{}
@@ -22,7 +22,8 @@ type hangups struct {
 	calls map[int32]func()
 }
 
-func newHangups() (*hangups, error) {
+// NewHangups begins to watch; Close ends it.
+func NewHangups() (*Hangups, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("watch connections: %w", err)
@@ -30,7 +31,7 @@ func newHangups() (*hangups, error) {
 	if err := unix.SetNonblock(fd, true); err != nil { // lets the runtime wait for it, without a thread
 		return nil, errors.Join(fmt.Errorf("watch connections: %w", err), unix.Close(fd))
 	}
-	h := &hangups{fd: fd, poll: os.NewFile(uintptr(fd), "epoll"), done: make(chan struct{}), calls: map[int32]func(){}} //nolint:gosec // a descriptor
+	h := &Hangups{fd: fd, poll: os.NewFile(uintptr(fd), "epoll"), done: make(chan struct{}), calls: map[int32]func(){}} //nolint:gosec // a descriptor
 	raw, err := h.poll.SyscallConn()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("watch connections: %w", err), h.poll.Close())
@@ -55,7 +56,7 @@ func newHangups() (*hangups, error) {
 	return h, nil
 }
 
-func (h *hangups) call(id int32) {
+func (h *Hangups) call(id int32) {
 	h.mu.Lock()
 	f := h.calls[id]
 	h.mu.Unlock()
@@ -64,8 +65,8 @@ func (h *hangups) call(id int32) {
 	}
 }
 
-// watch has f called once when the peer of c is gone, until forget is called. f must not block.
-func (h *hangups) watch(c *net.UnixConn, f func()) (forget func(), err error) {
+// Watch has f called once when the peer of c is gone, until forget is called. f must not block.
+func (h *Hangups) Watch(c *net.UnixConn, f func()) (forget func(), err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return nil, fmt.Errorf("watch a connection: %w", err)
@@ -93,7 +94,8 @@ func (h *hangups) watch(c *net.UnixConn, f func()) (forget func(), err error) {
 	return forget, nil
 }
 
-func (h *hangups) close() {
+// Close ends the watch over all connections.
+func (h *Hangups) Close() {
 	_ = h.poll.Close() // nothing to lose
 	<-h.done
 }

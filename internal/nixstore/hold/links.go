@@ -1,4 +1,4 @@
-package gateway
+package hold
 
 import (
 	"context"
@@ -13,24 +13,10 @@ import (
 	"gitlab.com/skerry/skerry/internal/nixstore/nixwire"
 )
 
-// Holder keeps store paths from being collected for as long as the job lasts, also when the connections that asked for
-// them are closed. It is safe for concurrent use.
-type Holder interface {
-	// Hold makes roots of paths, which need not be valid (yet) and may be held already. When it returns nil the roots are
-	// there for every collection that begins from now on.
-	Hold(ctx context.Context, paths []nixwire.StorePath) error
-	// Release takes back roots that Hold has made for paths that turned out not to be valid.
-	Release(paths []nixwire.StorePath)
-	// Ready waits until all that is held is safe, as it may not be while the daemon restarts.
-	Ready(ctx context.Context) error
-	// Close ends the holder. Links stay: whoever removes the job's environment removes them.
-	Close() error
-}
-
-// links holds paths by files of their names in a directory of the job's own, which the daemon's collector looks through:
+// Links holds paths by files of their names in a directory of the job's own, which the daemon's collector looks through:
 // like a link to the path such a file is a root (findRoots in Nix's libstore/gc.cc). They are hard links of one empty
 // file, which are made several times as fast as symbolic ones: those are too long to be kept in an inode.
-type links struct {
+type Links struct {
 	dir *os.Root
 	mu  sync.Mutex // of making seed anew
 }
@@ -38,8 +24,8 @@ type links struct {
 // seed is the file that all are links of; no store path has such a name.
 const seed = ".root"
 
-// newLinks makes the directory jobs/JOB below roots.
-func newLinks(roots, job string) (*links, error) {
+// NewLinks makes the directory jobs/JOB below roots.
+func NewLinks(roots, job string) (*Links, error) {
 	root, err := os.OpenRoot(roots)
 	if err != nil {
 		return nil, fmt.Errorf("open the directory for the job's Nix roots: %w", err)
@@ -53,11 +39,11 @@ func newLinks(roots, job string) (*links, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the directory for the job's Nix roots: %w", err)
 	}
-	return &links{dir: dir}, nil
+	return &Links{dir: dir}, nil
 }
 
 // Hold implements Holder.
-func (l *links) Hold(_ context.Context, paths []nixwire.StorePath) error {
+func (l *Links) Hold(_ context.Context, paths []nixwire.StorePath) error {
 	for _, p := range paths {
 		if err := l.hold(p); err != nil {
 			return fmt.Errorf("make a root of %s: %w", p, err)
@@ -66,7 +52,7 @@ func (l *links) Hold(_ context.Context, paths []nixwire.StorePath) error {
 	return nil
 }
 
-func (l *links) hold(p nixwire.StorePath) error {
+func (l *Links) hold(p nixwire.StorePath) error {
 	for range 3 {
 		err := l.dir.Link(seed, p.Base())
 		switch {
@@ -84,7 +70,7 @@ func (l *links) hold(p nixwire.StorePath) error {
 }
 
 // symlink makes a symbolic link, where a file system knows no others.
-func (l *links) symlink(p nixwire.StorePath) error {
+func (l *Links) symlink(p nixwire.StorePath) error {
 	err := l.dir.Symlink(string(p), p.Base())
 	if errors.Is(err, fs.ErrExist) {
 		return nil
@@ -93,7 +79,7 @@ func (l *links) symlink(p nixwire.StorePath) error {
 }
 
 // sow makes the file anew that has names.
-func (l *links) sow() error {
+func (l *Links) sow() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.dir.Remove(seed); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -107,14 +93,14 @@ func (l *links) sow() error {
 }
 
 // Release implements Holder.
-func (l *links) Release(paths []nixwire.StorePath) {
+func (l *Links) Release(paths []nixwire.StorePath) {
 	for _, p := range paths {
 		_ = l.dir.Remove(p.Base()) // a link too many keeps a path for the time of a job
 	}
 }
 
 // Ready implements Holder.
-func (*links) Ready(context.Context) error { return nil }
+func (*Links) Ready(context.Context) error { return nil }
 
 // Close implements Holder.
-func (l *links) Close() error { return l.dir.Close() }
+func (l *Links) Close() error { return l.dir.Close() }

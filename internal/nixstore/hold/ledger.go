@@ -1,4 +1,4 @@
-package gateway
+package hold
 
 import (
 	"context"
@@ -7,8 +7,8 @@ import (
 	"gitlab.com/skerry/skerry/internal/nixstore/nixwire"
 )
 
-// ledger knows which paths a job has been told of. It is safe for concurrent use.
-type ledger struct {
+// Ledger knows which paths a job has been told of. It is safe for concurrent use.
+type Ledger struct {
 	holder Holder
 	mu     sync.Mutex
 	paths  map[nixwire.StorePath]*entry
@@ -20,10 +20,11 @@ type entry struct {
 	held   bool
 }
 
-func newLedger(h Holder) *ledger { return &ledger{holder: h, paths: map[nixwire.StorePath]*entry{}} }
+// NewLedger returns an empty ledger.
+func NewLedger(h Holder) *Ledger { return &Ledger{holder: h, paths: map[nixwire.StorePath]*entry{}} }
 
-// begin returns which of paths are not held yet, each once, after making roots of them. end must follow.
-func (l *ledger) begin(ctx context.Context, paths []nixwire.StorePath) ([]nixwire.StorePath, error) {
+// Begin returns which of paths are not held yet, each once, after making roots of them. End must follow.
+func (l *Ledger) Begin(ctx context.Context, paths []nixwire.StorePath) ([]nixwire.StorePath, error) {
 	var fresh []nixwire.StorePath
 	seen := make(map[nixwire.StorePath]bool, len(paths))
 	l.mu.Lock()
@@ -45,15 +46,15 @@ func (l *ledger) begin(ctx context.Context, paths []nixwire.StorePath) ([]nixwir
 		return nil, nil
 	}
 	if err := l.holder.Hold(ctx, fresh); err != nil {
-		l.end(fresh, nil)
+		l.End(fresh, nil)
 		return nil, err
 	}
 	return fresh, nil
 }
 
-// end says which of the fresh paths are valid; the others are released, unless somebody else is asking. It returns
+// End says which of the fresh paths are valid; the others are released, unless somebody else is asking. It returns
 // those that are held from now on and were not before.
-func (l *ledger) end(fresh []nixwire.StorePath, valid map[nixwire.StorePath]bool) []nixwire.StorePath {
+func (l *Ledger) End(fresh []nixwire.StorePath, valid map[nixwire.StorePath]bool) []nixwire.StorePath {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var first, gone []nixwire.StorePath
@@ -73,8 +74,8 @@ func (l *ledger) end(fresh []nixwire.StorePath, valid map[nixwire.StorePath]bool
 	return first
 }
 
-// held are all paths that are held.
-func (l *ledger) held() []nixwire.StorePath {
+// Held are all paths that are held.
+func (l *Ledger) Held() []nixwire.StorePath {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var all []nixwire.StorePath
@@ -86,10 +87,16 @@ func (l *ledger) held() []nixwire.StorePath {
 	return all
 }
 
-// holds reports whether a path is held.
-func (l *ledger) holds(p nixwire.StorePath) bool {
+// Holds reports whether a path is held.
+func (l *Ledger) Holds(p nixwire.StorePath) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.paths[p]
 	return e != nil && e.held
 }
+
+// Ready waits until all that is held is safe.
+func (l *Ledger) Ready(ctx context.Context) error { return l.holder.Ready(ctx) }
+
+// Close ends the holder.
+func (l *Ledger) Close() error { return l.holder.Close() }

@@ -1,39 +1,44 @@
-package gateway
+package hold
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"gitlab.com/skerry/skerry/internal/nixstore/nixconn"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixwire"
 )
 
-// kept holds paths as temporary roots of a connection that stays open. When the daemon closes it, it is opened anew and
-// told of all paths again; until then nobody is ready.
-type kept struct {
+// Kept holds paths as temporary roots of a connection that stays open. When the daemon closes it, it is opened anew at
+// once and told of all paths again; until then nobody is ready.
+type Kept struct {
 	dial    nixconn.Dialer
-	hangups *hangups
+	hangups *nixconn.Hangups
 	log     *slog.Logger
 	turn    chan struct{} // holds one value: who has taken it uses the connection
 
-	mu    sync.Mutex
-	up    *nixconn.Conn // nil: not open
-	paths map[nixwire.StorePath]bool
+	mu     sync.Mutex
+	up     *nixconn.Conn // nil: not open
+	paths  map[nixwire.StorePath]bool
+	closed bool
+	stop   func()         // ends work; nil: there is none
+	work   sync.WaitGroup // what opens the connection anew
 
 	version nixwire.Version // with turn
 	forget  func()          // with turn
 }
 
-func newKept(d nixconn.Dialer, h *hangups, log *slog.Logger) *kept {
-	k := &kept{dial: d, hangups: h, log: log, turn: make(chan struct{}, 1), paths: map[nixwire.StorePath]bool{}}
+// NewKept returns a holder that connects when there is something to be held.
+func NewKept(d nixconn.Dialer, h *nixconn.Hangups, log *slog.Logger) *Kept {
+	k := &Kept{dial: d, hangups: h, log: log, turn: make(chan struct{}, 1), paths: map[nixwire.StorePath]bool{}}
 	k.turn <- struct{}{}
 	return k
 }
 
 // Hold implements Holder.
-func (k *kept) Hold(ctx context.Context, paths []nixwire.StorePath) error {
+func (k *Kept) Hold(ctx context.Context, paths []nixwire.StorePath) error {
 	return k.use(ctx, func(up *nixconn.Conn) error {
 		if err := up.Each(k.version, nixwire.AddTempRoot, paths, nil, nil); err != nil {
 			return err
@@ -48,7 +53,7 @@ func (k *kept) Hold(ctx context.Context, paths []nixwire.StorePath) error {
 }
 
 // Release implements Holder. The daemon keeps the root until the connection ends, which does no harm.
-func (k *kept) Release(paths []nixwire.StorePath) {
+func (k *Kept) Release(paths []nixwire.StorePath) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, p := range paths {
@@ -57,7 +62,7 @@ func (k *kept) Release(paths []nixwire.StorePath) {
 }
 
 // Ready implements Holder.
-func (k *kept) Ready(ctx context.Context) error {
+func (k *Kept) Ready(ctx context.Context) error {
 	k.mu.Lock()
 	ready := k.up != nil || len(k.paths) == 0
 	k.mu.Unlock()
@@ -69,7 +74,7 @@ func (k *kept) Ready(ctx context.Context) error {
 
 // use calls f with the connection, which is opened first where there is none. What fails because the connection was
 // lost meanwhile is tried once more.
-func (k *kept) use(ctx context.Context, f func(*nixconn.Conn) error) error {
+func (k *Kept) use(ctx context.Context, f func(*nixconn.Conn) error) error {
 	select {
 	case <-k.turn:
 		defer func() { k.turn <- struct{}{} }()
@@ -91,7 +96,7 @@ func (k *kept) use(ctx context.Context, f func(*nixconn.Conn) error) error {
 }
 
 // connection returns the open connection, or opens one and tells it of all paths.
-func (k *kept) connection(ctx context.Context) (*nixconn.Conn, error) {
+func (k *Kept) connection(ctx context.Context) (*nixconn.Conn, error) {
 	k.mu.Lock()
 	up := k.up
 	all := make([]nixwire.StorePath, 0, len(k.paths))
@@ -124,14 +129,18 @@ func (k *kept) connection(ctx context.Context) (*nixconn.Conn, error) {
 	k.mu.Lock()
 	k.up = up
 	k.mu.Unlock()
-	if k.forget, err = k.hangups.watch(up.UnixConn, func() { k.lost(up) }); err != nil {
+	revive := func() {
+		k.lost(up)
+		k.revive(context.WithoutCancel(ctx))
+	}
+	if k.forget, err = k.hangups.Watch(up.UnixConn, revive); err != nil {
 		k.lost(up)
 		return nil, err
 	}
 	return up, nil
 }
 
-func (k *kept) lost(up *nixconn.Conn) {
+func (k *Kept) lost(up *nixconn.Conn) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.up == up {
@@ -140,8 +149,49 @@ func (k *kept) lost(up *nixconn.Conn) {
 	_ = up.Close() // it is lost
 }
 
+// revive begins to open the connection anew.
+func (k *Kept) revive(ctx context.Context) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed || k.stop != nil {
+		return
+	}
+	ctx, k.stop = context.WithCancel(ctx)
+	k.work.Go(func() {
+		for ctx.Err() == nil {
+			err := k.Ready(ctx)
+			if err == nil {
+				break
+			}
+			k.log.Warn("The job's store paths are not held while the Nix daemon is away", "error", err)
+			pause(ctx)
+		}
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.stop()
+		k.stop = nil
+	})
+}
+
+// pause lets a daemon come that is there and does not serve us.
+func pause(ctx context.Context) {
+	t := time.NewTimer(time.Second)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
 // Close implements Holder.
-func (k *kept) Close() error {
+func (k *Kept) Close() error {
+	k.mu.Lock()
+	k.closed = true
+	if k.stop != nil {
+		k.stop()
+	}
+	k.mu.Unlock()
+	k.work.Wait()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.up != nil {
