@@ -67,8 +67,17 @@ func TestNixWork(t *testing.T) {
 		n.Must(t, job, "sh", "-c", "nix-store --dump "+added+" | nix-store --restore /mnt/restored && diff -r /mnt/tree /mnt/restored")
 		n.Must(t, job, "nix-store", "--query", "--referrers-closure", added)
 		n.Must(t, job, "nix", "path-info", "--json", "--closure-size", out)
-		n.Must(t, job, "nix", "eval", "--expr", "1 + 1")
 		n.Must(t, job, "nix", "store", "ping")
+		if u := g.Usage(); u.Built.Paths != 1 || u.Built.Bytes == 0 || u.Added.Paths < 2 || u.Added.Bytes < 2_000_000 || len(u.Refused) != 0 {
+			t.Errorf("%+v", u)
+		}
+		n.Must(t, job, "nix-build", "-o", "/mnt/result", "-E", derivation("linked", "echo x > $out"))
+		n.Must(t, job, "nix-store", "--add-root", "/mnt/root", "--realise", out)
+		n.WriteFile(t, "tree/flake.nix", `{ outputs = { self }: rec { packages.x86_64-linux.default = derivation {
+			name = "flake"; system = "x86_64-linux"; builder = "/bin/sh"; args = [ "-c" "echo ${self} > $out" ]; };
+			packages.aarch64-linux.default = packages.x86_64-linux.default; }; }`)
+		n.Must(t, job, "nix", "build", "--no-write-lock-file", "--out-link", "/mnt/flake", "path:/mnt/tree")
+		n.Must(t, job, "nix", "eval", "--impure", "--expr", "builtins.readFile (import (builtins.toFile \"d.nix\" ''"+derivation("imported", "echo 1 > $out")+"'')).outPath")
 		held := g.Held()
 		for _, p := range []string{out, added, flat} {
 			if !slices.Contains(held, p) {
@@ -78,7 +87,7 @@ func TestNixWork(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if u := g.Usage(); u.Built.Paths != 1 || u.Built.Bytes == 0 || u.Added.Paths < 2 || u.Added.Bytes < 2_000_000 || len(u.Refused) != 0 {
+		if u := g.Usage(); u.Built.Paths < 3 || len(u.Refused) != 0 {
 			t.Errorf("%+v", u)
 		}
 	})
