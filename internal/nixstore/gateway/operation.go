@@ -13,7 +13,7 @@ import (
 func (s *session) operation(ctx context.Context, op nixwire.Op) error {
 	shape, known := nixwire.Lookup(op)
 	if !known {
-		s.g.counter.refused(op)
+		s.g.counter.refused("unknown")
 		return errors.Join(s.fail(fmt.Errorf("Skerry's Nix gateway does not know operation %d, and ends this connection: what follows it cannot be understood. Nix's protocol is known up to %s", //nolint:staticcheck // for people
 			uint64(op), nixwire.VersionString(nixwire.Newest))), errEnd)
 	}
@@ -23,13 +23,17 @@ func (s *session) operation(ctx context.Context, op nixwire.Op) error {
 	if err != nil {
 		return err
 	}
-	if why := refusal(op, request); why != "" {
+	why := refusal(op, request)
+	if op == nixwire.AddTempRoot && s.asked >= maxAsked {
+		why = fmt.Sprintf("this connection has made %d temporary roots, and the daemon keeps a record of each. Open another connection", maxAsked)
+	}
+	if why != "" {
 		if shape.Body == nixwire.Framed {
 			if err := nixwire.NewFrames(s.client.R).Drain(); err != nil {
 				return err
 			}
 		}
-		s.g.counter.refused(op)
+		s.g.counter.refused(op.String())
 		return s.fail(fmt.Errorf("Skerry's Nix gateway refuses %s: %s", op, why)) //nolint:staticcheck // for people
 	}
 	s.made.reset()
@@ -136,12 +140,16 @@ func (s *session) protect(op nixwire.Op, request []nixwire.Token) error {
 	}
 	var fresh []nixwire.StorePath
 	for _, p := range paths {
-		if !s.g.ledger.Holds(p) {
+		if !s.g.ledger.Holds(p) && s.asked < maxAsked {
+			s.asked++
 			fresh = append(fresh, p)
 		}
 	}
 	return s.up.Each(s.v, nixwire.AddTempRoot, fresh, s.relay, nil)
 }
+
+// maxAsked is how many temporary roots a client may have on a connection, of paths that need not exist.
+const maxAsked = 1 << 18
 
 // basesOf are the paths of what is to be built.
 func basesOf(tokens []nixwire.Token) []nixwire.StorePath {

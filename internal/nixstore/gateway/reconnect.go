@@ -20,6 +20,7 @@ func (s *session) remember(op nixwire.Op, request []nixwire.Token) {
 	case nixwire.SetOptions:
 		s.set = request
 	case nixwire.AddTempRoot:
+		s.asked++
 		if len(s.roots) < maxRoots {
 			s.roots = append(s.roots, nixconn.Paths(request)...)
 		}
@@ -93,7 +94,7 @@ func (s *session) again(ctx context.Context, err error) bool {
 	case errors.As(err, &failed) && !strings.Contains(failed.Message.Text, "interrupted by the user"):
 		return false
 	}
-	s.g.log.Warn("The Nix daemon was lost in the middle of an operation, which is asked for again", "error", err)
+	s.g.warn("The Nix daemon was lost in the middle of an operation, which is asked for again", err)
 	m := nixwire.Message{Kind: nixwire.Next, Text: "warning: the Nix daemon was restarted; asking again\n"}
 	m.Write(s.client.W)
 	s.gone.Store(true)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"gitlab.com/skerry/skerry/internal/nixstore/hold"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixconn"
@@ -24,6 +25,7 @@ type Gateway struct {
 	ledger  *hold.Ledger
 	counter counter
 	told    told
+	warned  atomic.Int32  // how often clients have made us warn
 	places  chan struct{} // one value for each connection that is served
 	queue   chan struct{} // one value for each connection that is accepted
 	large   chan struct{} // one value for each request of much memory
@@ -136,19 +138,32 @@ func (g *Gateway) serve(ctx context.Context, conn *net.UnixConn) {
 	}()
 	forget, err := g.hangups.Watch(conn, func() { cancel(errHangup) })
 	if err != nil {
-		g.log.Warn("The Nix gateway cannot serve a connection", "error", err)
+		g.warn("The Nix gateway cannot serve a connection", err)
 		return
 	}
 	defer forget()
 	if err := s.run(ctx); err != nil && ctx.Err() == nil {
 		var bad *nixwire.MalformedError
 		if errors.As(err, &bad) {
-			g.log.Warn("The Nix gateway ended a connection", "error", err)
+			g.warn("The Nix gateway ended a connection", err)
 		}
 	}
 }
 
 var errHangup = errors.New("the client is gone")
+
+// maxWarnings is how often the operator is warned of what clients do, who could fill a disk with it.
+const maxWarnings = 50
+
+// warn tells the operator of something that a client may bring about.
+func (g *Gateway) warn(message string, err error) {
+	switch n := g.warned.Add(1); {
+	case n < maxWarnings:
+		g.log.Warn(message, "error", err)
+	case n == maxWarnings:
+		g.log.Warn(message+"; more of this kind is not told", "error", err)
+	}
+}
 
 // place waits for the session's turn.
 func (g *Gateway) place(ctx context.Context) (release func(), err error) {

@@ -28,6 +28,7 @@ type session struct {
 	gone  atomic.Bool         // up was lost
 	set   []nixwire.Token     // the options that the daemon was given
 	roots []nixwire.StorePath // temporary roots that the client has asked for
+	asked int                 // how many temporary roots the daemon has made for requests of the client
 	made  made                // by the operation in hand
 }
 
@@ -114,7 +115,7 @@ func (s *session) handshake(ctx context.Context, offer uint16) error {
 		refuse = s.up.Last(s.relay)
 	}
 	if refuse != nil {
-		s.g.log.Warn("The Nix gateway turned a client away", "error", refuse)
+		s.g.warn("The Nix gateway turned a client away", refuse)
 		return errors.Join(s.fail(refuse), errEnd)
 	}
 	s.client.W.Uint64(nixwire.Last)
@@ -145,7 +146,7 @@ func (s *session) turnAway(why error) error {
 	if err := nixwire.Welcome(s.client.R, s.client.W, v, nixwire.Hello{Nix: "skerry", Trust: nixwire.NotTrusted}); err != nil {
 		return err
 	}
-	s.g.log.Warn("The Nix gateway turned a client away", "error", why)
+	s.g.warn("The Nix gateway turned a client away", why)
 	return errors.Join(s.fail(why), errEnd)
 }
 

@@ -54,14 +54,14 @@ func (c *counter) connected() {
 	c.u.Connections++
 }
 
-// refused counts an operation; the names are those of the protocol, so there are few.
-func (c *counter) refused(op nixwire.Op) {
+// refused counts an operation by a name of the protocol, of which there are few.
+func (c *counter) refused(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.u.Refused == nil {
 		c.u.Refused = map[string]int{}
 	}
-	c.u.Refused[op.String()]++
+	c.u.Refused[name]++
 }
 
 func (c *counter) path(p nixwire.StorePath, from origin, size uint64) {
