@@ -3,6 +3,7 @@ package nixd_test
 import (
 	"bufio"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -21,57 +22,138 @@ import (
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd/worker"
 )
 
+// socketOf is the daemon's socket as this machine sees it, by a name that is short enough.
+func (d *domain) socketOf() string {
+	t := d.t
+	t.Helper()
+	v, err := d.raw.VolumeInspect(t.Context(), d.name+"-gate", client.VolumeInspectOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(os.TempDir(), fmt.Sprint("nixd-", time.Now().UnixNano()))
+	if err := os.Symlink(filepath.Join(v.Volume.Mountpoint, "daemon"), link); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Remove(link) })
+	return link + "/socket"
+}
+
 // TestClaims has paths claimed and added while all that is dead is collected again and again: what has been claimed stays.
 func TestClaims(t *testing.T) {
 	t.Parallel()
 	eachEngine(t, func(t *testing.T, d *domain) {
-		var v client.VolumeInspectResult
 		d.seed()
 		d.start(d.config())
-		var err error
-		if v, err = d.raw.VolumeInspect(t.Context(), d.name+"-gate", client.VolumeInspectOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		socket := filepath.Join(v.Volume.Mountpoint, "daemon/socket")
-		if len(socket) > 100 {
-			link := filepath.Join(os.TempDir(), fmt.Sprint("nixd-", time.Now().UnixNano()))
-			if err := os.Symlink(filepath.Dir(socket), link); err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = os.Remove(link) })
-			socket = link + "/socket"
-		}
-		end := time.Now().Add(20 * time.Second)
-		var all sync.WaitGroup
-		var claims, lost, collections, collected atomic.Int64
-		for n := range 6 {
-			all.Go(func() {
-				for time.Now().Before(end) {
-					held, gone, err := claim(t, socket, n)
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					claims.Add(int64(held))
-					lost.Add(int64(gone))
-				}
-			})
-		}
+		claimAll(t, d.socketOf(), 20*time.Second, func() (nixd.Collected, error) {
+			var c nixd.Collected
+			out, err := d.try("gc")
+			return c, errors.Join(err, json.Unmarshal(out, &c))
+		})
+		d.clean()
+	})
+}
+
+func claimAll(t *testing.T, socket string, during time.Duration, collect func() (nixd.Collected, error)) {
+	t.Helper()
+	end := time.Now().Add(during)
+	var all sync.WaitGroup
+	var claims, lost, collections, collected atomic.Int64
+	for n := range 6 {
 		all.Go(func() {
 			for time.Now().Before(end) {
-				var c nixd.Collected
-				d.ask(&c, "gc")
-				collections.Add(1)
-				collected.Add(int64(c.Count))
+				held, gone, err := claim(t, socket, n)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				claims.Add(int64(held))
+				lost.Add(int64(gone))
 			}
 		})
-		all.Wait()
-		t.Logf("%d claims, %d collections of %d paths", claims.Load(), collections.Load(), collected.Load())
-		if lost.Load() > 0 || claims.Load() == 0 || collected.Load() == 0 {
-			t.Errorf("%d of %d claims lost", lost.Load(), claims.Load())
+	}
+	all.Go(func() {
+		for time.Now().Before(end) {
+			c, err := collect()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			collections.Add(1)
+			collected.Add(int64(c.Count))
+		}
+	})
+	all.Wait()
+	t.Logf("%d claims, %d collections of %d paths", claims.Load(), collections.Load(), collected.Load())
+	if lost.Load() > 0 || claims.Load() == 0 || collected.Load() == 0 {
+		t.Errorf("%d of %d claims lost", lost.Load(), claims.Load())
+	}
+}
+
+// TestClaimOfWhatManyNeed claims a dead path while what refers to it is deleted, which takes long: the moment in which
+// Nix's own collection loses it.
+func TestClaimOfWhatManyNeed(t *testing.T) {
+	t.Parallel()
+	eachEngine(t, func(t *testing.T, d *domain) {
+		d.seed()
+		d.start(d.config())
+		socket := d.socketOf()
+		for n := range 3 {
+			claimNeeded(t, socket, n, func() error { _, err := d.try("gc"); return err })
 		}
 		d.clean()
 	})
+}
+
+func claimNeeded(t *testing.T, socket string, n int, collect func() error) {
+	t.Helper()
+	add, err := dialRaw(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	needed, err := add.addText(fmt.Sprint("needed-", n), time.Now().String(), nil)
+	var need []string
+	for i := 0; i < 400 && err == nil; i++ {
+		var p string
+		p, err = add.addText(fmt.Sprintf("needs-%d-%d", n, i), needed, []string{needed})
+		need = append(need, p)
+	}
+	add.conn.Close() // and with it what held them
+	if err != nil {
+		t.Fatal(err)
+	}
+	look, err := dialRaw(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer look.conn.Close()
+	done := make(chan error, 1)
+	go func() { done <- collect() }()
+	for begun := false; !begun; {
+		for _, p := range need {
+			valid, err := look.valid(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			begun = begun || !valid
+		}
+	}
+	c, err := worker.Dial(t.Context(), socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	held, err := c.Hold(needed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	valid, err := look.valid(needed)
+	t.Logf("held: %t, valid in the end: %t", held, valid)
+	if err != nil || held && !valid {
+		t.Errorf("%s has been claimed and is lost (%v)", needed, err)
+	}
 }
 
 // claim adds a chain of paths, lets go of it, claims it again, and counts what it held and what of that vanished.
@@ -210,4 +292,13 @@ func (r *raw) addText(name, content string, refs []string) (string, error) {
 		return "", err
 	}
 	return r.text()
+}
+
+func (r *raw) valid(path string) (bool, error) {
+	r.send(1, path)
+	if err := r.last(); err != nil {
+		return false, err
+	}
+	n, err := r.number()
+	return n != 0, err
 }
