@@ -71,7 +71,7 @@ func Main(args []string, run RunFunc, terminal stage.TerminalFunc) int {
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "skerry-agent:", err)
-		return 1
+		return nixd.Code(err)
 	}
 	return 0
 }

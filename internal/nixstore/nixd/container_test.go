@@ -25,6 +25,7 @@ type domain struct {
 	api   *engineapi.Engine
 	raw   *client.Client
 	name  string
+	kind  enginetest.Nix
 	agent string
 	image string
 	n     int
@@ -35,7 +36,7 @@ var busyboxImage = enginetest.Image{Name: "skerry.test/nixd-job:latest"}
 
 func newDomain(t *testing.T, e enginetest.Engine, n enginetest.Nix) *domain {
 	t.Helper()
-	d := &domain{t: t, e: e, api: e.Connect(t), raw: e.Client(t), agent: enginetest.Agent(t), image: e.NixImage(t, n)}
+	d := &domain{t: t, e: e, kind: n, api: e.Connect(t), raw: e.Client(t), agent: enginetest.Agent(t), image: e.NixImage(t, n)}
 	d.name = fmt.Sprintf("skerry-nixd-test-%d", time.Now().UnixNano())
 	e.Load(t, busyboxImage)
 	t.Cleanup(func() {

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"gitlab.com/skerry/skerry/internal/nixstore/nixd/seed"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd/volumes"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd/worker"
 )
@@ -71,8 +72,11 @@ func daemon(c Config, l volumes.Layout) error {
 	}
 	_ = os.Remove(statusFile(l)) // of the container's last start
 	volumes.Sweep(l)
-	nix, err := volumes.FindNix(l)
+	nix, err := volumes.FindNix(l, c.Image)
 	if err != nil {
+		return err
+	}
+	if err := seedFrom(c, l, nix, log); err != nil {
 		return err
 	}
 	s, err := prepare(c, l, nix, log)
@@ -80,6 +84,17 @@ func daemon(c Config, l volumes.Layout) error {
 		return err
 	}
 	return keep(l, nix, s, log)
+}
+
+// seedFrom seeds the volumes from this container, where nothing is hidden that it takes.
+func seedFrom(c Config, l volumes.Layout, nix volumes.Program, log *slog.Logger) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	s, err := seed.Inside(ctx, c.Image, l, nix)
+	if err == nil && s.Why != "" {
+		log.Warn("Jobs whose image has no Nix get none", "why", s.Why)
+	}
+	return err
 }
 
 // prepare makes users and nix.conf, and settles whether the sandbox is on.

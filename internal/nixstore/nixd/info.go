@@ -106,7 +106,7 @@ type Verified struct {
 
 // verify compares all paths with their hashes. It repairs nothing, but Nix forgets paths whose files have vanished.
 func verify(ctx context.Context, l volumes.Layout) (Verified, error) {
-	nix, err := volumes.FindNix(l)
+	nix, err := volumes.FindNix(l, "")
 	if err != nil {
 		return Verified{}, err
 	}

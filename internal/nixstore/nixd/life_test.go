@@ -31,11 +31,19 @@ func TestLife(t *testing.T) {
 	t.Parallel()
 	eachNix(t, func(t *testing.T, d *domain) {
 		begun := time.Now()
-		s := d.seed()
+		var s nixd.Seeded
+		if d.kind == enginetest.NixStore { // which the volumes hide
+			o := d.options(d.name+"-early", d.image, nixd.StoreDir, nixd.StateDir, nixd.GateDir, false, d.config(), "/.skerry/bin/agent", "nix", "daemon")
+			if code, text := d.once(o); code != nixd.ExitUnseeded {
+				t.Errorf("exit code %d: %s", code, text)
+			}
+			begun = time.Now()
+			s = d.seed()
+		}
 		seeded := time.Now()
 		i := d.start(d.config())
 		served := time.Now()
-		if i.Sandbox != "on" || i.Trusted || i.Nix == "" || i.BuildUsers != 32 || i.Tools == "" || i.Certs == "" || i.Free <= 0 || s.Tools != i.Tools || s.Why != "" {
+		if i.Sandbox != "on" || i.Trusted || i.Nix == "" || i.BuildUsers != 32 || i.Tools == "" || i.Certs == "" || i.Free <= 0 || s.Tools != "" && s.Tools != i.Tools || s.Why != "" {
 			t.Fatalf("%+v\n%+v", i, s)
 		}
 		path := d.build(i.Tools, "hello")
@@ -80,7 +88,7 @@ func TestLife(t *testing.T) {
 			t.Fatal(err)
 		}
 		begun = time.Now()
-		if again := d.seed(); again.Tools != s.Tools || again.Seeded != 0 {
+		if again := d.seed(); again.Tools != i.Tools || again.Seeded != 0 {
 			t.Errorf("%+v", again)
 		}
 		i = d.start(d.config())

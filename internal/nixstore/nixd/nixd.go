@@ -1,7 +1,7 @@
-// Package nixd is what the agent's program does in the container of a Nix daemon: it is the container's first
-// process (CommandDaemon), fills a trust domain's volumes before that (CommandSeed), and answers questions about the
-// store and collects garbage in it by exec (the other commands). Nothing here knows of runners, engines or jobs
-// beyond the names of directories.
+// Package nixd is what the agent's program does in the container of a Nix daemon: it is the container's first process
+// (CommandDaemon), and answers questions about the store and collects garbage in it by exec. It fills a trust domain's
+// volumes itself, but for an image whose Nix is in a store of its own, which the volumes hide: that takes another
+// container, before (CommandSeed). Nothing here knows of runners, engines or jobs beyond the names of directories.
 //
 // # Volumes
 //
@@ -45,7 +45,7 @@ const Command = "nix"
 // The arguments that follow Command.
 const (
 	CommandDaemon  = "daemon"  // first process of the daemon's container; settings in Variable
-	CommandSeed    = "seed"    // fill the volumes, which are mounted below SeedDir; settings in Variable; prints Seeded
+	CommandSeed    = "seed"    // fill the volumes; needed only after ExitUnseeded; settings in Variable; prints Seeded
 	CommandInfo    = "info"    // prints Info; --wait=DURATION waits for the daemon to serve
 	CommandStat    = "stat"    // prints Stat
 	CommandList    = "ls"      // prints []Path; --roots adds what holds each
@@ -55,6 +55,18 @@ const (
 	CommandCollect = "gc"      // [Collect as JSON]: collects garbage; prints Collected
 	CommandVerify  = "verify"  // compares every path with its hash, repairs nothing; prints Verified
 )
+
+// ExitUnseeded is the exit code of CommandDaemon when the image's Nix cannot be found or run, which is so when it is in the
+// image's own /nix/store and the volumes have not been seeded from it. All else is 1.
+const ExitUnseeded = 3
+
+// Code is the exit code for an error of Main.
+func Code(err error) int {
+	if errors.Is(err, seed.ErrHidden) || errors.Is(err, volumes.ErrNoNix) {
+		return ExitUnseeded
+	}
+	return 1
+}
 
 // Not for others: what the daemon starts of its own program.
 const (

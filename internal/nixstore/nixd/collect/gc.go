@@ -70,7 +70,7 @@ func Run(ctx context.Context, l volumes.Layout, c Order) (Result, error) {
 		}
 		forgetLogs(l, c.KeepFor)
 	}
-	nix, err := volumes.FindNix(l)
+	nix, err := volumes.FindNix(l, "")
 	if err != nil {
 		return done, err
 	}

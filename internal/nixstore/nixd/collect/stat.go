@@ -46,7 +46,7 @@ func Statistics(ctx context.Context, l volumes.Layout) (Stat, error) {
 }
 
 func look(ctx context.Context, l volumes.Layout) (volumes.Graph, holders, error) {
-	nix, err := volumes.FindNix(l)
+	nix, err := volumes.FindNix(l, "")
 	if err != nil {
 		return nil, nil, err
 	}

@@ -4,8 +4,8 @@ package seed
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,10 +34,32 @@ func Run(ctx context.Context, image string, own volumes.Layout) (volumes.Seeded,
 		return volumes.Seeded{}, err
 	}
 	defer k.Release()
-	nix, err := volumes.FindNix(own)
+	nix, err := volumes.FindNix(own, image)
 	if err != nil {
 		return volumes.Seeded{}, err
 	}
+	if err := os.MkdirAll(os.TempDir(), 0o755); err != nil { // of an image that has nothing but a store
+		return volumes.Seeded{}, err
+	}
+	return fill(ctx, image, own, to, nix)
+}
+
+// ErrHidden is what Inside says of other images.
+var ErrHidden = errors.New("the image's own Nix is hidden by the domain's volumes: run the command seed in a container of it first")
+
+// Inside is Run in the daemon's own container, for an image whose Nix is not in /nix/store: the volumes hide nothing of it.
+// The caller owns them.
+func Inside(ctx context.Context, image string, l volumes.Layout, nix volumes.Program) (volumes.Seeded, error) {
+	if s, err := volumes.ReadSeeded(l); err == nil && s.Image == image && complete(s, l) {
+		return s, nil
+	}
+	if real, err := filepath.EvalSymlinks(nix.Dir + "/nix-store"); err != nil || volumes.Basename(real) != "" {
+		return volumes.Seeded{}, errors.Join(ErrHidden, err)
+	}
+	return fill(ctx, image, l, l, nix)
+}
+
+func fill(ctx context.Context, image string, own, to volumes.Layout, nix volumes.Program) (volumes.Seeded, error) {
 	r := &seeder{own: own, to: to, nix: nix, pins: filepath.Join(to.Pins(), pinOf(image))}
 	r.s.Image, r.s.Format = image, format
 	if err := r.run(ctx); err != nil {
@@ -49,11 +71,11 @@ func Run(ctx context.Context, image string, own volumes.Layout) (volumes.Seeded,
 	return r.s, retireOthers(to, filepath.Base(r.pins))
 }
 
-// format changes with what is made here of the same image.
-const format = 1
-
 // pinOf is the name of the pin that holds an image's paths.
 func pinOf(image string) string { return volumes.ImagePin + strings.ReplaceAll(image, ":", "-") }
+
+// format changes with what is made here of the same image.
+const format = 1
 
 // complete reports whether all that seeding has pinned is still there.
 func complete(s volumes.Seeded, l volumes.Layout) bool {
@@ -115,7 +137,7 @@ func (r *seeder) run(ctx context.Context) error {
 	}
 	r.s.Nix = version(string(said))
 	var g volumes.Graph
-	if _, err := os.Stat(r.own.State() + "/db/db.sqlite"); err == nil {
+	if _, err := os.Stat(r.own.State() + "/db/db.sqlite"); err == nil && r.own != r.to {
 		if g, err = volumes.ReadGraph(ctx, r.nix); err != nil {
 			return fmt.Errorf("the image's own store: %w", err)
 		}
@@ -262,78 +284,4 @@ func (r *seeder) addCertificates(ctx context.Context, g volumes.Graph) error {
 	}
 	r.s.Certs, err = r.add(ctx, copied)
 	return err
-}
-
-// copier copies trees as Nix keeps them, with hard links among all that it copies.
-type copier struct{ links map[volumes.Inode]string }
-
-func (c *copier) moved(from, to string) {
-	for i, p := range c.links {
-		if rest, ok := strings.CutPrefix(p, from); ok && (rest == "" || rest[0] == '/') {
-			c.links[i] = to + rest
-		}
-	}
-}
-
-func (c *copier) copy(from, to string) error {
-	if err := volumes.RemoveAll(to); err != nil {
-		return err
-	}
-	return c.tree(from, to)
-}
-
-func (c *copier) tree(from, to string) error {
-	i, err := os.Lstat(from)
-	if err != nil {
-		return err
-	}
-	switch {
-	case i.Mode()&fs.ModeSymlink != 0:
-		target, err := os.Readlink(from)
-		if err != nil {
-			return err
-		}
-		if err := os.Symlink(target, to); err != nil {
-			return err
-		}
-	case i.IsDir():
-		if err := os.Mkdir(to, 0o755); err != nil {
-			return err
-		}
-		entries, err := os.ReadDir(from)
-		if err != nil {
-			return err
-		}
-		for _, e := range entries {
-			if err := c.tree(from+"/"+e.Name(), to+"/"+e.Name()); err != nil {
-				return err
-			}
-		}
-		if err := os.Chmod(to, 0o555); err != nil { //nolint:gosec // as Nix has it
-			return err
-		}
-	case i.Mode().IsRegular():
-		return c.file(from, to, i)
-	default:
-		return fmt.Errorf("%s is neither file, directory nor link", from)
-	}
-	return volumes.Settle(to)
-}
-
-func (c *copier) file(from, to string, i fs.FileInfo) error {
-	id, several := volumes.Identify(i)
-	if first := c.links[id]; several && first != "" {
-		return os.Link(first, to)
-	}
-	mode := fs.FileMode(0o444)
-	if i.Mode()&0o111 != 0 {
-		mode = 0o555
-	}
-	if err := volumes.CopyFile(from, to, mode); err != nil {
-		return err
-	}
-	if several {
-		c.links[id] = to
-	}
-	return volumes.Settle(to)
 }

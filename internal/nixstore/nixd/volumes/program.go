@@ -20,14 +20,16 @@ type Program struct {
 	Env []string // of whatever of it is started
 }
 
-// errNoNix is what an image without Nix gets.
-var errNoNix = errors.New("there is no Nix in this image: nix-daemon and nix-store are neither in PATH nor in " +
-	"/nix/var/nix/profiles/default/bin, /root/.nix-profile/bin or /usr/bin; choose an image with Nix 2.8 or later")
+// ErrNoNix is what an image without Nix gets.
+var ErrNoNix = errors.New("there is no Nix in this image: nix-daemon and nix-store are neither in PATH nor in " +
+	"/nix/var/nix/profiles/default/bin, /root/.nix-profile/bin or /usr/bin; choose an image with Nix 2.8 or later (one whose " +
+	"Nix is in its own /nix/store, which the domain's volumes hide, has to seed them first)")
 
-// FindNix finds it: first where seeding found it, for an image's profiles are hidden by the domain's volumes.
-func FindNix(l Layout) (Program, error) {
+// FindNix finds it: first where seeding from the image (from any, if it is empty) found it, for an image's profiles are
+// hidden by the domain's volumes.
+func FindNix(l Layout, image string) (Program, error) {
 	var dirs []string
-	if s, err := ReadSeeded(l); err == nil {
+	if s, err := ReadSeeded(l); err == nil && (image == "" || image == s.Image) {
 		dirs = append(dirs, s.Daemon)
 	}
 	dirs = append(dirs, filepath.SplitList(os.Getenv("PATH"))...)
@@ -38,7 +40,7 @@ func FindNix(l Layout) (Program, error) {
 		}
 		return Program{Dir: d, Env: environment(d)}, nil
 	}
-	return Program{}, errNoNix
+	return Program{}, ErrNoNix
 }
 
 func runs(path string) bool {
