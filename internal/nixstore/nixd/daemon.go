@@ -63,6 +63,9 @@ func daemon(c Config, l volumes.Layout) error {
 		return err
 	}
 	defer k.Release()
+	if gc, err := volumes.Take(l.Gate()+"/daemon/gc.lock", 0); err == nil {
+		gc.Release() // it is there when the disk is full
+	}
 	for dir, mode := range map[string]os.FileMode{l.Run(): 0o755, l.Root + "/tmp": 0o777 | os.ModeSticky, l.Root + "/root": 0o700} {
 		if _, err := os.Stat(dir); err != nil {
 			if err := errors.Join(os.MkdirAll(dir, 0o755), os.Chmod(dir, mode)); err != nil {
