@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"syscall"
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/nixstore/nixwire"
@@ -25,7 +26,34 @@ type Conn struct {
 
 // New takes over a connection.
 func New(c *net.UnixConn) *Conn {
-	return &Conn{UnixConn: c, R: nixwire.NewReader(c, BufferSize), W: nixwire.NewWriter(c, BufferSize)}
+	return &Conn{UnixConn: c, R: nixwire.NewReader(newSource(c), BufferSize), W: nixwire.NewWriter(c, BufferSize)}
+}
+
+// source reads from a connection, and knows whether it would have to wait.
+type source struct {
+	*net.UnixConn
+
+	raw syscall.RawConn // nil: there is none
+}
+
+func newSource(c *net.UnixConn) source {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		raw = nil
+	}
+	return source{UnixConn: c, raw: raw}
+}
+
+// ReadNow reads what is there, if anything is. Errors are for the next Read.
+func (s source) ReadNow(p []byte) (n int) {
+	if s.raw == nil {
+		return 0
+	}
+	_ = s.raw.Read(func(fd uintptr) bool { // closed, or past its deadline: Read says so
+		n, _ = syscall.Read(int(fd), p) //nolint:gosec // a descriptor
+		return true
+	})
+	return max(n, 0)
 }
 
 // AwayError is that the daemon cannot be reached.

@@ -31,7 +31,7 @@ func NewReader(src io.Reader, size int) *Reader {
 }
 
 // OnWait has f called before the source is asked for more, which may take long: to flush what the other side of a
-// relay waits for.
+// relay waits for. A source with a method ReadNow is first asked for what it has without waiting; it returns 0 for nothing.
 func (r *Reader) OnWait(f func() error) { r.wait = f }
 
 // Fill asks the source for more; the buffer must not be full. At the source's end the error is io.EOF.
@@ -42,6 +42,12 @@ func (r *Reader) fill() error {
 		r.r, r.w = 0, copy(r.buf, r.buf[r.r:r.w])
 	}
 	if r.wait != nil {
+		if now, ok := r.src.(interface{ ReadNow(p []byte) int }); ok {
+			if n := now.ReadNow(r.buf[r.w:]); n > 0 {
+				r.w += n
+				return nil
+			}
+		}
 		if err := r.wait(); err != nil {
 			return err
 		}
