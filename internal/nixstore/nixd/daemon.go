@@ -79,10 +79,12 @@ func daemon(c Config, l volumes.Layout) error {
 	if err != nil {
 		return err
 	}
-	if err := seedFrom(c, l, nix, log); err != nil {
-		return err
-	}
+	seeded := make(chan error, 1)
+	go func() { seeded <- seedFrom(c, l, nix, log) }() // beside the trial build; each takes some tenths of a second
 	s, err := prepare(c, l, nix, log)
+	if seedErr := <-seeded; seedErr != nil {
+		return seedErr
+	}
 	if err != nil {
 		return err
 	}
