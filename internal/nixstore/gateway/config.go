@@ -31,6 +31,8 @@ type Config struct {
 	Listen string `json:"listen"`
 	// Upstream is the path of the daemon's socket. It may be missing for a while.
 	Upstream string `json:"upstream"`
+	// Unprivileged has the gateway connect as nixconn.Nobody where it is root, whom daemons trust unless they are told otherwise.
+	Unprivileged bool `json:"unprivileged,omitempty"`
 	// Roots is a directory below the daemon's gcroots, where Roots/jobs/Job gets a file for each path that the job knows, named
 	// like the path in the store.
 	// Empty: a connection to the daemon that is kept open holds them.

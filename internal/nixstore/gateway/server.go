@@ -51,7 +51,7 @@ func New(c Config, log *slog.Logger) (*Gateway, error) {
 		return nil, err
 	}
 	g := &Gateway{
-		c: c, log: log, hangups: h, dial: nixconn.Dialer{Socket: c.Upstream, Wait: c.Wait},
+		c: c, log: log, hangups: h, dial: nixconn.Dialer{Socket: c.Upstream, Wait: c.Wait, Unprivileged: c.Unprivileged},
 		places: make(chan struct{}, c.MaxConns), queue: make(chan struct{}, queueLength*c.MaxConns), large: make(chan struct{}, largeRequests),
 	}
 	var holder hold.Holder = hold.NewKept(g.dial, h, log)

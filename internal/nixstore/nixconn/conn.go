@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"net"
 	"syscall"
 	"time"
@@ -22,6 +24,8 @@ type Conn struct {
 
 	R *nixwire.Reader
 	W *nixwire.Writer
+
+	unprivileged bool // of the Dialer
 }
 
 // New takes over a connection.
@@ -60,9 +64,16 @@ func (s source) ReadNow(p []byte) (n int) {
 type AwayError struct {
 	Socket string
 	Err    error
+	whom   string // connects
 }
 
 func (e *AwayError) Error() string {
+	switch {
+	case errors.Is(e.Err, fs.ErrPermission):
+		return fmt.Sprintf("The Nix daemon's socket %s is closed to %s, as which Skerry's gateway connects (%v). Everybody must be able to reach and write to it, as Nix makes it.", e.Socket, e.whom, e.Err)
+	case errors.Is(e.Err, io.EOF), errors.Is(e.Err, syscall.ECONNRESET), errors.Is(e.Err, syscall.EPIPE):
+		return fmt.Sprintf("The Nix daemon at %s ends connections before it has said anything. It may be ending, or allowed-users in its nix.conf leaves out %s, as which Skerry's gateway connects: its log says so.", e.Socket, e.whom)
+	}
 	return fmt.Sprintf("The Nix daemon is not there (%s: %v). It may be restarting: try again; if this goes on, the log of the runner says why it does not start.", e.Socket, e.Err)
 }
 
@@ -72,6 +83,8 @@ func (e *AwayError) Unwrap() error { return e.Err }
 type Dialer struct {
 	Socket string
 	Wait   time.Duration // for a daemon that is away
+	// Unprivileged has the daemon see Nobody where this process is root, whom daemons trust by default.
+	Unprivileged bool
 }
 
 // greetTime is how long a daemon that is there may take to say so.
@@ -88,7 +101,8 @@ func (d Dialer) Dial(ctx context.Context) (*Conn, uint16, error) {
 			return up, offer, nil
 		}
 		var bad *nixwire.MalformedError
-		if ctx.Err() != nil || errors.As(err, &bad) {
+		var user *UserError
+		if ctx.Err() != nil || errors.As(err, &bad) || errors.As(err, &user) {
 			return nil, 0, errors.Join(context.Cause(ctx), err)
 		}
 		next := time.NewTimer(pause)
@@ -98,7 +112,7 @@ func (d Dialer) Dial(ctx context.Context) (*Conn, uint16, error) {
 			return nil, 0, context.Cause(ctx)
 		case <-over.C:
 			next.Stop()
-			return nil, 0, &AwayError{Socket: d.Socket, Err: err}
+			return nil, 0, &AwayError{Socket: d.Socket, Err: err, whom: whom(d.Unprivileged)}
 		case <-next.C:
 		}
 	}
@@ -107,16 +121,13 @@ func (d Dialer) Dial(ctx context.Context) (*Conn, uint16, error) {
 func (d Dialer) try(ctx context.Context) (*Conn, uint16, error) {
 	ctx, cancel := context.WithTimeout(ctx, greetTime)
 	defer cancel()
-	c, err := (&net.Dialer{}).DialContext(ctx, "unix", d.Socket)
+	conn, err := connect(d.Socket, d.Unprivileged)
 	if err != nil {
-		return nil, 0, errors.Unwrap(err) // without the address, which the caller knows
-	}
-	conn, ok := c.(*net.UnixConn)
-	if !ok {
-		return nil, 0, errors.Join(errors.ErrUnsupported, c.Close())
+		return nil, 0, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	up := New(conn)
+	up.unprivileged = d.Unprivileged
 	offer, err := nixwire.Greet(up.R, up.W)
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
@@ -127,9 +138,13 @@ func (d Dialer) try(ctx context.Context) (*Conn, uint16, error) {
 	return up, offer, nil
 }
 
-// ErrTrusted is that the daemon trusts the user of this process.
-var ErrTrusted = errors.New("The Nix daemon trusts the user that Skerry's gateway runs as, so nobody is served: root over the store is not for jobs. " + //nolint:staticcheck // for people
-	"Take that user (or *, or its group) out of trusted-users in the daemon's nix.conf; root counts unless trusted-users is set and leaves it out")
+// TrustedError is that the daemon trusts the user whom it sees.
+type TrustedError struct{ Whom string }
+
+func (e *TrustedError) Error() string {
+	return "The Nix daemon trusts " + e.Whom + ", as which Skerry's gateway connects, so nobody is served: root over the store is not for jobs. " +
+		"Take that user (or *, or a group of it) out of trusted-users in the daemon's nix.conf and restart the daemon; root counts unless trusted-users is set and leaves it out"
+}
 
 // Agree ends the handshake with the daemon. v must not be newer than what it offered.
 func (c *Conn) Agree(v nixwire.Version, offer uint16) (nixwire.Version, nixwire.Hello, error) {
@@ -138,7 +153,7 @@ func (c *Conn) Agree(v nixwire.Version, offer uint16) (nixwire.Version, nixwire.
 	v.Number = min(v.Number, offer)
 	v, hello, err := nixwire.Agree(c.R, c.W, v)
 	if err == nil && hello.Trust == nixwire.Trusted {
-		err = ErrTrusted
+		err = &TrustedError{whom(c.unprivileged)}
 	}
 	return v, hello, err
 }
