@@ -56,7 +56,7 @@ func (p place) entry(r *config.Runner, tls gitlab.TLSData) (plan.Runner, error) 
 	switch {
 	case r.Executor == executorShell:
 		e.Shared, e.SharedBuilds, e.Login = true, true, true
-		options = shell.Options{Dir: p.envDir, Agent: p.agent, User: p.user}
+		options = shell.Options{Dir: p.envDir, Agent: p.agent, User: p.user, Nix: shellNix(r)}
 	case isContainer(r.Executor):
 		o, err := p.containers(&e, r)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/config"
 	"gitlab.com/skerry/skerry/internal/executor/container"
+	"gitlab.com/skerry/skerry/internal/executor/shell"
 	"gitlab.com/skerry/skerry/internal/nixstore/domain"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd"
 )
@@ -29,6 +30,14 @@ func nix(r *config.Runner) (*container.Nix, error) {
 		return nil, fmt.Errorf("runner %q: [runners.nix]: %w", r.Name, err)
 	}
 	return o, nil
+}
+
+// shellNix is what an entry's jobs on this machine itself have of its Nix store; nil: nothing.
+func shellNix(r *config.Runner) *shell.Nix {
+	if !r.Nix.Enabled() || r.Nix.Store != config.NixHost {
+		return nil
+	}
+	return &shell.Nix{Socket: r.Nix.HostSocket, Path: r.Nix.Path}
 }
 
 // nixDaemon is what a daemon of protected or other refs is told.

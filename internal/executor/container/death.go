@@ -30,13 +30,16 @@ func (v *environment) notStarted(p *part, err error) error {
 	words := strings.ToLower(err.Error())
 	says := func(parts ...string) bool {
 		for _, s := range parts {
-			if strings.Contains(words, s) {
+			if strings.Contains(words, strings.ToLower(s)) {
 				return true
 			}
 		}
 		return false
 	}
 	switch {
+	case v.isHostNix(says):
+		return fmt.Errorf("store = \"host\" in [runners.nix] gives jobs this machine's Nix, which is not where it should be (host_socket names the daemon's socket; "+
+			"store = \"shared\" needs no Nix here): %w", err)
 	case says("exec format error"):
 		return v.wrongArch(p, err)
 	case says(carrier.Bin) && says("permission denied"):

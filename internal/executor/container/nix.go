@@ -33,7 +33,11 @@ type Nix struct {
 	Protected *nixd.Config  `json:"protected,omitempty"` // the same for domains of protected refs alone; nil: no difference
 	Idle      time.Duration `json:"idle,omitempty"`      // how long a daemon runs on without jobs; 0: for ever
 
-	HostSocket string `json:"host_socket,omitempty"` // of the machine's daemon
+	// Of the machine's own Nix: the daemon's socket, the directory that jobs see as /nix/store (empty: that one), and where
+	// its programs are looked for (nil: the usual places).
+	HostSocket   string   `json:"host_socket,omitempty"`
+	HostStore    string   `json:"host_store,omitempty"`
+	HostPrograms []string `json:"host_programs,omitempty"`
 }
 
 // nixPart is what a blueprint says of Nix.
@@ -106,6 +110,9 @@ func (v *environment) makeNixVolumes(ctx context.Context, way *step) error {
 	if err := way.wait(ctx); err != nil {
 		return err
 	}
+	if v.b.Nix.Host && v.b.Agent.Volume != "" {
+		return v.noHostNix()
+	}
 	ctx, cancel := whole(ctx)
 	defer cancel()
 	if v.b.Agent.Volume != "" && v.b.Nix.Gate == "" {
@@ -134,8 +141,11 @@ func (v *environment) useNix() {
 
 // makeNix sees to the domain's daemon, and finds out what its store offers.
 func (v *environment) makeNix(ctx context.Context, volumes *step) error {
-	if v.b.Nix == nil || v.b.Nix.Host {
+	if v.b.Nix == nil {
 		return nil
+	}
+	if v.b.Nix.Host {
+		return v.findHostNix(ctx, volumes)
 	}
 	image, err := v.nixImage(ctx)
 	if err != nil {
@@ -207,7 +217,7 @@ func (v *environment) nixMounts(place executor.Place) []mount.Mount {
 			mounts = append(mounts, volume(n.Gate, nixGate, false))
 		}
 		if n.Host {
-			return append(mounts, mount.Mount{Type: mount.TypeBind, Source: filepath.Dir(v.e.o.Nix.HostSocket), Target: nixDaemon, ReadOnly: true})
+			return append(mounts, v.e.o.Nix.hostDaemon())
 		}
 		return append(mounts, volume(v.nixVolumes().Gate, nixDaemon, false))
 	}
@@ -217,7 +227,7 @@ func (v *environment) nixMounts(place executor.Place) []mount.Mount {
 	}
 	mounts = append(mounts, gate)
 	if n.Host {
-		return append(mounts, mount.Mount{Type: mount.TypeBind, Source: nixd.StoreDir, Target: nixd.StoreDir, ReadOnly: true})
+		return append(mounts, v.e.o.Nix.hostStore())
 	}
 	return append(mounts, volume(v.nixVolumes().Store, nixd.StoreDir, true))
 }
@@ -235,7 +245,7 @@ func (v *environment) nixConfig(c *agent.Config, place executor.Place) {
 	if place == executor.Helper {
 		c.Nix = &gateway.Config{Listen: nixGate + "/socket", Upstream: path.Join(nixDaemon, nixdaemon.Socket), Roots: nixDaemon, Job: v.b.Ref.ID}
 		if n.Host {
-			c.Nix.Upstream, c.Nix.Roots = path.Join(nixDaemon, filepath.Base(v.e.o.Nix.HostSocket)), ""
+			c.Nix.Upstream, c.Nix.Roots, c.Nix.Unprivileged = path.Join(nixDaemon, filepath.Base(v.e.o.Nix.HostSocket)), "", true
 		}
 		return
 	}

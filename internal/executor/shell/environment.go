@@ -78,8 +78,8 @@ func (v *environment) begin(mode fs.FileMode) error {
 	return nil
 }
 
-// make makes the directories, or completes them.
-func (v *environment) make() error {
+// make makes the directories, or completes them. log gets lines for the job's author.
+func (v *environment) make(log io.Writer) error {
 	who, err := lookup(v.e.o.User)
 	if err != nil {
 		return err
@@ -97,7 +97,7 @@ func (v *environment) make() error {
 	if _, err := embedded.Place(v.e.o.Agent, v.path(dirAgent)); err != nil {
 		return err
 	}
-	if err := (agent.Config{}).Write(v.path(dirAgent)); err != nil {
+	if err := v.config(log).Write(v.path(dirAgent)); err != nil {
 		return err
 	}
 	if !who.other {

@@ -31,6 +31,7 @@ type Options struct {
 	Agent string `json:"agent"`
 	// User is the name of the user to run jobs as; empty: the runner's own.
 	User string `json:"user,omitempty"`
+	Nix  *Nix   `json:"nix,omitempty"` // nil: jobs have nothing of it
 }
 
 // Executor makes environments on this machine. It is safe for concurrent use.
@@ -51,7 +52,7 @@ func (e *Executor) Prepare(ctx context.Context, ref executor.Ref, j *job.Job, lo
 	if j != nil {
 		env.about = fmt.Sprintf("GitLab CI job %d of %s", j.ID, j.ProjectPath)
 	}
-	err := env.make()
+	err := env.make(log)
 	if err == nil {
 		err = env.ensureAgent(ctx)
 	}

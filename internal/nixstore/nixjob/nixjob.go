@@ -17,6 +17,12 @@ import (
 type Config struct {
 	// Remote is the value of NIX_REMOTE: "daemon" where the gateway's socket is at the usual place.
 	Remote string `json:"remote"`
+	// Socket is the value of NIX_DAEMON_SOCKET_PATH, where the gateway's socket is elsewhere; it is where a client that is told
+	// "daemon" connects.
+	Socket string `json:"socket,omitempty"`
+	// Machine says that the place is the machine itself: nothing is made there, and what its environment says of a daemon
+	// does not count.
+	Machine bool `json:"machine,omitempty"`
 	// Tools is the directory of Nix's programs in the store, Certs a file with certificates there; empty: none.
 	Tools string `json:"tools,omitempty"`
 	Certs string `json:"certs,omitempty"`
@@ -54,8 +60,11 @@ func (c Config) Environ(root string, environ []string) []string {
 		return slices.ContainsFunc(environ, func(e string) bool { return strings.HasPrefix(e, key+"=") })
 	}
 	var more []string
-	if c.Remote != "" && !set("NIX_REMOTE") {
+	if c.Remote != "" && (c.Machine || !set("NIX_REMOTE")) {
 		more = append(more, "NIX_REMOTE="+c.Remote)
+	}
+	if c.Socket != "" && (c.Machine || !set("NIX_DAEMON_SOCKET_PATH")) {
+		more = append(more, "NIX_DAEMON_SOCKET_PATH="+c.Socket)
 	}
 	if c.Certs != "" && !set("NIX_SSL_CERT_FILE") && !set("SSL_CERT_FILE") && !slices.ContainsFunc(certificates, func(p string) bool {
 		_, err := os.Stat(filepath.Join(root, p))
@@ -81,6 +90,9 @@ const usualPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 // Prepare makes what is missing beneath root ("/" but for tests). What the place's user may not make is left out: it is
 // made by others, or not needed by that user; the error is for the operator's log.
 func (c Config) Prepare(root string) error {
+	if c.Machine {
+		return nil
+	}
 	var errs []error
 	for _, d := range directories {
 		errs = append(errs, makeDir(filepath.Join(root, d.path), d.mode))

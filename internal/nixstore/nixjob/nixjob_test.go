@@ -30,6 +30,9 @@ func TestEnviron(t *testing.T) {
 		"no path": {led, certified, []string{"NIX_REMOTE="}, []string{
 			"PATH=/nix/store/t/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		}},
+		"machine": {nixjob.Config{Remote: "unix:///s", Socket: "/s", Machine: true}, bare, []string{"NIX_REMOTE=daemon", "NIX_DAEMON_SOCKET_PATH=/other"}, []string{
+			"NIX_REMOTE=unix:///s", "NIX_DAEMON_SOCKET_PATH=/s",
+		}},
 		"nothing": {nixjob.Config{Path: true}, bare, nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -99,5 +102,17 @@ func link(t *testing.T, root, text string) {
 	}
 	if err := os.Symlink(target, filepath.Join(root, "etc/nix/nix.conf")); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestPrepareMachine leaves the machine itself alone.
+func TestPrepareMachine(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	if err := (nixjob.Config{Remote: "unix:///s", Machine: true}).Prepare(root); err != nil {
+		t.Fatal(err)
+	}
+	if made, err := os.ReadDir(root); err != nil || len(made) > 0 {
+		t.Error(made, err)
 	}
 }

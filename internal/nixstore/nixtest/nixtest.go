@@ -110,6 +110,24 @@ func (n *Nix) WriteFile(t testing.TB, name, text string) {
 	}
 }
 
+// Inside begins a line of a shell that others run: what follows runs in the root directory, in which Dir is where it is
+// outside, too.
+func (n *Nix) Inside(t testing.TB) string {
+	t.Helper()
+	n.WriteFile(t, "inside", fmt.Sprintf(`exec unshare --mount --propagation private sh -ec '
+		root=%[1]s dir=%[2]s
+		mount --bind "$dir/nix" "$root/nix"
+		mount --bind /proc "$root/proc"
+		mount --rbind /dev "$root/dev"
+		mount -t tmpfs tmpfs "$root/tmp"
+		mkdir -p "$root$dir"
+		mount --bind "$dir" "$root$dir"
+		export NIX_CONF_DIR=$dir/jobetc HOME=$dir/home
+		exec chroot "$root" "$@"' sh "$@"
+`, n.root, n.Dir))
+	return "sh " + filepath.Join(n.Dir, "inside")
+}
+
 // Gate is the directory of roots and of the daemon's socket, as the gateway sees it.
 func (n *Nix) Gate() string { return filepath.Join(n.Dir, "nix/var/nix/gcroots/skerry") }
 
