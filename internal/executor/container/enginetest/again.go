@@ -17,6 +17,9 @@ import (
 // agentVariable tells a test that was run again where the agent is: as another user it cannot build one.
 const agentVariable = "SKERRY_TEST_AGENT"
 
+// PassPrefix begins the names of variables that a test which is run again as another user has, too.
+const PassPrefix = "SKERRY_TEST_PASS_"
+
 // Agent is the path of an agent that runs in any image, alone in its directory.
 func Agent(t *testing.T) string {
 	t.Helper()
@@ -62,10 +65,15 @@ func again(t *testing.T, u *user.User) {
 	}
 	cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "test"), "-test.run", strings.Join(exact, "/"), "-test.v", "-test.timeout", "8m")
 	cmd.Dir = dir
-	cmd.Env = []string{
-		"HOME=" + u.HomeDir, "USER=" + u.Username, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + dir,
-		Variable + "=" + os.Getenv(Variable), agentVariable + "=" + filepath.Join(bin, "agent"), "CI=" + os.Getenv("CI"),
+	for _, e := range os.Environ() { // what a test has made as root for its engines
+		if strings.HasPrefix(e, PassPrefix) {
+			cmd.Env = append(cmd.Env, e)
+		}
 	}
+	cmd.Env = append(cmd.Env,
+		"HOME="+u.HomeDir, "USER="+u.Username, "PATH="+os.Getenv("PATH"), "TMPDIR="+dir,
+		Variable+"="+os.Getenv(Variable), agentVariable+"="+filepath.Join(bin, "agent"), "CI="+os.Getenv("CI"),
+	)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}} //nolint:gosec // ids
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "--- PASS: "+strings.SplitN(t.Name(), "/", 2)[0]) {
