@@ -2,7 +2,6 @@ package container
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -29,22 +28,18 @@ func (v *environment) noHostNix() error {
 		"set store = \"shared\" there", v.engine)
 }
 
-// findHostNix finds out what the machine's store offers.
-func (v *environment) findHostNix(ctx context.Context, volumes *step) error {
-	if err := volumes.wait(ctx); err != nil {
-		return err
-	}
-	n := v.e.o.Nix
+// drawHostNix writes down what the machine's store offers at present.
+func (b *blueprint) drawHostNix(n *Nix) {
 	places := nixhost.Usual(os.Getenv("PATH"))
 	places.Store = n.HostStore
 	if n.HostPrograms != nil {
 		places.Programs = n.HostPrograms
 	}
 	o := nixhost.Find(places)
+	b.Nix.Offer = &nixdaemon.Offer{Tools: o.Tools, Certs: o.Certs, Why: o.Why}
 	if n.Path && o.Why != "" {
-		fmt.Fprintf(v.out, "\x1b[0;33mWARNING: path = true in [runners.nix] has no effect: %s\x1b[0;m\n", o.Why)
+		b.Warnings = append(b.Warnings, "path = true in [runners.nix] has no effect: "+o.Why)
 	}
-	return v.b.note(v.dir, func() { v.b.Nix.Offer = &nixdaemon.Offer{Tools: o.Tools, Certs: o.Certs, Why: o.Why} })
 }
 
 // isHostNix reports whether words, of an engine that could not start a container, speak of the machine's Nix.

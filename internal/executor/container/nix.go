@@ -73,6 +73,7 @@ func (e *Executor) drawNix(b *blueprint, j *job.Job) error {
 	}
 	b.Nix = &nixPart{Host: n.Host}
 	if n.Host {
+		b.drawHostNix(n)
 		return nil
 	}
 	d, err := domain.Of(n.Trust, domain.Subject{
@@ -141,11 +142,8 @@ func (v *environment) useNix() {
 
 // makeNix sees to the domain's daemon, and finds out what its store offers.
 func (v *environment) makeNix(ctx context.Context, volumes *step) error {
-	if v.b.Nix == nil {
+	if v.b.Nix == nil || v.b.Nix.Host {
 		return nil
-	}
-	if v.b.Nix.Host {
-		return v.findHostNix(ctx, volumes)
 	}
 	image, err := v.nixImage(ctx)
 	if err != nil {
@@ -246,6 +244,9 @@ func (v *environment) nixConfig(c *agent.Config, place executor.Place) {
 		c.Nix = &gateway.Config{Listen: nixGate + "/socket", Upstream: path.Join(nixDaemon, nixdaemon.Socket), Roots: nixDaemon, Job: v.b.Ref.ID}
 		if n.Host {
 			c.Nix.Upstream, c.Nix.Roots, c.Nix.Unprivileged = path.Join(nixDaemon, filepath.Base(v.e.o.Nix.HostSocket)), "", true
+			if v.e.o.Nix.Path && n.Offer != nil {
+				c.Nix.Known = []string{n.Offer.Tools, n.Offer.Certs}
+			}
 		}
 		return
 	}

@@ -45,6 +45,7 @@ func (v *environment) config(log io.Writer) agent.Config {
 	}
 	offer := nixhost.Find(places)
 	c.NixJob.Tools, c.NixJob.Certs = offer.Tools, offer.Certs
+	c.Nix.Known = []string{offer.Tools, offer.Certs}
 	if offer.Why != "" {
 		fmt.Fprintf(log, "\x1b[0;33mWARNING: path = true in [runners.nix] has no effect: %s\x1b[0;m\n", offer.Why)
 	}

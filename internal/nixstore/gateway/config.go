@@ -39,6 +39,8 @@ type Config struct {
 	Roots string `json:"roots,omitempty"`
 	// Job names the job among those that share Roots: one part of a path.
 	Job string `json:"job,omitempty"`
+	// Known are paths in the store that the job knows from the beginning: each is held like one that it was told of.
+	Known []string `json:"known,omitempty"`
 	// MaxConns is how many connections are served at once; default 64.
 	MaxConns int `json:"max_conns,omitempty"`
 	// MaxJobs is how many builds a client may ask to run at once; default as many as there are CPUs.

@@ -70,6 +70,21 @@ func TestNixHost(t *testing.T) {
 	})
 }
 
+// TestNixKnown has a job know of a path from the beginning: it is held before any client has come.
+func TestNixKnown(t *testing.T) {
+	t.Parallel()
+	n := nixtest.New(t, "2.26")
+	trusting(t, n, "trusted-users = root")
+	n.Daemon(t)
+	out := build(t, n, nixtest.Direct(), "known", "mkdir $out")
+	g, _ := newGateway(t, gateway.Config{Listen: n.Listen(), Upstream: n.Socket(), Unprivileged: true, Known: []string{out + "/bin", "", "/etc"}})
+	eventually(t, "the path is held", func() bool { return len(g.Held()) == 1 && g.Held()[0] == out })
+	n.Must(t, nixtest.Direct(), "nix-store", "--gc")
+	if !there(n, out) {
+		t.Error("it was collected")
+	}
+}
+
 // TestNixHostTrusted is told by the daemon that it trusts nobody and everybody: no job is served, and is told whom to
 // leave out.
 func TestNixHostTrusted(t *testing.T) {

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -89,11 +92,31 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = g.listen.Close() })
 	defer stop()
 	var sessions sync.WaitGroup
+	sessions.Go(func() { g.know(ctx) })
 	err := g.accept(ctx, &sessions)
 	cancel()
 	sessions.Wait()
 	g.hangups.Close()
 	return errors.Join(err, g.ledger.Close())
+}
+
+// know holds what the job knows before it asks.
+func (g *Gateway) know(ctx context.Context) {
+	valid := map[nixwire.StorePath]bool{}
+	for _, known := range g.c.Known {
+		base, _, _ := strings.Cut(strings.TrimPrefix(known, nixwire.StoreDir+"/"), "/")
+		if p, err := nixwire.FromBase(base); err == nil {
+			valid[p] = true
+		}
+	}
+	if len(valid) == 0 {
+		return
+	}
+	fresh, err := g.ledger.begin(ctx, slices.Collect(maps.Keys(valid)))
+	g.ledger.end(fresh, valid)
+	if err != nil && ctx.Err() == nil {
+		g.log.Warn("Store paths that the job knows from the beginning are not held", "error", err)
+	}
 }
 
 func (g *Gateway) accept(ctx context.Context, sessions *sync.WaitGroup) error {
