@@ -74,7 +74,7 @@ func asNobody(f func() error) error {
 }
 
 // swap changes the thread's ids for the time of f; back reports whether they are what they were.
-func swap(f func() error) (err error, back bool) { //nolint:revive,staticcheck // the error is f's
+func swap(f func() error) (err error, back bool) { //nolint:revive // the error is f's
 	set := func(call, id uintptr) error {
 		if _, _, e := unix.RawSyscall(call, keep, id, keep); e != 0 {
 			return e
