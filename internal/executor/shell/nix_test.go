@@ -137,6 +137,32 @@ func TestNixJob(t *testing.T) {
 	})
 }
 
+// TestNixOtherUser has jobs run as another user than the runner's: so does their gateway.
+func TestNixOtherUser(t *testing.T) {
+	t.Parallel()
+	n := nixtest.New(t, "2.26")
+	n.WriteFile(t, "etc/nix.conf", "trusted-users = root\nsandbox = false\nbuild-users-group =\nsubstituters =\nexperimental-features = nix-command flakes\n")
+	dir := filepath.Join(n.Dir, "envs")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []string{n.Dir, filepath.Dir(n.Socket())} {
+		if err := os.Chmod(d, 0o755); err != nil { //nolint:gosec // as on a machine
+			t.Fatal(err)
+		}
+	}
+	n.Daemon(t)
+	p := newPlace(t, shell.Options{Dir: dir, Agent: agenttest.Build(t), User: "daemon", Nix: &shell.Nix{Socket: n.Socket()}})
+	said, _ := p.run(`stat -c '%U %a' "$NIX_DAEMON_SOCKET_PATH"; echo "$NIX_REMOTE"`)
+	remote := strings.Replace(lastLine(said), n.Dir, "/mnt", 1)
+	if !strings.HasPrefix(said, "daemon 666") || !strings.HasPrefix(remote, "unix:///mnt/envs/") {
+		t.Fatal(said)
+	}
+	if said := n.Must(t, []string{"NIX_CONF_DIR=/mnt/jobetc", "NIX_REMOTE=" + remote}, "nix", "store", "info", "--json"); !strings.Contains(said, `"trusted":0`) {
+		t.Error(said)
+	}
+}
+
 // TestNixEnvironment looks at what a job's processes are told, and at what is made on the machine: nothing.
 func TestNixEnvironment(t *testing.T) {
 	t.Parallel()
