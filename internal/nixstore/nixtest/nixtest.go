@@ -111,7 +111,7 @@ func (n *Nix) WriteFile(t testing.TB, name, text string) {
 }
 
 // Inside begins a line of a shell that others run: what follows runs in the root directory, in which Dir is where it is
-// outside, too.
+// outside, and a gateway's socket, too.
 func (n *Nix) Inside(t testing.TB) string {
 	t.Helper()
 	n.WriteFile(t, "inside", fmt.Sprintf(`exec unshare --mount --propagation private sh -ec '
@@ -122,6 +122,10 @@ func (n *Nix) Inside(t testing.TB) string {
 		mount -t tmpfs tmpfs "$root/tmp"
 		mkdir -p "$root$dir"
 		mount --bind "$dir" "$root$dir"
+		for d in ${NIX_DAEMON_SOCKET_PATH:+"${NIX_DAEMON_SOCKET_PATH%%/*}"}; do
+			mkdir -p "$root$d"
+			mount --bind "$d" "$root$d"
+		done
 		export NIX_CONF_DIR=$dir/jobetc HOME=$dir/home
 		exec chroot "$root" "$@"' sh "$@"
 `, n.root, n.Dir))
