@@ -38,8 +38,7 @@ func (v *environment) notStarted(p *part, err error) error {
 	}
 	switch {
 	case v.isHostNix(says):
-		return fmt.Errorf("store = \"host\" in [runners.nix] gives jobs this machine's Nix, which is not where it should be (host_socket names the daemon's socket; "+
-			"store = \"shared\" needs no Nix here): %w", err)
+		return noHostNix(err)
 	case says("exec format error"):
 		return v.wrongArch(p, err)
 	case says(carrier.Bin) && says("permission denied"):

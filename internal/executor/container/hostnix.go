@@ -22,10 +22,23 @@ func (n *Nix) hostStore() mount.Mount {
 	return mount.Mount{Type: mount.TypeBind, Source: cmp.Or(n.HostStore, nixhost.StoreDir), Target: nixhost.StoreDir, ReadOnly: true}
 }
 
-// noHostNix is why jobs cannot have the machine's Nix.
-func (v *environment) noHostNix() error {
-	return fmt.Errorf("store = \"host\" in [runners.nix] gives jobs the Nix store of this machine, but the engine %s is on another one, or shares no directories with it: "+
-		"set store = \"shared\" there", v.engine)
+// checkHostNix says why jobs cannot have the machine's Nix. Podman would make directories that are missing.
+func (v *environment) checkHostNix() error {
+	if v.b.Agent.Volume != "" {
+		return fmt.Errorf("store = \"host\" in [runners.nix] gives jobs the Nix store of this machine, but the engine %s is on another one, or shares no directories with it: "+
+			"set store = \"shared\" there", v.engine)
+	}
+	for _, dir := range []string{v.e.o.Nix.hostDaemon().Source, v.e.o.Nix.hostStore().Source} {
+		if i, err := os.Stat(dir); err != nil || !i.IsDir() {
+			return noHostNix(cmp.Or(err, fmt.Errorf("%s is no directory", dir)))
+		}
+	}
+	return nil
+}
+
+func noHostNix(err error) error {
+	return fmt.Errorf("store = \"host\" in [runners.nix] gives jobs this machine's Nix, which is not where it should be (host_socket names the daemon's socket; "+
+		"store = \"shared\" needs no Nix here): %w", err)
 }
 
 // drawHostNix writes down what the machine's store offers at present.

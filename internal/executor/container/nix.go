@@ -111,8 +111,10 @@ func (v *environment) makeNixVolumes(ctx context.Context, way *step) error {
 	if err := way.wait(ctx); err != nil {
 		return err
 	}
-	if v.b.Nix.Host && v.b.Agent.Volume != "" {
-		return v.noHostNix()
+	if v.b.Nix.Host {
+		if err := v.checkHostNix(); err != nil {
+			return err
+		}
 	}
 	ctx, cancel := whole(ctx)
 	defer cancel()
@@ -142,8 +144,11 @@ func (v *environment) useNix() {
 
 // makeNix sees to the domain's daemon, and finds out what its store offers.
 func (v *environment) makeNix(ctx context.Context, volumes *step) error {
-	if v.b.Nix == nil || v.b.Nix.Host {
+	if v.b.Nix == nil {
 		return nil
+	}
+	if v.b.Nix.Host {
+		return volumes.wait(ctx)
 	}
 	image, err := v.nixImage(ctx)
 	if err != nil {

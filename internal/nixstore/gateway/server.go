@@ -112,8 +112,8 @@ func (g *Gateway) know(ctx context.Context) {
 	if len(valid) == 0 {
 		return
 	}
-	fresh, err := g.ledger.begin(ctx, slices.Collect(maps.Keys(valid)))
-	g.ledger.end(fresh, valid)
+	fresh, err := g.ledger.Begin(ctx, slices.Collect(maps.Keys(valid)))
+	g.ledger.End(fresh, valid)
 	if err != nil && ctx.Err() == nil {
 		g.log.Warn("Store paths that the job knows from the beginning are not held", "error", err)
 	}

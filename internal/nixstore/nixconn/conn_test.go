@@ -86,7 +86,8 @@ func TestNotOpened(t *testing.T) {
 		t.Error(err)
 	}
 	trusting := serve(t, func(_ int, c *nixconn.Conn) { _, _ = welcome(c, nixwire.Trusted) })
-	if _, _, err := (nixconn.Dialer{Socket: trusting, Wait: time.Hour}).Open(t.Context()); !errors.Is(err, nixconn.ErrTrusted) {
+	var trusted *nixconn.TrustedError
+	if _, _, err := (nixconn.Dialer{Socket: trusting, Wait: time.Hour}).Open(t.Context()); !errors.As(err, &trusted) {
 		t.Error(err)
 	}
 	other := serve(t, func(_ int, c *nixconn.Conn) { _, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n")) })
