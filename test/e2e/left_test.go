@@ -11,9 +11,12 @@ import (
 	"time"
 
 	"github.com/moby/moby/client"
+
+	"gitlab.com/skerry/skerry/internal/executor/container/nixdaemon"
 )
 
-// owned lists what the engine has of the runner r: containers, networks and volumes.
+// owned lists what the engine has of the runner r: containers, networks and volumes, but not the daemons of its Nix
+// stores, which outlive it.
 func (r *runner) owned(api *client.Client, owner string) (things []string, volumes []string) {
 	r.t.Helper()
 	ctx := context.Background() // also after the test
@@ -23,6 +26,9 @@ func (r *runner) owned(api *client.Client, owner string) (things []string, volum
 		r.t.Fatal(err)
 	}
 	for _, c := range cs.Items {
+		if c.Labels[nixdaemon.LabelSpec] != "" {
+			continue
+		}
 		things = append(things, "container "+strings.Join(c.Names, ","))
 	}
 	ns, err := api.NetworkList(ctx, client.NetworkListOptions{Filters: filter})

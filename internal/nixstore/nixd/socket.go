@@ -41,7 +41,28 @@ func serve(args []string) error {
 	if len(args) != 1 {
 		return errors.New("serve: is started by the daemon's first process alone")
 	}
+	if err := limitBuilds(); err != nil {
+		return err
+	}
 	// Quiet: without a line for each connection.
 	env := append(os.Environ(), "LISTEN_FDS=1", "LISTEN_PID="+strconv.Itoa(os.Getpid()))
 	return fmt.Errorf("start %s: %w", args[0], syscall.Exec(args[0], []string{"nix-daemon", "--quiet"}, env)) //nolint:gosec // it is the image's Nix
+}
+
+// maxProcesses is how many processes and threads a build may have.
+const maxProcesses = 4096
+
+// limitBuilds keeps a build that starts processes without end from taking all that the machine has. The limit counts
+// the processes of a user in a user namespace, and the sandbox makes a namespace for each build; the machine's root, who
+// is the daemon, has none. Source: getrlimit(2), RLIMIT_NPROC; user_namespaces(7).
+func limitBuilds() error {
+	var l unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NPROC, &l); err != nil {
+		return fmt.Errorf("limit the processes of builds: %w", err)
+	}
+	l.Cur, l.Max = min(l.Cur, maxProcesses), min(l.Max, maxProcesses)
+	if err := unix.Setrlimit(unix.RLIMIT_NPROC, &l); err != nil {
+		return fmt.Errorf("limit the processes of builds: %w", err)
+	}
+	return nil
 }

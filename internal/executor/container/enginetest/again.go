@@ -20,6 +20,13 @@ const agentVariable = "SKERRY_TEST_AGENT"
 // PassPrefix begins the names of variables that a test which is run again as another user has, too.
 const PassPrefix = "SKERRY_TEST_PASS_"
 
+// AddressVariable holds an address of this machine that containers can reach. scripts/engines.sh prints it.
+const AddressVariable = "SKERRY_TEST_ADDRESS"
+
+// Again reports whether this process runs a test once more for a rootless engine: what needs root, or a compiler, has
+// been done.
+func Again() bool { return os.Getenv(agentVariable) != "" }
+
 // Agent is the path of an agent that runs in any image, alone in its directory.
 func Agent(t *testing.T) string {
 	t.Helper()
@@ -73,6 +80,7 @@ func again(t *testing.T, u *user.User) {
 	cmd.Env = append(cmd.Env,
 		"HOME="+u.HomeDir, "USER="+u.Username, "PATH="+os.Getenv("PATH"), "TMPDIR="+dir,
 		Variable+"="+os.Getenv(Variable), agentVariable+"="+filepath.Join(bin, "agent"), "CI="+os.Getenv("CI"),
+		AddressVariable+"="+os.Getenv(AddressVariable),
 	)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}} //nolint:gosec // ids
 	out, err := cmd.CombinedOutput()

@@ -125,6 +125,7 @@ type Image struct {
 	Labels     map[string]string
 	Volumes    []string
 	Files      map[string]string // path to content, mode 0755
+	Links      map[string]string // symbolic ones: path to target
 	Arch       string            // of images that are pushed; empty: this machine's
 	Bare       bool              // nothing but Files
 }
@@ -167,7 +168,7 @@ func (e Engine) Load(t *testing.T, i Image) {
 }
 
 func build(i Image) (v1.Image, error) {
-	raw, err := root(i.Files, i.Bare)
+	raw, err := root(i)
 	if err != nil {
 		return nil, err
 	}
@@ -215,8 +216,8 @@ var busybox = sync.OnceValues(func() (b struct{ program, applets []byte }, err e
 	return b, err
 })
 
-// root is a file system of busybox, its applets and files, or of files alone. The same files make the same archive.
-func root(files map[string]string, bare bool) ([]byte, error) {
+// root is the file system of an image. The same image makes the same archive.
+func root(i Image) ([]byte, error) {
 	box, err := busybox()
 	if err != nil {
 		return nil, err
@@ -232,7 +233,7 @@ func root(files map[string]string, bare bool) ([]byte, error) {
 			_, err = w.Write(content)
 		}
 	}
-	if !bare {
+	if !i.Bare {
 		for _, d := range []string{"bin", "etc", "root", "home"} {
 			add(&tar.Header{Typeflag: tar.TypeDir, Name: d + "/", Mode: 0o755}, nil)
 		}
@@ -246,8 +247,11 @@ func root(files map[string]string, bare bool) ([]byte, error) {
 			}
 		}
 	}
-	for _, p := range slices.Sorted(maps.Keys(files)) {
-		add(&tar.Header{Typeflag: tar.TypeReg, Name: strings.TrimPrefix(p, "/"), Mode: 0o755}, []byte(files[p]))
+	for _, p := range slices.Sorted(maps.Keys(i.Files)) {
+		add(&tar.Header{Typeflag: tar.TypeReg, Name: strings.TrimPrefix(p, "/"), Mode: 0o755}, []byte(i.Files[p]))
+	}
+	for _, p := range slices.Sorted(maps.Keys(i.Links)) {
+		add(&tar.Header{Typeflag: tar.TypeSymlink, Name: strings.TrimPrefix(p, "/"), Linkname: i.Links[p], Mode: 0o777}, nil)
 	}
 	if err != nil {
 		return nil, err

@@ -116,6 +116,8 @@ func (s Spec) daemon(e *engineapi.Engine, imageID string) (client.ContainerCreat
 	o := s.container(s.Name(), PartDaemon, imageID, nixd.CommandDaemon, map[string]string{v.Store: nixd.StoreDir, v.Var: nixd.StateDir, v.Gate: nixd.GateDir})
 	o.Config.Labels[LabelSpec] = hash
 	o.Config.Env = []string{nixd.Variable + "=" + settings}
+	unlimited := int64(-1) // each build has a limit of its own, and the daemon must be able to end it
+	o.HostConfig.PidsLimit = &unlimited
 	open(o.HostConfig, e)
 	return o, nil
 }
