@@ -12,7 +12,6 @@ import (
 	"gitlab.com/skerry/skerry/internal/executor/container/carrier"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd"
-	"gitlab.com/skerry/skerry/internal/nixstore/nixd/volumes"
 )
 
 // Keeper keeps the daemons of one engine. It is safe for concurrent use. The caller closes it.
@@ -161,11 +160,16 @@ func (k *Keeper) Ensure(ctx context.Context, s Spec, imageID string) (Offer, err
 		there = false
 		k.forget(d)
 	}
-	offer, err := k.offer(ctx, e, d, s, imageID, there && c.Running)
-	if err != nil || there && c.Running {
+	if there && c.Running {
+		return k.offer(ctx, e, d, s, imageID, true)
+	}
+	created := make(chan error, 1)
+	go func() { created <- k.create(ctx, e, s, imageID, there) }() // while the store is filled
+	offer, err := k.offer(ctx, e, d, s, imageID, false)
+	if err = errors.Join(err, <-created); err != nil {
 		return offer, err
 	}
-	return offer, k.start(ctx, e, s, imageID, there)
+	return offer, e.Start(ctx, s.Name())
 }
 
 // offer finds out what the store offers: from the daemon where one serves, else by filling the store, which is done
@@ -218,17 +222,20 @@ func (k *Keeper) forget(d *domain) {
 	d.offer = nil
 }
 
-func (k *Keeper) start(ctx context.Context, e *engineapi.Engine, s Spec, imageID string, there bool) error {
-	if !there {
-		o, err := s.daemon(e, imageID)
-		if err != nil {
-			return err
-		}
-		if _, err := e.Create(ctx, o); err != nil {
-			return err
-		}
+// create makes the daemon's container, unless it is there.
+func (k *Keeper) create(ctx context.Context, e *engineapi.Engine, s Spec, imageID string, there bool) error {
+	if there {
+		return nil
 	}
-	return e.Start(ctx, s.Name())
+	if err := k.Volumes(ctx, s); err != nil {
+		return err
+	}
+	o, err := s.daemon(e, imageID)
+	if err != nil {
+		return err
+	}
+	_, err = e.Create(ctx, o)
+	return err
 }
 
 // Volumes makes the domain's volumes that are not there yet.
@@ -244,10 +251,14 @@ func (k *Keeper) Volumes(ctx context.Context, s Spec) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range s.Volumes().All() {
-		if err := e.Volume(ctx, name, s.labels(PartVolume)); err != nil {
-			return err
-		}
+	var making sync.WaitGroup
+	errs := make([]error, len(s.Volumes().All()))
+	for i, name := range s.Volumes().All() {
+		making.Go(func() { errs[i] = e.Volume(ctx, name, s.labels(PartVolume)) })
+	}
+	making.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -264,7 +275,7 @@ func (k *Keeper) Drop(ctx context.Context, s Spec) error {
 	if err != nil {
 		return err
 	}
-	if err := e.Remove(ctx, s.Name()); err != nil {
+	if err := errors.Join(e.Remove(ctx, s.seedName()), e.Remove(ctx, s.Name())); err != nil {
 		return err
 	}
 	var errs []error
@@ -282,47 +293,6 @@ func (k *Keeper) lookUp(s Spec) *domain {
 	defer k.mu.Unlock()
 	return k.domain(s)
 }
-
-// seed brings the image's own store and Nix for jobs into the volumes.
-func (k *Keeper) seed(ctx context.Context, e *engineapi.Engine, s Spec, imageID string) (Offer, error) {
-	if err := k.Volumes(ctx, s); err != nil {
-		return Offer{}, err
-	}
-	name := s.Name() + "-seed"
-	if err := e.Remove(ctx, name); err != nil { // an earlier process's
-		return Offer{}, err
-	}
-	defer func() {
-		if err := e.Remove(context.WithoutCancel(ctx), name); err != nil {
-			k.log.Warn("The container that filled a Nix store could not be removed", "container", name, "error", err)
-		}
-	}()
-	o, err := s.seed(name, imageID)
-	if err != nil {
-		return Offer{}, err
-	}
-	if _, err := e.Create(ctx, o); err != nil {
-		return Offer{}, err
-	}
-	if err := e.Start(ctx, name); err != nil {
-		return Offer{}, err
-	}
-	end, err := e.Finish(ctx, name, seedWords)
-	if err != nil {
-		return Offer{}, err
-	}
-	if end.ExitCode != 0 {
-		return Offer{}, fmt.Errorf("the image %s cannot be used for the Nix daemon: %s", s.Image, end.Err)
-	}
-	var seeded volumes.Seeded
-	if err := json.Unmarshal(end.Out, &seeded); err != nil {
-		return Offer{}, fmt.Errorf("fill the Nix store from the image %s: it said %q: %w", s.Image, end.Out, err)
-	}
-	return Offer{Tools: seeded.Tools, Certs: seeded.Certs, Why: seeded.Why}, nil
-}
-
-// seedWords bounds what is read of what the filling of a store says.
-const seedWords = 64 << 10
 
 // watch starts a daemon again that ended while jobs need it: somebody has killed its container, say. What the jobs'
 // gateways ask meanwhile waits.
