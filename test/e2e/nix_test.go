@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -100,7 +101,13 @@ func TestNixPipeline(t *testing.T) {
 				t.Errorf("%s: not wanted: %q\n%s", c.name, c.not, log)
 			}
 		}
-		if out, err := r.command("image", "build", "job", "--from", m.engine.NixImage(t, enginetest.NixStore), "--tag", "skerry.test/e2e-job:latest", "--host", m.engine.Address.Host); err != nil {
+		path, err := program()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), path, "image", "build", "job", "--from", m.engine.NixImage(t, enginetest.NixStore), "--tag", "skerry.test/e2e-job:latest", "--host", m.engine.Address.Host)
+		m.as(t, cmd, r.env)
+		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
 		j, log := r.wait(r.add(gitlabtest.JobSpec{Image: &jobpayload.Image{Name: "skerry.test/e2e-job:latest"}, Script: one}))
