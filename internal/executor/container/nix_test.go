@@ -162,7 +162,7 @@ func TestNixDomains(t *testing.T) {
 	})
 }
 
-// TestNixDaemonKilled kills the daemon's container beneath a job.
+// TestNixDaemonKilled kills the daemon's container beneath a job, and removes it.
 func TestNixDaemonKilled(t *testing.T) {
 	t.Parallel()
 	enginetest.NixBases(t)
@@ -173,24 +173,23 @@ func TestNixDaemonKilled(t *testing.T) {
 		r := b.prepare(t, b.o, theJob(""))
 		path := r.script(executor.Build, build("before"))
 		engine := e.Connect(t)
-		containers, _, err := engine.Owned(t.Context(), nixdaemon.LabelOwner, string(b.owner))
-		if err != nil {
-			t.Fatal(err)
-		}
-		killed := 0
-		for _, c := range containers {
-			if c.Labels[nixdaemon.LabelSpec] != "" {
-				killed++
-				if err := engine.Kill(t.Context(), c.Name, "KILL"); err != nil {
-					t.Fatal(err)
-				}
+		for _, end := range []struct {
+			name string
+			do   func(name string) error
+		}{
+			{"killed", func(name string) error { return engine.Kill(t.Context(), name, "KILL") }},
+			{"removed", func(name string) error { return engine.Remove(t.Context(), name) }},
+		} {
+			daemons := b.daemons(t)
+			if len(daemons) != 1 {
+				t.Fatalf("the daemons: %v", daemons)
 			}
-		}
-		if killed != 1 {
-			t.Fatalf("%d daemons were there", killed)
-		}
-		if got := r.script(executor.Build, build("after")+" && nix-store --check-validity "+path+" && echo there"); !strings.HasSuffix(got, "there") {
-			t.Errorf("after the daemon's end: %q", got)
+			if err := end.do(daemons[0].Name()); err != nil {
+				t.Fatal(err)
+			}
+			if got := r.script(executor.Build, build(end.name)+" && nix-store --check-validity "+path+" && echo there"); !strings.HasSuffix(got, "there") {
+				t.Errorf("after the daemon was %s: %q", end.name, got)
+			}
 		}
 	})
 }

@@ -46,7 +46,8 @@ type domain struct {
 	offer    *Offer
 	watching bool
 	spec     Spec
-	volumes  bool // they are there
+	volumes  bool   // they are there
+	imageID  string // what the daemon is to be made of; empty: not known yet
 }
 
 // lookEvery is the usual Keeper.look.
@@ -160,6 +161,9 @@ func (k *Keeper) Ensure(ctx context.Context, s Spec, imageID string) (Offer, err
 		there = false
 		k.forget(d)
 	}
+	k.mu.Lock()
+	d.imageID = imageID
+	k.mu.Unlock()
 	if there && c.Running {
 		return k.offer(ctx, e, d, s, imageID, true)
 	}
@@ -292,49 +296,6 @@ func (k *Keeper) lookUp(s Spec) *domain {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.domain(s)
-}
-
-// watch starts a daemon again that ended while jobs need it: somebody has killed its container, say. What the jobs'
-// gateways ask meanwhile waits.
-func (k *Keeper) watch(d *domain) {
-	tick := time.NewTicker(k.look)
-	defer tick.Stop()
-	for {
-		select {
-		case <-k.ctx.Done():
-			return
-		case <-tick.C:
-		}
-		k.mu.Lock()
-		if d.users == 0 {
-			d.watching = false
-			k.mu.Unlock()
-			return
-		}
-		s := d.spec
-		k.mu.Unlock()
-		k.revive(d, s)
-	}
-}
-
-func (k *Keeper) revive(d *domain, s Spec) {
-	if !d.making.TryLock() {
-		return // it is being made
-	}
-	defer d.making.Unlock()
-	e, err := k.connect(k.ctx)
-	if err != nil {
-		return // the jobs' own steps say so
-	}
-	state, err := e.State(k.ctx, s.Name())
-	if err != nil || state.Running || state.Created {
-		return // one that is gone is made again by the next job
-	}
-	if err := e.Start(k.ctx, s.Name()); err != nil && !errors.Is(err, context.Canceled) {
-		k.log.Warn("A Nix daemon has ended and could not be started again", "container", s.Name(), "error", err)
-		return
-	}
-	k.log.Warn("A Nix daemon had ended while jobs need it: it is started again", "container", s.Name(), "exit", state.ExitCode)
 }
 
 // Run runs a command of the agent's program in a domain's daemon container and returns what it wrote.

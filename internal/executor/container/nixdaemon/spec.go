@@ -118,6 +118,7 @@ func (s Spec) daemon(e *engineapi.Engine, imageID string) (client.ContainerCreat
 	o.Config.Env = []string{nixd.Variable + "=" + settings}
 	unlimited := int64(-1) // each build has a limit of its own, and the daemon must be able to end it
 	o.HostConfig.PidsLimit = &unlimited
+	o.HostConfig.LogConfig = container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "10m"}} // jobs can make it talk
 	open(o.HostConfig, e)
 	return o, nil
 }

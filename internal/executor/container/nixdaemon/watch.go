@@ -1,0 +1,57 @@
+package nixdaemon
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+)
+
+// watch starts a daemon again that ended while jobs need it, or makes it again: somebody has killed its container, or
+// removed it. What the jobs' gateways ask meanwhile waits.
+func (k *Keeper) watch(d *domain) {
+	tick := time.NewTicker(k.look)
+	defer tick.Stop()
+	for {
+		select {
+		case <-k.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		k.mu.Lock()
+		if d.users == 0 {
+			d.watching = false
+			k.mu.Unlock()
+			return
+		}
+		s, imageID := d.spec, d.imageID
+		k.mu.Unlock()
+		k.revive(d, s, imageID)
+	}
+}
+
+func (k *Keeper) revive(d *domain, s Spec, imageID string) {
+	if !d.making.TryLock() {
+		return // it is being made
+	}
+	defer d.making.Unlock()
+	e, err := k.connect(k.ctx)
+	if err != nil {
+		return // the jobs' own steps say so
+	}
+	state, err := e.State(k.ctx, s.Name())
+	if engineapi.IsAbsent(err) && imageID != "" {
+		err = k.create(k.ctx, e, s, imageID, false)
+	} else if state.Created {
+		return // whoever has made it starts it
+	}
+	if err != nil || state.Running {
+		return // what is not this process's is made again by the next job
+	}
+	if err := e.Start(k.ctx, s.Name()); err != nil && !errors.Is(err, context.Canceled) {
+		k.log.Warn("A Nix daemon has ended and could not be started again", "container", s.Name(), "error", err)
+		return
+	}
+	k.log.Warn("A Nix daemon had ended while jobs need it: it is started again", "container", s.Name(), "exit", state.ExitCode)
+}
