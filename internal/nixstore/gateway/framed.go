@@ -61,6 +61,7 @@ func (s *session) framed(ctx context.Context, op nixwire.Op, shape nixwire.Opera
 		n := request[3].Int
 		request[6+n].Int = 0            // ultimate
 		request[len(request)-1].Int = 0 // do not check signatures
+		request = fewSignatures(request)
 		list = []claim{{path: nixwire.StorePath(request[0].Str), from: added, size: request[5+n].Int}}
 	case nixwire.AddMultipleToStore:
 		c.many = true
@@ -195,7 +196,7 @@ func passMany(frames *nixwire.Frames, out nixwire.FrameWriter) ([]claim, error) 
 			return list, err
 		}
 		info[6+info[3].Int].Int = 0 // ultimate
-		nixwire.Write(w, info)
+		nixwire.Write(w, fewSignatures(info))
 		size := infoSize(info[1:])
 		if err := passArchive(in, w, size); err != nil {
 			return list, err

@@ -33,8 +33,7 @@ func (s *session) operation(ctx context.Context, op nixwire.Op) error {
 				return err
 			}
 		}
-		s.g.counter.refused(op.String())
-		return s.fail(fmt.Errorf("Skerry's Nix gateway refuses %s: %s", op, why)) //nolint:staticcheck // for people
+		return s.refuse(op, why, nil)
 	}
 	s.made.reset()
 	if err := s.revive(ctx); err != nil {
@@ -49,6 +48,10 @@ func (s *session) operation(ctx context.Context, op nixwire.Op) error {
 		}
 	case nixwire.SetOptions:
 		request = s.options(request)
+	case nixwire.AddSignatures:
+		if why, err := s.signaturesRefusal(request); err != nil || why != "" {
+			return s.refuse(op, why, err)
+		}
 	case nixwire.NarFromPath:
 		return s.archive(ctx, request)
 	}
@@ -56,6 +59,15 @@ func (s *session) operation(ctx context.Context, op nixwire.Op) error {
 		return s.framed(ctx, op, shape, request)
 	}
 	return s.plain(ctx, op, shape, request)
+}
+
+// refuse tells the client why it does not get what it asks for, unless there is an error.
+func (s *session) refuse(op nixwire.Op, why string, err error) error {
+	if err != nil {
+		return err
+	}
+	s.g.counter.refused(op.String())
+	return s.fail(fmt.Errorf("Skerry's Nix gateway refuses %s: %s", op, why)) //nolint:staticcheck // for people
 }
 
 // answer answers an operation without asking the daemon.
