@@ -31,6 +31,12 @@ func (k *Keeper) watch(d *domain) {
 	}
 }
 
+// What is shown of the log of a daemon that has ended.
+const (
+	lastLines = 5
+	lastBytes = 4 << 10
+)
+
 func (k *Keeper) revive(d *domain, s Spec, imageID string) {
 	if !d.making.TryLock() {
 		return // it is being made
@@ -49,9 +55,10 @@ func (k *Keeper) revive(d *domain, s Spec, imageID string) {
 	if err != nil || state.Running {
 		return // what is not this process's is made again by the next job
 	}
+	said, _ := e.Logs(k.ctx, s.Name(), lastLines, lastBytes) // of one that was made just now there are none
 	if err := e.Start(k.ctx, s.Name()); err != nil && !errors.Is(err, context.Canceled) {
-		k.log.Warn("A Nix daemon has ended and could not be started again", "container", s.Name(), "error", err)
+		k.log.Warn("A Nix daemon has ended and could not be started again", "container", s.Name(), "error", err, "said", said)
 		return
 	}
-	k.log.Warn("A Nix daemon had ended while jobs need it: it is started again", "container", s.Name(), "exit", state.ExitCode)
+	k.log.Warn("A Nix daemon had ended while jobs need it: it is started again", "container", s.Name(), "exit", state.ExitCode, "said", said)
 }
