@@ -80,8 +80,8 @@ func TestNixPipeline(t *testing.T) {
 			{
 				name: "a flake", image: m.engine.NixImage(t, enginetest.NixNew),
 				script: []string{
-					system, "mkdir -p flake/b/bin; cp /usr/bin/bash-static flake/b/bin/bash; cd flake",
-					"cat > flake.nix <<END\n{ outputs = { self }: { packages.$system.default = derivation {\n  name = \"flake\"; system = \"$system\"; builder = \"\\${./b}/bin/bash\"; " +
+					system, "export NIX_CONFIG='flake-registry ='", "mkdir -p flake/b/bin; cp /usr/bin/bash-static flake/b/bin/bash; cd flake",
+					"cat > flake.nix <<END\n{ outputs = { self }: { packages.$system.default = derivation {\n  name = \"flake\"; outputs = [ \"out\" ]; system = \"$system\"; builder = \"\\${./b}/bin/bash\"; " +
 						"args = [ \"-c\" \"echo built of a flake > \\$out\" ]; HELLO = \"of the flake\";\n}; }; }\nEND",
 					"nix build --offline path:$PWD", "cat result", "nix develop --offline path:$PWD -c bash -c 'echo shell $HELLO'",
 				},

@@ -81,7 +81,7 @@ func attacks() map[string]attack {
 	look := "cat $(nix-build --no-out-link /attack/look.nix --argstr box BOX --argstr name "
 	lure := "--option substituters http://LURE --option trusted-substituters http://LURE --option require-sigs false --option trusted-public-keys '' "
 	return map[string]attack{
-		"trusted": {line: "nix store info --json || nix store ping --json", want: `"trusted":false`},
+		"trusted": {line: "nix store info --json || nix store ping --json", want: `"trusted":0`},
 		"sandbox by option": {
 			line: look + "option --option sandbox false --option sandbox-paths / --option build-users-group '' --option extra-sandbox-paths /.skerry)",
 			want: "root: ", not: ".skerry",
@@ -117,7 +117,7 @@ func attacks() map[string]attack {
 			line: "d=$(mountpoint -d /nix/store); mknod /tmp/disk b ${d%:*} ${d#*:}; head -c 512 /tmp/disk | wc -c", want: "0", not: "512",
 		},
 		"socket replaced": {
-			line: "rm -f " + socket + "; cp /bin/attacker " + socket + "; umount -l /nix/var/nix/daemon-socket; nix store info --json || nix store ping --json", want: `"trusted":false`,
+			line: "rm -f " + socket + "; cp /bin/attacker " + socket + "; umount -l /nix/var/nix/daemon-socket; nix store info --json || nix store ping --json", want: `"trusted":0`,
 		},
 		"daemon's socket":           {line: "attacker search", want: "looked at", not: "found"},
 		"daemon's socket by builds": {line: "nix-build --no-out-link /attack/search.nix --argstr attacker $(nix-store --add /bin/attacker)", want: "looked at", not: "found"},
