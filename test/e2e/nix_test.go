@@ -29,12 +29,12 @@ func (m machine) nixRunner(t *testing.T, co *gitlabtest.Coordinator, lines ...st
 	return m.runnerWith(t, co, nil, append([]string{"[runners.nix]", `store = "shared"`, fmt.Sprintf("image = %q", m.engine.NixImage(t, enginetest.NixNew))}, lines...)...)
 }
 
-// box gives a script $box, a busybox in the store.
-const box = `export box=$(nix-store --add $(readlink -f $(command -v busybox)))`
+// box gives a script $box, a directory of the store with a busybox.
+const box = `mkdir -p /tmp/box; cp /bin/busybox /tmp/box; export box=$(nix-store --add /tmp/box)`
 
 // derivation is a script line that writes NAME.nix, whose builder is $box with a shell's line.
 func derivation(name, line string, more ...string) string {
-	return fmt.Sprintf("cat > %[1]s.nix <<'END'\nderivation {\n  name = \"%[1]s\"; system = builtins.currentSystem; builder = builtins.storePath (builtins.getEnv \"box\");\n"+
+	return fmt.Sprintf("cat > %[1]s.nix <<'END'\nderivation {\n  name = \"%[1]s\"; system = builtins.currentSystem; builder = builtins.storePath (builtins.getEnv \"box\") + \"/busybox\";\n"+
 		"  args = [ \"sh\" \"-c\" ''%[2]s'' ]; %[3]s\n}\nEND", name, line, strings.Join(more, " "))
 }
 
