@@ -112,6 +112,11 @@ func (b *bench) prepare(t *testing.T, o container.Options, j *job.Job) *run {
 			}
 		}
 	})
+	if o.Nix != nil { // as with every job, whose sources come before its script
+		if _, _, err := r.dial(executor.Helper); err != nil {
+			t.Fatalf("%v\n%s", err, r.log.String())
+		}
+	}
 	return r
 }
 

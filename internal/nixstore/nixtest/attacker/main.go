@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -16,7 +17,7 @@ import (
 // usage lists the commands.
 const usage = `attacker:
   search                look for sockets and ports that speak like a Nix daemon, and for what only helpers have
-  hold N SOCKET         open N connections, begin to speak on each, and keep them until killed
+  hold N SOCKET         open N connections, begin to speak on each, and keep them until the other side has ended them all
   garbage N SOCKET      send N messages that are malformed, each on a connection of its own
   force PATH SOCKET     add PATH to the store without a signature, in every way that the protocol has
   cache DIR PATH        make an unsigned binary cache with PATH
@@ -73,7 +74,10 @@ func hold(n int, socket string) error {
 		}
 	}
 	fmt.Println("held", len(all))
-	select {}
+	for _, c := range all {
+		_, _ = io.Copy(io.Discard, c) // until it is ended
+	}
+	return nil
 }
 
 // garbage sends beginnings of a conversation with something wrong in each: random bytes, numbers that are huge, an end in
