@@ -145,13 +145,13 @@ func (s *sweeper) remove(ctx context.Context, batch []doomed) error {
 		rest := s.account(batch, freed, err != nil)
 		var refused worker.RemoteError
 		switch {
-		case err == nil:
+		case err == nil, errors.As(err, &refused) && len(rest) == 0: // it ended by itself, as a build's lock does
 			return nil
 		case ctx.Err() != nil:
 			return fmt.Errorf("gc: %w", context.Cause(ctx))
-		case errors.As(err, &refused) && len(rest) > 0:
+		case errors.As(err, &refused):
 			s.spare(rest[0])
-		case errors.As(err, &refused), s.w == nil, s.lost >= maxLost:
+		case s.w == nil, s.lost >= maxLost:
 			return fmt.Errorf("gc: delete by nix-daemon: %w", err)
 		default:
 			s.lost++
