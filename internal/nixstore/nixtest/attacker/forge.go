@@ -97,13 +97,13 @@ func force(path, socket string) error {
 		{nixwire.AddMultipleToStore, []nixwire.Token{token(0), token(1)}, many.Bytes()},
 	}
 	for _, way := range ways {
-		fmt.Println(way.op, "says:", try(socket, way.op, way.request, way.body))
+		say(way.op, "says:", try(socket, way.op, way.request, way.body))
 	}
 	valid, err := ask(socket, path)
 	if err != nil {
 		return err
 	}
-	fmt.Println("forced:", valid)
+	say("forced:", valid)
 	return nil
 }
 

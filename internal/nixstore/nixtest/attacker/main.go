@@ -73,7 +73,7 @@ func hold(n int, socket string) error {
 			return err
 		}
 	}
-	fmt.Println("held", len(all))
+	say("held", len(all))
 	for _, c := range all {
 		_, _ = io.Copy(io.Discard, c) // until it is ended
 	}
@@ -111,6 +111,9 @@ func garbage(n int, socket string) error {
 		_, _ = c.Read(answer[:]) // whatever it says
 		_ = c.Close()
 	}
-	fmt.Println("sent", n)
+	say("sent", n)
 	return nil
 }
+
+// say prints a line for who looks at the job's log.
+func say(words ...any) { fmt.Fprintln(os.Stdout, words...) }

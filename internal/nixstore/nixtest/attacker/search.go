@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/hex"
-	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -43,7 +42,7 @@ func search() error {
 	}
 	f.abstract()
 	f.ports()
-	fmt.Println("looked at", f.sockets, "sockets,", f.listening, "ports,", len(f.seen), "files")
+	say("looked at", f.sockets, "sockets,", f.listening, "ports,", len(f.seen), "files")
 	return nil
 }
 
@@ -59,7 +58,7 @@ func (f *finder) first(i fs.FileInfo) bool {
 	if !ok {
 		return false
 	}
-	id := [2]uint64{uint64(st.Dev), st.Ino}
+	id := [2]uint64{st.Dev, st.Ino}
 	if f.seen[id] {
 		return false
 	}
@@ -91,7 +90,7 @@ func (f *finder) walk(dir string) {
 		}
 		switch {
 		case i.IsDir() && hidden(path):
-			fmt.Println("found directory", path)
+			say("found directory", path)
 		case i.IsDir() && !uninteresting(path):
 			f.walk(path)
 		case !i.IsDir():
@@ -120,7 +119,7 @@ func (f *finder) file(path string, i fs.FileInfo) {
 	}
 	f.sockets++
 	if speaks("unix", path) {
-		fmt.Println("found socket", path)
+		say("found socket", path)
 	}
 }
 
@@ -133,7 +132,7 @@ func (f *finder) abstract() {
 		}
 		f.sockets++
 		if speaks("unix", name) && name != theGateway {
-			fmt.Println("found socket", name)
+			say("found socket", name)
 		}
 	}
 }
@@ -156,7 +155,7 @@ func (f *finder) ports() {
 			}
 			f.listening++
 			if a := net.JoinHostPort(net.IP(raw).String(), strconv.FormatUint(n, 10)); speaks("tcp", a) {
-				fmt.Println("found port", a)
+				say("found port", a)
 			}
 		}
 	}
@@ -168,7 +167,7 @@ func lines(path string) [][]string {
 	if err != nil {
 		return nil
 	}
-	defer file.Close() //nolint:errcheck // only read
+	defer file.Close()
 	var all [][]string
 	s := bufio.NewScanner(file)
 	for s.Scan() {
@@ -187,7 +186,7 @@ func speaks(network, address string) bool {
 	if err != nil {
 		return false
 	}
-	defer c.Close() //nolint:errcheck // nothing to lose
+	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(time.Second))
 	_, err = nixwire.Greet(nixwire.NewReader(c, 64), nixwire.NewWriter(c, 64))
 	return err == nil
