@@ -140,6 +140,6 @@ func ask(socket, path string) (bool, error) {
 		return false, err
 	}
 	defer c.Close() //nolint:errcheck // nothing to lose
-	valid, err := c.Valid(v, []nixwire.StorePath{nixwire.StorePath(path)}, nil)
+	valid, err := c.Root(v, []nixwire.StorePath{nixwire.StorePath(path)}, nil)
 	return valid[nixwire.StorePath(path)], err
 }
