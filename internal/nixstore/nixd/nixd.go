@@ -99,6 +99,8 @@ type (
 	Seeded = volumes.Seeded
 	// Stat is the answer of CommandStat.
 	Stat = collect.Stat
+	// Share is a part of a store.
+	Share = collect.Share
 	// Path is one in the answer of CommandList.
 	Path = collect.Path
 	// Collect is what CommandCollect is told.
