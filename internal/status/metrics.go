@@ -30,6 +30,7 @@ type metrics struct {
 	queueSize, queueDepth                           *prometheus.GaugeVec
 	loaded, loadErrors, saved, saveErrors           prometheus.Counter
 	disk                                            *diskMetrics
+	nix                                             *nixMetrics
 }
 
 func newMetrics(b *Board, opts Options) *metrics {
@@ -67,6 +68,7 @@ func newMetrics(b *Board, opts Options) *metrics {
 		saveErrors: counter("configuration_saving_error_total", "Times that the configuration file could not be written."),
 	}
 	m.disk = newDiskMetrics(m.registry)
+	m.nix = newNixMetrics(m.registry)
 	for _, level := range []string{"panic", "fatal", levelError, levelWarning} {
 		m.errors.WithLabelValues(level)
 	}
