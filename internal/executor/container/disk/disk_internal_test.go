@@ -143,6 +143,27 @@ func TestKeeps(t *testing.T) {
 	}
 }
 
+// The volumes of Nix stores count, as large as their keeper says, and nothing of them is evicted.
+func TestNixStoresCountAndStay(t *testing.T) {
+	t.Parallel()
+	k := New(Options{Path: filepath.Join(t.TempDir(), "l.json"), Sizes: func() map[string]int64 { return map[string]int64{"d-store": 70} }})
+	defer k.Close()
+	nix := map[string]string{labelNix: "d"}
+	items := k.volumes([]engineapi.StoredVolume{
+		{Name: "d-store", Labels: nix, Created: at(0)}, {Name: "d-var", Labels: nix, Created: at(0)}, {Name: "d-gate", Labels: nix, Created: at(0)},
+		{Name: "other", Created: at(5)},
+	})
+	if got := total(items); got != 70 {
+		t.Errorf("they occupy %d", got)
+	}
+	if diff := cmp.Diff([]string{"volume other"}, names(order(items))); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"volume other"}, names(expired(items, time.Hour, at(100)))); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 func TestRefs(t *testing.T) {
 	t.Parallel()
 	image := engineapi.StoredImage{ID: "sha256:0123456789abcdef", Tags: []string{"docker.io/library/debian:trixie"}}

@@ -43,6 +43,8 @@ type Options struct {
 	// Lease takes the volumes that belong together with one, so that no job gets them until release is
 	// called; false when a job has them, or when the volume is none that jobs use again.
 	Lease func(volume string) (release func(), ok bool)
+	// Sizes are what volumes of Nix stores occupy, by name, as far as it is known; nil: it never is.
+	Sizes func() map[string]int64
 	// Caches reports whether a volume holds archives of caches.
 	Caches  func(volume string) bool
 	Evicted func(Eviction)    // told of each eviction; nil: nobody is

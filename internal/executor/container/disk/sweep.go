@@ -184,6 +184,9 @@ func (s *sweep) weigh(ctx context.Context, volumes []engineapi.StoredVolume) {
 // could.
 func (s *sweep) weighHere(ctx context.Context, volumes []engineapi.StoredVolume) bool {
 	for _, v := range volumes {
+		if isNix(v) { // it may have millions of files
+			continue
+		}
 		s.k.mu.Lock()
 		before, used := s.k.sizes[v.Name], s.k.ledger.data.Volumes[v.Name]
 		s.k.mu.Unlock()
@@ -234,7 +237,16 @@ func (k *Keeper) images(all []engineapi.StoredImage, inUse refs) (items []Item) 
 // labelMade is on images that Skerry has assembled.
 const labelMade = "com.gitlab.skerry.image"
 
+// labelNix is on the volumes of Nix stores. They count; what has to go of them is for others to say. See package nixdaemon.
+const labelNix = "com.gitlab.skerry.nix"
+
+func isNix(v engineapi.StoredVolume) bool { return v.Labels[labelNix] != "" }
+
 func (k *Keeper) volumes(all []engineapi.StoredVolume) (items []Item) {
+	var sizes map[string]int64
+	if k.o.Sizes != nil {
+		sizes = k.o.Sizes()
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, v := range all {
@@ -245,7 +257,11 @@ func (k *Keeper) volumes(all []engineapi.StoredVolume) (items []Item) {
 			}
 			k.ledger.data.Volumes[v.Name] = used
 		}
-		items = append(items, Item{Kind: Volume, Name: v.Name, Size: k.sizes[v.Name].bytes, Used: used, pinned: keeps(v.Labels)})
+		item := Item{Kind: Volume, Name: v.Name, Size: k.sizes[v.Name].bytes, Used: used, pinned: keeps(v.Labels) || isNix(v)}
+		if bytes, known := sizes[v.Name]; known {
+			item.Size = bytes
+		}
+		items = append(items, item)
 	}
 	return items
 }
