@@ -105,6 +105,7 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	d.engines = &usedEngines{path: filepath.Join(o.StateDir, "engines.json"), now: time.Now, log: d.log}
 	d.containers.Evicted = func(e disk.Eviction) { d.board.DiskEvicted(string(e.Kind), e.Size) }
 	d.containers.DiskUsed = d.board.DiskUsed
+	d.containers.NixSandbox, d.containers.NixGone = d.board.NixSandbox, d.board.NixGone
 	d.jobs, d.stopJobs = context.WithCancelCause(context.WithoutCancel(ctx))
 	d.engine = engine.New(engine.Options{
 		Journal: j, StateDir: o.StateDir, Version: o.Version, Logger: d.log, Events: events(d.board),

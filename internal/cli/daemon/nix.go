@@ -5,6 +5,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/config"
 	"gitlab.com/skerry/skerry/internal/executor/container"
+	"gitlab.com/skerry/skerry/internal/executor/container/nixdaemon"
 	"gitlab.com/skerry/skerry/internal/executor/shell"
 	"gitlab.com/skerry/skerry/internal/nixstore/domain"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd"
@@ -18,8 +19,13 @@ func nix(r *config.Runner) (*container.Nix, error) {
 	}
 	o := &container.Nix{
 		Host: n.Store == config.NixHost, Trust: domain.Trust(n.Trust), Image: n.Image, Path: n.Path, HostSocket: n.HostSocket,
-		Idle: *n.IdleTimeout, Daemon: nixDaemon(n, false),
+		Idle: *n.IdleTimeout, Collect: nixdaemon.Policy{KeepFor: *n.KeepFor, Every: *n.CollectInterval}, Daemon: nixDaemon(n, false),
 	}
+	free, err := config.ParseFree(n.MinFree)
+	if err != nil {
+		return nil, fmt.Errorf("runner %q: min_free in [runners.nix] %w", r.Name, err)
+	}
+	o.Collect.MinFree, o.Collect.MinFreePercent = free.Bytes, free.Percent
 	if n.Separates() && n.Protected != nil {
 		closed := nixDaemon(n, true)
 		o.Protected = &closed

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 
 	"gitlab.com/skerry/skerry/internal/agent/embedded"
+	"gitlab.com/skerry/skerry/internal/executor/container"
 	"gitlab.com/skerry/skerry/internal/journal"
 	"gitlab.com/skerry/skerry/internal/plan"
 )
@@ -23,6 +24,12 @@ func (d *Daemon) prune(records []journal.Record) {
 		}
 		used = append(used, options.Agent)
 	}
+	daemons, err := container.NixAgents(d.place.envDir)
+	if err != nil {
+		d.log.Debug("Agents of earlier versions are kept: nobody can tell which one a Nix daemon uses", "error", err)
+		return
+	}
+	used = append(used, daemons...)
 	for i, path := range used {
 		used[i] = filepath.Dir(path)
 	}

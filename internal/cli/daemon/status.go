@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"gitlab.com/skerry/skerry/internal/agent/wire"
 	"gitlab.com/skerry/skerry/internal/config"
 	"gitlab.com/skerry/skerry/internal/engine"
 	"gitlab.com/skerry/skerry/internal/gitlab/runnertoken"
@@ -30,6 +31,14 @@ func events(b *status.Board) engine.Events {
 		Stage:   func(ref string, name job.StageName) { b.StageEntered(ref, name) },
 		Ended:   b.JobEnded,
 		Over:    b.JobOver,
+		Nix:     func(ref string, n wire.Nix) { b.NixUsed(ref, boardNix(n)) },
+	}
+}
+
+func boardNix(n wire.Nix) status.NixUse {
+	paths := func(p wire.NixPaths) status.NixPaths { return status.NixPaths(p) }
+	return status.NixUse{
+		Built: paths(n.Built), Substituted: paths(n.Substituted), Reused: paths(n.Reused), Added: paths(n.Added), Refused: n.Refused,
 	}
 }
 

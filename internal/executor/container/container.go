@@ -131,6 +131,7 @@ func (e *Executor) Reconcile(ctx context.Context, owner executor.OwnerID, keep [
 			errs = append(errs, engine.RemoveVolume(ctx, v.Name))
 		}
 	}
+	e.adoptNix(owner, containers, left)
 	errs = append(errs, e.reconcileDirs(ctx, owner, keep), e.closeDoors(used))
 	errs = append(errs, e.releaseUnfinished(owner))
 	e.space(owner).Set(e.o.Scope, e.o.Disk)

@@ -17,7 +17,6 @@ import (
 	"gitlab.com/skerry/skerry/internal/executor/container/disk"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 	"gitlab.com/skerry/skerry/internal/executor/container/images"
-	"gitlab.com/skerry/skerry/internal/executor/container/nixdaemon"
 	"gitlab.com/skerry/skerry/internal/executor/container/podman"
 	"gitlab.com/skerry/skerry/internal/executor/container/slot"
 )
@@ -36,6 +35,9 @@ type Host struct {
 	// nobody is.
 	Evicted  func(disk.Eviction)
 	DiskUsed func(bytes int64)
+	// NixSandbox is told whether builds of a Nix store are in Nix's sandbox, NixGone of stores that are removed; nil: nobody is.
+	NixSandbox func(store string, on bool)
+	NixGone    func(store string)
 	// LookEvery is how long it is between two looks at a disk, IdleSlots how long a network is kept that no job
 	// has; 0: the usual times.
 	LookEvery, IdleSlots time.Duration
@@ -45,6 +47,7 @@ type Host struct {
 	pools   map[string]*slot.Pool
 	pullers map[string]*images.Puller
 	keepers map[string]*disk.Keeper
+	stores  map[string]*nixStores
 	left    bool                     // Close has been called
 	live    map[executor.Ref]bool    // environments that this process has begun and not closed
 	leaving map[string]chan struct{} // refs of those that are being closed; closed with their leases
@@ -54,7 +57,6 @@ type Host struct {
 type site struct {
 	helpers helpers
 	carrier carrier.Carrier
-	nix     *nixdaemon.Keeper // nil: no job has needed it; belongs to Host.mu
 
 	mu      sync.Mutex
 	engine  *engineapi.Engine
@@ -140,20 +142,6 @@ func (h *Host) knows(name string) bool {
 		}
 	}
 	return false
-}
-
-// nix returns what keeps the Nix daemons of the engine at a.
-func (h *Host) nix(a engineapi.Address, log *slog.Logger) *nixdaemon.Keeper {
-	s := h.site(a)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if s.nix == nil {
-		s.nix = nixdaemon.New(func(ctx context.Context) (*engineapi.Engine, error) { return h.engine(ctx, a) }, log)
-		if h.left {
-			s.nix.Close()
-		}
-	}
-	return s.nix
 }
 
 // begun and alive remember the environments of this process: what is removed because no journaled job
@@ -262,11 +250,14 @@ const (
 // Close removes the networks that nobody uses and closes the connections.
 func (h *Host) Close(ctx context.Context) error {
 	h.mu.Lock()
-	keepers := h.keepers
-	h.keepers, h.left = nil, true
+	keepers, stores := h.keepers, h.stores
+	h.keepers, h.stores, h.left = nil, nil, true
 	h.mu.Unlock()
 	for _, k := range keepers {
 		k.Close()
+	}
+	for _, s := range stores {
+		s.keeper.Close()
 	}
 	h.mu.Lock()
 	pools, sites := h.pools, h.sites
@@ -285,9 +276,6 @@ func (h *Host) Close(ctx context.Context) error {
 	}
 	for _, s := range sites {
 		s.carrier.Wait()
-		if s.nix != nil {
-			s.nix.Close()
-		}
 		s.mu.Lock()
 		if s.engine != nil {
 			_ = s.engine.Close()

@@ -33,6 +33,8 @@ type Nix struct {
 	Protected *nixd.Config  `json:"protected,omitempty"` // the same for domains of protected refs alone; nil: no difference
 	Idle      time.Duration `json:"idle,omitempty"`      // how long a daemon runs on without jobs; 0: for ever
 
+	Collect nixdaemon.Policy `json:"collect,omitzero"` // what of a store is collected, and when
+
 	// Of the machine's own Nix: the daemon's socket, the directory that jobs see as /nix/store (empty: that one), and where
 	// its programs are looked for (nil: the usual places).
 	HostSocket   string   `json:"host_socket,omitempty"`
@@ -44,6 +46,8 @@ type Nix struct {
 type nixPart struct {
 	Host      bool   `json:"host,omitempty"`
 	Domain    string `json:"domain,omitempty"`
+	For       string `json:"for,omitempty"`       // who shares it, for people
+	Image     string `json:"image,omitempty"`     // of its daemon
 	Protected bool   `json:"protected,omitempty"` // the domain has jobs of protected refs alone
 	// Gate is the volume in which the helper's agent listens for the job, where the engine shares no directories.
 	Gate string `json:"gate,omitempty"`
@@ -82,7 +86,7 @@ func (e *Executor) drawNix(b *blueprint, j *job.Job) error {
 	if err != nil {
 		return fmt.Errorf("trust in [runners.nix]: %w", err)
 	}
-	b.Nix.Domain, b.Nix.Protected = d.Name, d.Protected
+	b.Nix.Domain, b.Nix.For, b.Nix.Image, b.Nix.Protected = d.Name, d.String(), n.Image, d.Protected
 	return nil
 }
 
@@ -90,13 +94,14 @@ func (e *Executor) drawNix(b *blueprint, j *job.Job) error {
 func (v *environment) nixSpec() nixdaemon.Spec {
 	n := v.e.o.Nix
 	s := nixdaemon.Spec{
-		Owner: string(v.b.Ref.Owner), Domain: v.b.Nix.Domain, Image: n.Image, Settings: n.Daemon, Idle: n.Idle,
-		Agent: *v.b.Agent, AgentPath: v.e.o.Agent,
+		Owner: string(v.b.Ref.Owner), Domain: v.b.Nix.Domain, For: v.b.Nix.For, Scope: v.e.o.Scope, Image: n.Image, Settings: n.Daemon,
+		Idle: n.Idle, Collect: n.Collect, Agent: *v.b.Agent, AgentPath: v.e.o.Agent,
 	}
 	if n.Protected != nil && v.b.Nix.Protected {
 		s.Settings = *n.Protected
 	}
-	if n.Trust == domain.Job {
+	if n.Trust == domain.Job { // it goes with the job
+		s.Collect = nixdaemon.Policy{}
 		s.Labels = map[string]string{labelRef: v.b.Ref.String()}
 	}
 	return s
@@ -161,10 +166,11 @@ func (v *environment) makeNix(ctx context.Context, volumes *step) error {
 	if err != nil {
 		return fmt.Errorf("the Nix store of this job: %w", err)
 	}
+	v.warnOfNix(ctx)
 	return v.b.note(v.dir, func() { v.b.Nix.Offer = &offer })
 }
 
-func (v *environment) nix() *nixdaemon.Keeper { return v.e.host.nix(v.e.o.Engine, v.log) }
+func (v *environment) nix() *nixdaemon.Keeper { return v.e.nixKeeper() }
 
 // closeNix gives up what the job had of its domain, and a domain that was this job's alone.
 func (v *environment) closeNix(ctx context.Context) error {

@@ -12,6 +12,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/disk"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/executor/container/nixdaemon"
 )
 
 // space is what keeps the disk of the executor's engine in order, for all runner entries of an owner.
@@ -29,6 +30,7 @@ func (e *Executor) space(owner executor.OwnerID) *disk.Keeper {
 			Engine:  func(ctx context.Context) (*engineapi.Engine, error) { return h.engine(ctx, e.o.Engine) },
 			InUse:   e.imagesInUse,
 			Lease:   func(volume string) (func(), bool) { return e.reserve(owner, volume) },
+			Sizes:   func() map[string]int64 { return e.nixKeeper().Sizes() },
 			Caches:  func(volume string) bool { return isVolumeAt(volume, e.o.CacheDir) },
 			Evicted: h.Evicted, Used: h.DiskUsed, Log: e.log, Every: h.LookEvery,
 		})
@@ -57,7 +59,11 @@ func (e *Executor) imagesInUse() ([]string, error) {
 		}
 		names = append(names, b.images()...)
 	}
-	return names, nil
+	r, err := nixdaemon.Remember(e.nixRecord())
+	if err != nil {
+		e.log.Warn("It is not known which images the Nix daemons have", "error", err)
+	}
+	return append(names, r.Images...), nil
 }
 
 // images are those of all parts, by their names and, where it is known, by what the name meant: it may mean
@@ -66,6 +72,9 @@ func (b *blueprint) images() (names []string) {
 	parts := []part{b.Helper, b.Build}
 	for _, s := range b.Services {
 		parts = append(parts, s.part)
+	}
+	if b.Nix != nil {
+		parts = append(parts, part{Image: b.Nix.Image})
 	}
 	for _, p := range parts {
 		for _, n := range []string{p.Image, p.ImageID} {

@@ -1,32 +1,53 @@
 package nixdaemon
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
-	"gitlab.com/skerry/skerry/internal/executor/container/carrier"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd"
 )
 
+// Options is what a Keeper is made of.
+type Options struct {
+	// Engine connects to the engine.
+	Engine func(context.Context) (*engineapi.Engine, error)
+	// Live are the jobs that have a domain, or may: the names of their roots. Who is missing has ended.
+	Live func(domain string) ([]string, error)
+	Log  *slog.Logger
+	// Path is a file that remembers the domains beyond this process; empty: none does.
+	Path string
+	// Sandbox is told whether the builds of a domain are in Nix's sandbox, each time a daemon has been started, and Gone
+	// of domains that are removed with their stores; nil: nobody is.
+	Sandbox func(domain string, on bool)
+	Gone    func(domain string)
+	// Look is how long it is between two looks at a daemon that jobs need, Tend between two looks whether a store is to be
+	// collected; 0: the usual times.
+	Look, Tend time.Duration
+}
+
 // Keeper keeps the daemons of one engine. It is safe for concurrent use. The caller closes it.
 type Keeper struct {
+	o   Options
+	log *slog.Logger
+	// connect is Options.Engine, and run asks a daemon that runs.
 	connect func(context.Context) (*engineapi.Engine, error)
-	log     *slog.Logger
-	// look is how long it is between two looks at a daemon that jobs need.
-	look time.Duration
+	run     func(ctx context.Context, s Spec, command ...string) ([]byte, error)
 
 	ctx  context.Context //nolint:containedctx // of what goes on between jobs
 	stop context.CancelFunc
 	work sync.WaitGroup
+	poke chan struct{} // has the stores looked at, now
 
 	mu      sync.Mutex
+	closed  bool
+	read    bool               // Options.Path has been
 	domains map[string]*domain // by the name of the container
+	warned  map[string]bool    // of stores without a sandbox
 }
 
 // Offer is what a store has for jobs.
@@ -38,38 +59,85 @@ type Offer struct {
 
 // domain is what this process knows of one daemon.
 type domain struct {
-	making sync.Mutex // one at a time makes or ends it
+	making     sync.Mutex    // one at a time makes or ends it
+	collecting chan struct{} // holds one: who takes it collects
 
 	// These belong to Keeper.mu.
-	users    int
-	idle     *time.Timer // stops it; nil while jobs have it
+	memory
+
+	users    int         // jobs
+	tasks    int         // commands at work in it
+	idle     *time.Timer // stops it; nil while somebody has it
 	offer    *Offer
 	watching bool
-	spec     Spec
-	volumes  bool   // they are there
-	imageID  string // what the daemon is to be made of; empty: not known yet
+	volumes  bool // they are there
+	gone     bool // it has been removed, with its store
+	unsaved  bool // the record says something else
+
+	life   *life     // of the daemon that runs
+	mount  string    // the store on this machine, where its file system can be looked at; noMount: it cannot
+	look   bool      // at the free space, soon
+	looked time.Time // at it
+	scarce time.Time // not to be collected again for want of space before
+	told   time.Time // the last warning that too little is free
+
+	weighed time.Time // the last time that it was said after a job what is in it
 }
 
-// lookEvery is the usual Keeper.look.
-const lookEvery = 5 * time.Second
+// The usual times of Options.
+const (
+	lookEvery = 5 * time.Second
+	tendEvery = 30 * time.Second
+)
 
-// New returns a keeper of the daemons of the engine that connect connects to.
-func New(connect func(context.Context) (*engineapi.Engine, error), log *slog.Logger) *Keeper {
+// New returns a keeper of the daemons of an engine.
+func New(o Options) *Keeper {
+	o.Look, o.Tend = cmp.Or(o.Look, lookEvery), cmp.Or(o.Tend, tendEvery)
 	ctx, stop := context.WithCancel(context.Background())
-	return &Keeper{connect: connect, log: log, look: lookEvery, ctx: ctx, stop: stop, domains: map[string]*domain{}}
+	k := &Keeper{o: o, log: o.Log, connect: o.Engine, ctx: ctx, stop: stop, poke: make(chan struct{}, 1), domains: map[string]*domain{}, warned: map[string]bool{}}
+	k.run = func(ctx context.Context, s Spec, command ...string) ([]byte, error) {
+		e, err := k.connect(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return Run(ctx, e, s, command...)
+	}
+	return k
 }
 
 // Close ends what goes on beside the jobs. The daemons run on: jobs may outlive this process.
 func (k *Keeper) Close() {
-	k.stop()
 	k.mu.Lock()
+	k.closed = true
 	for _, d := range k.domains {
 		if d.idle != nil {
 			d.idle.Stop()
 		}
 	}
 	k.mu.Unlock()
+	k.stop()
 	k.work.Wait()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.save()
+}
+
+// spawn does something beside the jobs, unless the keeper is closed. The caller holds mu.
+func (k *Keeper) spawn(do func()) {
+	if !k.closed {
+		k.work.Go(do)
+	}
+}
+
+// beside does something beside the jobs, and at once when the keeper is closed.
+func (k *Keeper) beside(do func()) {
+	k.mu.Lock()
+	closed := k.closed
+	k.spawn(do)
+	k.mu.Unlock()
+	if closed {
+		do()
+	}
 }
 
 // Use says that a job needs the domain of s from now on: its daemon is not stopped until the job has called done,
@@ -77,54 +145,104 @@ func (k *Keeper) Close() {
 func (k *Keeper) Use(s Spec) (done func()) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	d := k.domain(s)
-	d.spec = s
+	d := k.domain(s.Name())
+	d.unsaved = d.become(s, time.Now()) || d.unsaved
 	d.users++
+	k.keep(d)
+	if !d.watching {
+		d.watching = true
+		k.spawn(func() { k.watch(d) })
+	}
+	return sync.OnceFunc(func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		d.users--
+		d.Used, d.Unused, d.look = time.Now(), true, true
+		k.rested(d)
+		k.wakeTender()
+	})
+}
+
+// task has the daemon run until done is called, for something that is no job.
+func (k *Keeper) task(d *domain) (done func()) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	d.tasks++
+	k.keep(d)
+	return func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		d.tasks--
+		k.rested(d)
+	}
+}
+
+// keep has a daemon not stopped. The caller holds mu, like that of rested.
+func (k *Keeper) keep(d *domain) {
 	if d.idle != nil {
 		d.idle.Stop()
 		d.idle = nil
 	}
-	if !d.watching {
-		d.watching = true
-		k.work.Go(func() { k.watch(d) })
-	}
-	return sync.OnceFunc(func() { k.leave(d) })
 }
 
-// domain is that of s; Keeper.mu is held.
-func (k *Keeper) domain(s Spec) *domain {
-	d := k.domains[s.Name()]
+// rested has a daemon stopped after a while, if nobody needs it any more.
+func (k *Keeper) rested(d *domain) {
+	if d.users+d.tasks > 0 || d.Spec.Idle <= 0 || k.closed || d.gone {
+		return
+	}
+	k.keep(d)
+	var timer *time.Timer
+	timer = time.AfterFunc(d.Spec.Idle, func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if d.idle == timer {
+			d.idle = nil
+			k.spawn(func() { k.rest(d) })
+		}
+	})
+	d.idle = timer
+}
+
+// domain is that of a name; mu is held.
+func (k *Keeper) domain(name string) *domain {
+	k.recall()
+	d := k.domains[name]
 	if d == nil {
-		d = &domain{}
-		k.domains[s.Name()] = d
+		d = newDomain()
+		k.domains[name] = d
 	}
 	return d
 }
 
-func (k *Keeper) leave(d *domain) {
+func newDomain() *domain { return &domain{collecting: make(chan struct{}, 1)} }
+
+func (k *Keeper) lookUp(s Spec) *domain {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if d.users--; d.users > 0 || d.spec.Idle <= 0 || k.ctx.Err() != nil {
-		return
-	}
-	d.idle = time.AfterFunc(d.spec.Idle, func() { k.work.Go(func() { k.rest(d) }) })
+	d := k.domain(s.Name())
+	d.Spec.Domain, d.Spec.Owner = s.Domain, s.Owner
+	return d
 }
 
-// rest stops a daemon that no job has needed for a while.
+// rest stops a daemon that nobody has needed for a while.
 func (k *Keeper) rest(d *domain) {
 	d.making.Lock()
 	defer d.making.Unlock()
 	k.mu.Lock()
-	busy, s := d.users > 0 || k.ctx.Err() != nil, d.spec
+	busy, s := d.users+d.tasks > 0 || k.closed || d.gone, d.Spec
 	k.mu.Unlock()
 	if busy {
 		return
 	}
 	e, err := k.connect(k.ctx)
-	if err == nil {
-		err = e.Stop(k.ctx, s.Name(), stopGrace)
-	}
 	if err != nil {
+		return // there is nothing to stop, or it is tried after the next job
+	}
+	state, err := e.State(k.ctx, s.Name())
+	if err != nil || !state.Running {
+		return
+	}
+	if err := e.Stop(k.ctx, s.Name(), stopGrace); err != nil {
 		k.log.Warn("A Nix daemon that no job needs could not be stopped", "container", s.Name(), "error", err)
 		return
 	}
@@ -134,171 +252,53 @@ func (k *Keeper) rest(d *domain) {
 // stopGrace is how long a daemon has for its end.
 const stopGrace = 10 * time.Second
 
-// Ensure makes what is missing of the domain's daemon and starts it. What the store offers to jobs is the same as long
-// as the daemon's image is.
-func (k *Keeper) Ensure(ctx context.Context, s Spec, imageID string) (Offer, error) {
-	d := k.lookUp(s)
-	d.making.Lock()
-	defer d.making.Unlock()
-	hash, err := s.hash(imageID)
-	if err != nil {
-		return Offer{}, err
-	}
-	e, err := k.connect(ctx)
-	if err != nil {
-		return Offer{}, err
-	}
-	c, err := e.State(ctx, s.Name())
-	if err != nil && !engineapi.IsAbsent(err) {
-		return Offer{}, err
-	}
-	there := err == nil
-	if there && c.Labels[LabelSpec] != hash && k.alone(d) {
-		k.log.Info("The image or the settings of a Nix daemon have changed: it is made anew, its store stays", "container", s.Name())
-		if err := e.Remove(ctx, s.Name()); err != nil {
-			return Offer{}, err
+// Adopt takes over the daemons that an earlier process has left: those in names, and those that it has written down. The
+// ones that no job uses are stopped as if the last job had gone just now, and their stores are collected. over reports of a
+// single job's domain, by its labels, that the job is over: that is removed by others.
+func (k *Keeper) Adopt(owner string, names []string, over func(labels map[string]string) bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.recall()
+	maps.DeleteFunc(k.domains, func(_ string, d *domain) bool {
+		return d.users == 0 && d.Spec.alone() && over(d.Spec.Labels)
+	})
+	for _, name := range names {
+		if d := k.domain(name); d.Spec.Domain == "" { // nothing is written down
+			d.Spec = Spec{Owner: owner, Domain: name, Idle: orphanIdle}
 		}
-		there = false
-		k.forget(d)
 	}
-	k.mu.Lock()
-	d.imageID = imageID
-	k.mu.Unlock()
-	if there && c.Running {
-		return k.offer(ctx, e, d, s, imageID, true)
+	for _, d := range k.domains {
+		if d.idle == nil {
+			k.rested(d)
+		}
 	}
-	created := make(chan error, 1)
-	go func() { created <- k.create(ctx, e, s, imageID, there) }() // while the store is filled
-	offer, err := k.offer(ctx, e, d, s, imageID, false)
-	if err = errors.Join(err, <-created); err != nil {
-		return offer, err
+	if len(k.domains) > 0 {
+		k.wakeTender()
 	}
-	return offer, e.Start(ctx, s.Name())
 }
 
-// offer finds out what the store offers: from the daemon where one serves, else by filling the store, which is done
-// again before each start: what is there is left.
-func (k *Keeper) offer(ctx context.Context, e *engineapi.Engine, d *domain, s Spec, imageID string, serves bool) (Offer, error) {
-	k.mu.Lock()
-	known := d.offer
-	k.mu.Unlock()
-	if known != nil {
-		return *known, nil
-	}
-	var offer Offer
-	var err error
-	if serves {
-		offer, err = ask(ctx, e, s)
-	} else {
-		offer, err = k.seed(ctx, e, s, imageID)
-	}
-	if err == nil {
-		k.mu.Lock()
-		d.offer = &offer
-		k.mu.Unlock()
-	}
-	return offer, err
-}
+// orphanIdle is the idle timeout of a daemon of which nothing is written down.
+const orphanIdle = 10 * time.Minute
 
-// ask asks a daemon's container that runs.
-func ask(ctx context.Context, e *engineapi.Engine, s Spec) (Offer, error) {
-	said, err := Run(ctx, e, s, nixd.CommandInfo, "--wait=30s")
-	if err != nil {
-		return Offer{}, err
-	}
-	var i nixd.Info
-	if err := json.Unmarshal(said, &i); err != nil {
-		return Offer{}, fmt.Errorf("the Nix daemon in container %s said %q: %w", s.Name(), said, err)
-	}
-	return Offer{Tools: i.Tools, Certs: i.Certs}, nil
-}
-
-// alone reports whether at most one job, the one that asks, needs the domain.
-func (k *Keeper) alone(d *domain) bool {
+// forgetDomain forgets one that is removed.
+func (k *Keeper) forgetDomain(d *domain) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return d.users <= 1
+	k.keep(d)
+	d.gone = true
+	name := d.Spec.Name()
+	if k.domains[name] == d {
+		delete(k.domains, name)
+	}
+	k.save()
+	if k.o.Gone != nil {
+		k.o.Gone(name)
+	}
 }
 
-func (k *Keeper) forget(d *domain) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	d.offer = nil
-}
-
-// create makes the daemon's container, unless it is there.
-func (k *Keeper) create(ctx context.Context, e *engineapi.Engine, s Spec, imageID string, there bool) error {
-	if there {
-		return nil
-	}
-	if err := k.Volumes(ctx, s); err != nil {
-		return err
-	}
-	o, err := s.daemon(e, imageID)
-	if err != nil {
-		return err
-	}
-	_, err = e.Create(ctx, o)
-	return err
-}
-
-// Volumes makes the domain's volumes that are not there yet.
-func (k *Keeper) Volumes(ctx context.Context, s Spec) error {
-	d := k.lookUp(s)
-	k.mu.Lock()
-	there := d.volumes
-	k.mu.Unlock()
-	if there {
-		return nil
-	}
-	e, err := k.connect(ctx)
-	if err != nil {
-		return err
-	}
-	var making sync.WaitGroup
-	errs := make([]error, len(s.Volumes().All()))
-	for i, name := range s.Volumes().All() {
-		making.Go(func() { errs[i] = e.Volume(ctx, name, s.labels(PartVolume)) })
-	}
-	making.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	d.volumes = true
-	return nil
-}
-
-// Drop removes a domain with its store. Nothing of it is no error.
-func (k *Keeper) Drop(ctx context.Context, s Spec) error {
-	d := k.lookUp(s)
-	d.making.Lock()
-	defer d.making.Unlock()
-	e, err := k.connect(ctx)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(e.Remove(ctx, s.seedName()), e.Remove(ctx, s.Name())); err != nil {
-		return err
-	}
-	var errs []error
-	for _, name := range s.Volumes().All() {
-		errs = append(errs, e.RemoveVolume(ctx, name))
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	delete(k.domains, s.Name())
-	return errors.Join(errs...)
-}
-
-func (k *Keeper) lookUp(s Spec) *domain {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.domain(s)
-}
-
-// Run runs a command of the agent's program in a domain's daemon container and returns what it wrote.
-func Run(ctx context.Context, e *engineapi.Engine, s Spec, command ...string) ([]byte, error) {
-	return e.Exec(ctx, s.Name(), "0:0", append([]string{carrier.Exe, nixd.Command}, command...)...)
+// life is one run of a daemon.
+type life struct {
+	known chan struct{} // closed when info is valid, or will never be
+	info  nixd.Info
+	err   error
 }

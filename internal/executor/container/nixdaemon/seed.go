@@ -21,7 +21,7 @@ func (k *Keeper) seed(ctx context.Context, e *engineapi.Engine, s Spec, imageID 
 	if err := e.Remove(ctx, name); err != nil { // an earlier process's
 		return Offer{}, err
 	}
-	defer k.work.Go(func() { // nobody has to wait for that
+	defer k.beside(func() { // nobody has to wait for that
 		if err := e.Remove(context.WithoutCancel(ctx), name); err != nil {
 			k.log.Warn("The container that filled a Nix store could not be removed", "container", name, "error", err)
 		}

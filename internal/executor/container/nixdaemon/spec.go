@@ -45,17 +45,20 @@ const (
 
 // Spec is all that one domain's daemon is made of.
 type Spec struct {
-	Owner  string
-	Domain string // its name, see package domain
-	Image  string // any with Nix
-	// Labels are added to those of everything that is made.
-	Labels   map[string]string
-	Settings nixd.Config
+	Owner  string `json:"owner"`
+	Domain string `json:"domain"`          // its name, see package domain
+	For    string `json:"for,omitempty"`   // who shares it, for people
+	Scope  string `json:"scope,omitempty"` // of the runner entry whose job needs it
+	Image  string `json:"image"`           // any with Nix
+	// Labels are added to those of everything that is made. A domain that has some is a single job's.
+	Labels   map[string]string `json:"labels,omitempty"`
+	Settings nixd.Config       `json:"settings"`
 	// Idle is how long the daemon runs on when no job needs it; 0: for ever.
-	Idle time.Duration
+	Idle    time.Duration `json:"idle,omitempty"`
+	Collect Policy        `json:"collect,omitzero"`
 	// Agent says how the agent's program comes into containers, and AgentPath where it is on this machine.
-	Agent     carrier.Way
-	AgentPath string
+	Agent     carrier.Way `json:"agent"`
+	AgentPath string      `json:"agent_path"`
 }
 
 // Name is that of the daemon's container.
@@ -83,6 +86,12 @@ func (s Spec) labels(part string) map[string]string {
 	}
 	return l
 }
+
+// auto reports whether builds are to be in the sandbox where that is possible, and otherwise without.
+func (s Spec) auto() bool { return s.Settings.Sandbox == "" || s.Settings.Sandbox == nixd.SandboxAuto }
+
+// alone reports whether the domain is a single job's.
+func (s Spec) alone() bool { return len(s.Labels) > 0 }
 
 // settings are what the container is told.
 func (s Spec) settings(imageID string) (string, error) {

@@ -11,7 +11,7 @@ import (
 // watch starts a daemon again that ended while jobs need it, or makes it again: somebody has killed its container, or
 // removed it. What the jobs' gateways ask meanwhile waits.
 func (k *Keeper) watch(d *domain) {
-	tick := time.NewTicker(k.look)
+	tick := time.NewTicker(k.o.Look)
 	defer tick.Stop()
 	for {
 		select {
@@ -25,7 +25,7 @@ func (k *Keeper) watch(d *domain) {
 			k.mu.Unlock()
 			return
 		}
-		s, imageID := d.spec, d.imageID
+		s, imageID := d.Spec, d.ImageID
 		k.mu.Unlock()
 		k.revive(d, s, imageID)
 	}
@@ -60,5 +60,6 @@ func (k *Keeper) revive(d *domain, s Spec, imageID string) {
 		k.log.Warn("A Nix daemon has ended and could not be started again", "container", s.Name(), "error", err, "said", said)
 		return
 	}
+	k.serves(d, true)
 	k.log.Warn("A Nix daemon had ended while jobs need it: it is started again", "container", s.Name(), "exit", state.ExitCode, "said", said)
 }

@@ -1,0 +1,142 @@
+package container_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/executor/container"
+	"gitlab.com/skerry/skerry/internal/executor/container/disk"
+	"gitlab.com/skerry/skerry/internal/executor/container/enginetest"
+	"gitlab.com/skerry/skerry/internal/executor/container/nixdaemon"
+	"gitlab.com/skerry/skerry/internal/nixstore/domain"
+)
+
+// stopped reports whether no daemon of the bench runs.
+func (b *bench) stopped(t *testing.T) bool {
+	t.Helper()
+	for _, s := range b.host.NixStores(t.Context()) {
+		if s.Daemon != nixdaemon.Stopped {
+			return false
+		}
+	}
+	return true
+}
+
+// TestNixCollection collects what a job has left beside one that runs, by order and when it is time, with a daemon that is
+// started for it.
+func TestNixCollection(t *testing.T) {
+	t.Parallel()
+	enginetest.NixBases(t)
+	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
+		e.Load(t, enginetest.Image{Name: busybox})
+		b := nixBench(t, e, enginetest.NixNew, domain.Runner)
+		b.o.Nix.Path, b.o.Nix.Idle, b.o.Nix.Collect = true, time.Second, nixdaemon.Policy{KeepFor: 24 * time.Hour, Every: time.Hour}
+		running := b.prepare(t, b.o, theJob(""))
+		held := running.script(executor.Build, build("held"))
+		over := b.prepare(t, b.o, theJob(""))
+		left := over.script(executor.Build, build("left"))
+		if err := over.env.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		stores := b.host.NixStores(t.Context())
+		if len(stores) != 1 || stores[0].Jobs != 1 || stores[0].Daemon != nixdaemon.Running || stores[0].All.Paths < 3 || stores[0].For != "the runner" {
+			t.Fatalf("%+v", stores)
+		}
+		name := stores[0].Name
+		k, err := b.host.NixKeeper(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if done, err := k.Collect(t.Context(), name, nixdaemon.Order{}); err != nil || done.Count != 0 {
+			t.Errorf("what was used lately was deleted: %+v, %v", done, err)
+		}
+		if _, err := k.Pin(t.Context(), name, "mine", []string{held}); err != nil {
+			t.Error(err)
+		}
+		now := time.Duration(0)
+		done, err := k.Collect(t.Context(), name, nixdaemon.Order{KeepFor: &now})
+		if err != nil || done.Count == 0 || !strings.Contains(strings.Join(done.Paths, " "), left) {
+			t.Errorf("the order to delete all that nothing holds: %+v, %v", done, err)
+		}
+		if got := running.script(executor.Build, "nix-store --check-validity "+held+" && cat "+held+"; test -e "+left+" || echo gone"); got != "held\ngone" {
+			t.Errorf("the job sees %q", got)
+		}
+		if err := running.env.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the daemon stops", func() bool { return b.stopped(t) })
+		paths, err := k.Paths(t.Context(), name) // it is started for that
+		found := false
+		for _, p := range paths {
+			found = found || p.Path == held && strings.Contains(strings.Join(p.Roots, " "), "pin:mine")
+		}
+		if !found || err != nil {
+			t.Errorf("the pinned path is not listed: %+v, %v", paths, err)
+		}
+		if _, err := k.Pin(t.Context(), name, "other", []string{left}); err == nil || strings.Contains(err.Error(), "exit code") {
+			t.Errorf("a path that is not there was pinned, or: %v", err)
+		}
+	})
+}
+
+// TestNixIsLeftByAnEarlierProcess has another process stop an idle daemon, with a job that goes on and without.
+func TestNixIsLeftByAnEarlierProcess(t *testing.T) {
+	t.Parallel()
+	enginetest.NixBases(t)
+	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
+		e.Load(t, enginetest.Image{Name: busybox})
+		b := nixBench(t, e, enginetest.NixNew, domain.Runner)
+		b.o.Nix.Path, b.o.Nix.Idle, b.o.Nix.Collect = true, 10*time.Millisecond, nixdaemon.Policy{KeepFor: time.Hour, MinFreePercent: 1}
+		b.o.Disk = disk.Policy{Bytes: 1, VolumeTTL: time.Nanosecond} // which spares stores, and images of their daemons
+		r := &run{t: t, o: b.o, j: theJob(""), ref: executor.NewRef(b.owner)}
+		var err error
+		if r.env, err = container.New(b.o, b.host, quiet(t)).Prepare(t.Context(), r.ref, r.j, &r.log); err != nil {
+			t.Fatal(err)
+		}
+		path := r.script(executor.Build, build("kept"))
+		if err := b.host.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		b.host = &container.Host{LookEvery: 10 * time.Millisecond}
+		second := container.New(b.o, b.host, quiet(t))
+		if r.env, err = second.Adopt(t.Context(), r.ref); err != nil {
+			t.Fatal(err)
+		}
+		if err := second.Reconcile(t.Context(), b.owner, []executor.Ref{r.ref}); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.script(executor.Build, "nix-store --check-validity "+path+" && cat "+path); got != "kept" {
+			t.Errorf("the adopted job sees %q", got)
+		}
+		if err := r.env.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the daemon stops", func() bool { return b.stopped(t) })
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		engine := e.Connect(t)
+		stores := b.host.NixStores(ctx)
+		if len(stores) != 1 {
+			t.Fatalf("%+v", stores)
+		}
+		if err := engine.Start(ctx, stores[0].Name); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.host.Close(ctx); err != nil { // with a daemon that runs and no job
+			t.Fatal(err)
+		}
+		b.host = &container.Host{}
+		third := container.New(b.o, b.host, quiet(t))
+		if err := third.Reconcile(ctx, b.owner, nil); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the daemon that was left stops", func() bool { return b.stopped(t) })
+		again := b.prepare(t, b.o, theJob(""))
+		if got := again.script(executor.Build, "nix-store --check-validity "+path+" && cat "+path); got != "kept" {
+			t.Errorf("a later job sees %q", got)
+		}
+	})
+}
