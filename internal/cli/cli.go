@@ -76,6 +76,7 @@ func commands(p *Program) []*cobra.Command {
 		interruptible(newJobs(p)),
 		interruptible(newAttach(p)),
 		interruptible(newShell(p)),
+		interruptibleBelow(newNix(p)),
 		newVersion(p),
 	}, service.Commands(p)...)
 }

@@ -147,7 +147,7 @@ func serve(t *testing.T, r *runner) (*control.Client, string) {
 		t.Fatal(err)
 	}
 	r.ended = make(chan struct{})
-	s, err := control.Listen(t.Context(), dir, r, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	s, err := control.Listen(t.Context(), dir, r, &stores{}, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,12 +21,13 @@ import (
 	"gitlab.com/skerry/skerry/internal/terminal"
 )
 
-// ErrNotFound says that there is no such job.
+// ErrNotFound says that there is no such job or store.
 var ErrNotFound = errors.New("not found")
 
 // Server serves the socket.
 type Server struct {
 	runner Runner
+	stores Stores
 	log    *slog.Logger
 	http   *http.Server
 	served chan struct{}
@@ -38,12 +39,12 @@ type Server struct {
 
 // Listen makes the socket in dir, which only the runner's user can enter, and serves it until Close. Who calls it
 // has the directory to himself: what an earlier process left is replaced.
-func Listen(ctx context.Context, dir string, r Runner, log *slog.Logger) (*Server, error) {
+func Listen(ctx context.Context, dir string, r Runner, n Stores, log *slog.Logger) (*Server, error) {
 	l, err := listen(dir)
 	if err != nil {
 		return nil, fmt.Errorf("make the socket for commands: %w", err)
 	}
-	s := &Server{runner: r, log: log, served: make(chan struct{}), path: filepath.Join(dir, SocketName)}
+	s := &Server{runner: r, stores: n, log: log, served: make(chan struct{}), path: filepath.Join(dir, SocketName)}
 	s.ctx, s.close = context.WithCancel(context.WithoutCancel(ctx))
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
@@ -56,7 +57,7 @@ func Listen(ctx context.Context, dir string, r Runner, log *slog.Logger) (*Serve
 	go func() {
 		defer close(s.served)
 		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("The socket for commands (jobs, attach, shell) ended", "error", err)
+			log.Error("The socket for commands (jobs, attach, shell, nix) ended", "error", err)
 		}
 	}()
 	return s, nil
@@ -140,6 +141,7 @@ func (s *Server) routes() http.Handler {
 		w.WriteHeader(http.StatusNoContent)
 	})
 	m.HandleFunc("POST /v1/jobs/{id}/terminal", s.serveTerminal)
+	routeNix(m, s.stores)
 	return m
 }
 

@@ -82,9 +82,9 @@ func (absentError) Is(target error) bool { return target == control.ErrNotFound 
 
 // serveControl serves the socket for commands until stop is called. A runner without it runs jobs all the same.
 func (d *Daemon) serveControl(ctx context.Context) (stop func()) {
-	s, err := control.Listen(ctx, d.o.StateDir, controlled{d.engine}, d.log)
+	s, err := control.Listen(ctx, d.o.StateDir, controlled{d.engine}, controlledStores{&d.containers, d.scopes}, d.log)
 	if err != nil {
-		d.log.Warn("The commands jobs, attach and shell do not work with this runner", "error", err)
+		d.log.Warn("The commands jobs, attach, shell and nix do not work with this runner", "error", err)
 		return func() {}
 	}
 	return s.Close

@@ -112,10 +112,13 @@ func (c *command) showCollected(got Collected, dryRun bool) {
 		for _, p := range got.Paths {
 			c.program.Say("%s", cell(p))
 		}
+		if more := got.Count - len(got.Paths); more > 0 {
+			c.program.Say("and %d more", more)
+		}
 	}
 	kept := ""
 	if got.Kept > 0 {
 		kept = fmt.Sprintf("; kept %d that a job came to use meanwhile", got.Kept)
 	}
-	c.program.Say("%s: %s %d paths with %s%s; %s are free", got.Store, verb, len(got.Paths), size(got.Bytes), kept, size(got.Free))
+	c.program.Say("%s: %s %d paths with %s%s; %s are free", got.Store, verb, got.Count, size(got.Bytes), kept, size(got.Free))
 }

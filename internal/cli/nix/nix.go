@@ -8,15 +8,15 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"gitlab.com/skerry/skerry/internal/cli/program"
+	"gitlab.com/skerry/skerry/internal/control"
 )
 
 // Stores are the Nix stores that a running runner keeps. Stores are named by Store.Name; a name that is not known is an
-// error that says so. What asks a store for something starts its daemon, if need be. Lists are in the order of names.
+// error that says so. What asks a store for something, but Stat, starts its daemon, if need be. Lists are in the order of names.
 type Stores interface {
 	// Stat describes every store that there is, also those whose daemon does not run.
 	Stat(ctx context.Context) ([]Store, error)
@@ -41,57 +41,18 @@ type Runner interface {
 	Connect(ctx context.Context) (Stores, error)
 }
 
-// Store is one store: that of a trust domain.
-type Store struct {
-	Name     string           `json:"name"`
-	For      string           `json:"for"`               // who shares it: "project 42, protected refs"
-	Runners  []string         `json:"runners,omitempty"` // the entries whose jobs have it, by name
-	Engine   string           `json:"engine"`            // address
-	Daemon   string           `json:"daemon"`            // "running", "stopped", or what is wrong with it
-	Nix      string           `json:"nix,omitempty"`     // version, of a daemon that runs; as the rest up to Total
-	Sandbox  string           `json:"sandbox,omitempty"` // "on" or "off"
-	Why      string           `json:"why,omitempty"`     // the sandbox is off
-	Jobs     int              `json:"jobs"`              // that run
-	All      Share            `json:"all"`
-	Held     Share            `json:"held"`   // by jobs, pins and open connections
-	Recent   Share            `json:"recent"` // held by nothing, used by jobs within keep_for
-	Unused   Share            `json:"unused"` // the rest: what a collection deletes
-	Pins     map[string]Share `json:"pins,omitempty"`
-	Free     int64            `json:"free"`  // bytes of the file system
-	Total    int64            `json:"total"` // likewise
-	LastUsed time.Time        `json:"last_used,omitzero"`
-}
-
-// Share is a part of a store.
-type Share struct {
-	Paths int   `json:"paths"`
-	Bytes int64 `json:"bytes"`
-}
-
-// Path is one path of a store.
-type Path struct {
-	Path  string   `json:"path"`
-	Bytes int64    `json:"bytes"`
-	Roots []string `json:"roots,omitempty"` // what holds it directly: "job:ID", "pin:NAME", "recent:HOUR"
-}
-
-// Collection says what to delete. What it does not say is as the configuration has it.
-type Collection struct {
-	KeepFor     *time.Duration `json:"keep_for,omitempty"`
-	FreeBytes   int64          `json:"free_bytes,omitempty"`   // at least so much is to be free at the end,
-	FreePercent float64        `json:"free_percent,omitempty"` // or such a share
-	MaxFreed    int64          `json:"max_freed,omitempty"`    // end when so much has been deleted
-	DryRun      bool           `json:"dry_run,omitempty"`
-}
-
-// Collected is what a collection has deleted, or would.
-type Collected struct {
-	Store string   `json:"store"`
-	Paths []string `json:"paths"`
-	Bytes int64    `json:"bytes"`
-	Kept  int      `json:"kept,omitempty"` // that were to be deleted, and came to life meanwhile
-	Free  int64    `json:"free"`           // bytes of the file system, at the end
-}
+type (
+	// Store is one store: that of a trust domain.
+	Store = control.NixStore
+	// Share is a part of a store.
+	Share = control.NixShare
+	// Path is one path of a store.
+	Path = control.NixPath
+	// Collection says what to delete. What it does not say is as the configuration has it.
+	Collection = control.NixCollection
+	// Collected is what a collection has deleted, or would.
+	Collected = control.NixCollected
+)
 
 // command is what all the commands have.
 type command struct {

@@ -52,7 +52,7 @@ func (f *fake) Collect(_ context.Context, store string, c Collection) (Collected
 		keep = c.KeepFor.String()
 	}
 	f.note("gc %s keep=%s free=%d/%g max=%d dry=%t", store, keep, c.FreeBytes, c.FreePercent, c.MaxFreed, c.DryRun)
-	return Collected{Paths: []string{gcc}, Bytes: 3 << 30, Kept: 2, Free: 50 << 30}, f.fails[store]
+	return Collected{Count: 1, Paths: []string{gcc}, Bytes: 3 << 30, Kept: 2, Free: 50 << 30}, f.fails[store]
 }
 
 func (f *fake) Pin(_ context.Context, store, name string, paths []string) ([]string, error) {
@@ -69,7 +69,7 @@ func two() []Store {
 	return []Store{
 		{
 			Name: "skerry-o-nix-project-open-aaaa", For: "project 42, other refs", Daemon: "running", Nix: "2.26.3", Sandbox: "off", Why: "the engine does not let it", Jobs: 3,
-			All: Share{5000, 7 << 30}, Held: Share{1000, 1 << 30}, Recent: Share{3000, 4 << 30}, Unused: Share{1000, 2 << 30}, Free: 30 << 30, Total: 100 << 30,
+			All: Share{Paths: 5000, Bytes: 7 << 30}, Held: Share{Paths: 1000, Bytes: 1 << 30}, Recent: Share{Paths: 3000, Bytes: 4 << 30}, Unused: Share{Paths: 1000, Bytes: 2 << 30}, Free: 30 << 30, Total: 100 << 30,
 			LastUsed: time.Now().Add(-90 * time.Second),
 		},
 		{Name: "skerry-o-nix-project-closed-bbbb", For: "project 42, protected\nrefs", Daemon: "stopped"},
@@ -126,7 +126,7 @@ func TestWhatIsAskedAndShown(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := &fake{stores: c.stores, paths: []Path{
-				{gcc, 3 << 19, []string{"job:12", "recent:2026112606"}}, {"/nix/store/x", 999, []string{"recent:2026112606"}}, {"/nix/store/y", 1024, nil},
+				{Path: gcc, Bytes: 3 << 19, Roots: []string{"job:12", "recent:2026112606"}}, {Path: "/nix/store/x", Bytes: 999, Roots: []string{"recent:2026112606"}}, {Path: "/nix/store/y", Bytes: 1024},
 			}}
 			out, log, err := run(t, f, c.args...)
 			if err != nil {

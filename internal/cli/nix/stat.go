@@ -16,8 +16,8 @@ func (c *command) stat() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stat",
 		Short: "Show the stores, what is in them, and what holds it",
-		Long: "Show every store with who shares it, how its daemon is, how many jobs use it, and how much of it is held (by jobs that run, and by pins), recent (not held, but used by a job " +
-			"within keep_for) and unused: that is what the next collection deletes.",
+		Long: "Show every store with who shares it, how its daemon is, how many jobs use it, and how much of it is held (by jobs that run, and by pins), recent (held by nothing, but jobs " +
+			"have used it: it is deleted when that is keep_for ago, or when space runs short) and unused (held by nothing, and no job has used it).",
 		Args: words(0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.with(cmd, func(_ Stores, some []Store) error { return c.showStores(some) })
