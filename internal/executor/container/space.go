@@ -30,6 +30,7 @@ func (e *Executor) space(owner executor.OwnerID) *disk.Keeper {
 			Engine:  func(ctx context.Context) (*engineapi.Engine, error) { return h.engine(ctx, e.o.Engine) },
 			InUse:   e.imagesInUse,
 			Lease:   func(volume string) (func(), bool) { return e.reserve(owner, volume) },
+			Short:   func(over int64) { e.nixKeeper().Relieve(over) },
 			Sizes:   func() map[string]int64 { return e.nixKeeper().Sizes() },
 			Caches:  func(volume string) bool { return isVolumeAt(volume, e.o.CacheDir) },
 			Evicted: h.Evicted, Used: h.DiskUsed, Log: e.log, Every: h.LookEvery,

@@ -45,6 +45,8 @@ type Options struct {
 	Lease func(volume string) (release func(), ok bool)
 	// Sizes are what volumes of Nix stores occupy, by name, as far as it is known; nil: it never is.
 	Sizes func() map[string]int64
+	// Short is told by how much the budget is exceeded when nothing more may be evicted; nil: nobody is.
+	Short func(over int64)
 	// Caches reports whether a volume holds archives of caches.
 	Caches  func(volume string) bool
 	Evicted func(Eviction)    // told of each eviction; nil: nobody is

@@ -44,7 +44,12 @@ func (k *Keeper) sweep(ctx context.Context, p Policy, free float64) error {
 		k.o.Log.Info("Space was made on the engine's disk", "engine", engine.String(), "things", s.count, "freed", size(s.freed), "left", size(total(s.items)))
 	}
 	s.free = 0 // the margin is only wished for
-	if over, err := s.over(ctx); err == nil && over > 0 && ctx.Err() == nil && s.now.Sub(k.warned) >= warnEvery {
+	over, err := s.over(ctx)
+	short := err == nil && over > 0 && ctx.Err() == nil
+	if short && k.o.Short != nil {
+		k.o.Short(over)
+	}
+	if short && s.now.Sub(k.warned) >= warnEvery {
 		k.warned = s.now
 		k.o.Log.Warn("The disk budget is exceeded, and nothing more may be evicted: the rest is in use, kept by a label, or not the runner's",
 			"engine", engine.String(), "over", size(over), "own", size(total(s.items)))

@@ -6,11 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path"
-	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd"
 )
@@ -47,7 +43,7 @@ func (k *Keeper) lookAround(now time.Time) {
 		case len(d.collecting) > 0:
 		case d.due(now, d.sleeps()):
 			d.Tried = now
-			k.spawn(func() { k.collectBeside(d, "it is time") })
+			k.spawn(func() { k.collectBeside(d, Order{}, "it is time") })
 		case d.wantsLook(now):
 			d.looked, d.look = now, false
 			k.spawn(func() { k.lookAtSpace(d) })
@@ -64,128 +60,8 @@ func (d *domain) wantsLook(now time.Time) bool {
 	return d.Spec.Collect.wantsSpace() && past(now, d.looked, spaceEvery) && (d.look || d.users > 0 && d.mount != noMount)
 }
 
-// lookAtSpace collects when too little is free.
-func (k *Keeper) lookAtSpace(d *domain) {
-	ctx, cancel := context.WithTimeout(k.ctx, lookTime)
-	free, total, err := k.space(ctx, d)
-	cancel()
-	k.mu.Lock()
-	now, name := time.Now(), d.Spec.Name()
-	least := d.Spec.Collect.least(total)
-	if err != nil || free >= least {
-		count := past(now, d.weighed, weighEvery)
-		if count {
-			d.weighed = now
-		}
-		k.mu.Unlock()
-		if err != nil {
-			k.log.Debug("How much is free for a Nix store is not known", "store", name, "error", err)
-		}
-		if count {
-			k.weigh(d)
-		}
-		return
-	}
-	for _, other := range k.domains { // they are on the same disk, most likely
-		if other != d && other.Unused {
-			other.look = true
-		}
-	}
-	k.wakeTender()
-	may := !now.Before(d.scarce) && (!d.sleeps() || d.wakeable(now))
-	if may {
-		d.Tried = now
-	}
-	k.mu.Unlock()
-	if may {
-		k.collectBeside(d, "less than min_free is free")
-	}
-}
-
-// weighEvery is how long it is at least between two times that a store is asked after a job what is in it.
-const weighEvery = 10 * time.Minute
-
-// weigh has a daemon that runs say what is in its store: the disk budget counts it.
-func (k *Keeper) weigh(d *domain) {
-	ctx, cancel := context.WithTimeout(k.ctx, lookTime)
-	defer cancel()
-	k.mu.Lock()
-	s, asleep := d.Spec, d.sleeps()
-	k.mu.Unlock()
-	if asleep {
-		return
-	}
-	var stat nixd.Stat
-	if state, err := k.state(ctx, s); err != nil || state != Running || k.ask(ctx, s, &stat, nixd.CommandStat) != nil {
-		return // it is known from the last time
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	d.counted(stat)
-	k.save()
-}
-
-// lookTime bounds one look at the free space.
-const lookTime = time.Minute
-
-// errAsleep says that a daemon that does not run cannot be asked.
-var errAsleep = errors.New("its daemon does not run")
-
-// space is how much is free for a store: by this machine's file system where the store is on one, else by its daemon if
-// that runs.
-func (k *Keeper) space(ctx context.Context, d *domain) (free, total int64, err error) {
-	k.mu.Lock()
-	s, mount := d.Spec, d.mount
-	k.mu.Unlock()
-	if mount == "" {
-		if mount, err = k.findMount(ctx, s); err != nil {
-			return 0, 0, err
-		}
-		k.mu.Lock()
-		d.mount = mount
-		k.mu.Unlock()
-	}
-	if mount != noMount {
-		return measure(mount)
-	}
-	if state, err := k.state(ctx, s); err != nil || state != Running {
-		return 0, 0, errors.Join(errAsleep, err)
-	}
-	var i nixd.Info
-	err = k.ask(ctx, s, &i, nixd.CommandInfo)
-	return i.Free, i.Total, err
-}
-
-const noMount = "-"
-
-// findMount finds the store's directory on this machine.
-func (k *Keeper) findMount(ctx context.Context, s Spec) (string, error) {
-	e, err := k.connect(ctx)
-	if err != nil || !strings.HasPrefix(e.Address.Host, "unix://") {
-		return noMount, err
-	}
-	volumes, err := e.StoredVolumes(ctx, LabelDomain, s.Domain)
-	for _, v := range volumes {
-		if v.Name != s.Volumes().Store || !path.IsAbs(v.Mountpoint) {
-			continue
-		}
-		if _, _, err := measure(v.Mountpoint); err == nil {
-			return v.Mountpoint, nil
-		}
-	}
-	return noMount, err
-}
-
-func measure(dir string) (free, total int64, err error) {
-	var f unix.Statfs_t
-	if err := unix.Statfs(dir, &f); err != nil {
-		return 0, 0, fmt.Errorf("free space of %s: %w", dir, err)
-	}
-	return int64(f.Bavail) * f.Bsize, int64(f.Blocks) * f.Bsize, nil //nolint:gosec // no disk is that large
-}
-
 // collectBeside collects by the policy, unless somebody does.
-func (k *Keeper) collectBeside(d *domain, why string) {
+func (k *Keeper) collectBeside(d *domain, o Order, why string) {
 	select {
 	case d.collecting <- struct{}{}:
 	default:
@@ -195,7 +71,7 @@ func (k *Keeper) collectBeside(d *domain, why string) {
 	k.mu.Lock()
 	name := d.Spec.Name()
 	k.mu.Unlock()
-	if _, err := k.collect(k.ctx, d, Order{}, why); err != nil && k.ctx.Err() == nil {
+	if _, err := k.collect(k.ctx, d, o, why); err != nil && k.ctx.Err() == nil {
 		k.log.Warn("A Nix store could not be collected; it is tried again later", "store", name, "why", why, "error", err)
 	}
 }
@@ -207,6 +83,7 @@ type Order struct {
 	MinFreePercent float64
 	MaxFreed       int64 // it ends when so many bytes have been freed; 0: no limit
 	DryRun         bool  // it tells what would be deleted
+	More           int64 // bytes that are to be freed, whatever is free now
 }
 
 // Collect deletes what nothing holds in a store, now. Another collection is waited for. It goes on when ctx ends.
@@ -303,17 +180,22 @@ func (k *Keeper) order(ctx context.Context, s Spec, o Order, began time.Time) (o
 	if o.MinFree > 0 || o.MinFreePercent > 0 {
 		p.MinFree, p.MinFreePercent = o.MinFree, o.MinFreePercent
 	}
-	if p.wantsSpace() {
+	if p.wantsSpace() || o.More > 0 {
 		var i nixd.Info
 		if err := k.ask(ctx, s, &i, nixd.CommandInfo); err != nil {
 			return order, 0, err
 		}
 		least = p.least(i.Total)
+		order.MinFree = least
+		if o.More > 0 {
+			order.MinFree = max(least, i.Free+o.More)
+		}
 	}
 	if s.Agent.Volume != "" { // the engine's clock may be another one
 		began = began.Add(-otherClock)
 	}
-	return nixd.Collect{KeepFor: p.KeepFor, MinFree: least, MaxFreed: o.MaxFreed, Live: live, AsOf: began, DryRun: o.DryRun}, least, nil
+	order.KeepFor, order.MaxFreed, order.Live, order.AsOf, order.DryRun = p.KeepFor, o.MaxFreed, live, began, o.DryRun
+	return order, least, nil
 }
 
 // otherClock is by how much the clock of another machine may differ from this one's.

@@ -74,12 +74,13 @@ type domain struct {
 	gone     bool // it has been removed, with its store
 	unsaved  bool // the record says something else
 
-	life   *life     // of the daemon that runs
-	mount  string    // the store on this machine, where its file system can be looked at; noMount: it cannot
-	look   bool      // at the free space, soon
-	looked time.Time // at it
-	scarce time.Time // not to be collected again for want of space before
-	told   time.Time // the last warning that too little is free
+	life     *life     // of the daemon that runs
+	mount    string    // the store on this machine, where its file system can be looked at; noMount: it cannot
+	look     bool      // at the free space, soon
+	looked   time.Time // at it
+	scarce   time.Time // not to be collected again for want of space before
+	relieved time.Time // not to be collected again for Relieve before
+	told     time.Time // the last warning that too little is free
 
 	weighed time.Time // the last time that it was said after a job what is in it
 }
