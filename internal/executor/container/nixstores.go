@@ -97,7 +97,7 @@ func (v *environment) warnOfNix(ctx context.Context) {
 	spec := v.nixSpec()
 	v.making.Go(func() {
 		if why, off := v.nix().Unsandboxed(ctx, spec); off {
-			fmt.Fprintf(v.out, "\x1b[0;33mWARNING: Nix builds without its sandbox here (%s): what is built may depend on the machine that builds it\x1b[0;m\n", why)
+			fmt.Fprintf(v.out, "\x1b[0;33mWARNING: Nix builds without its sandbox here (%s): what is built may depend on the machine that builds it\x1b[0;m\n", strings.Join(strings.Fields(why), " "))
 		}
 	})
 }
