@@ -29,11 +29,11 @@ type Nix struct {
 	Image string       `json:"image,omitempty"` // of the daemon
 	Path  bool         `json:"path,omitempty"`  // Nix of the store is first in PATH
 
+	Collect nixdaemon.Policy `json:"collect,omitzero"` // what of a store is collected, and when
+
 	Daemon    nixd.Config   `json:"daemon"`
 	Protected *nixd.Config  `json:"protected,omitempty"` // the same for domains of protected refs alone; nil: no difference
 	Idle      time.Duration `json:"idle,omitempty"`      // how long a daemon runs on without jobs; 0: for ever
-
-	Collect nixdaemon.Policy `json:"collect,omitzero"` // what of a store is collected, and when
 
 	// Of the machine's own Nix: the daemon's socket, the directory that jobs see as /nix/store (empty: that one), and where
 	// its programs are looked for (nil: the usual places).
