@@ -180,6 +180,9 @@ func (v *environment) closeNix(ctx context.Context) error {
 	if v.nixDone != nil {
 		v.nixDone()
 	}
+	if !v.b.Nix.Host {
+		v.nix().Over(v.b.Nix.Domain, v.b.Ref.ID)
+	}
 	var errs []error
 	if v.b.Nix.Gate != "" {
 		errs = append(errs, v.engine.RemoveVolume(ctx, v.b.Nix.Gate))

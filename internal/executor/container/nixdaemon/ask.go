@@ -62,6 +62,7 @@ func (k *Keeper) describe(ctx context.Context, d *domain) Store {
 	state, err := k.state(ctx, spec)
 	if err == nil && state == Running {
 		if err = k.ask(ctx, spec, &info, nixd.CommandInfo, "--wait=10s"); err == nil {
+			k.release(ctx, d, spec)
 			err = k.ask(ctx, spec, &stat, nixd.CommandStat)
 		}
 		if err != nil { // it may have been stopped meanwhile
@@ -169,6 +170,7 @@ func (k *Keeper) within(ctx context.Context, name string, do func(Spec) error) e
 	k.mu.Lock()
 	s := d.Spec
 	k.mu.Unlock()
+	k.release(ctx, d, s)
 	return do(s)
 }
 

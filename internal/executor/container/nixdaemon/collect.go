@@ -139,6 +139,7 @@ func (k *Keeper) collect(ctx context.Context, d *domain, o Order, why string) (n
 	k.mu.Lock()
 	s := d.Spec
 	k.mu.Unlock()
+	k.release(ctx, d, s)
 	began := time.Now()
 	order, least, err := k.order(ctx, s, o, began)
 	if err != nil {

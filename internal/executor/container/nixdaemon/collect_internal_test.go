@@ -86,6 +86,8 @@ func (o *orders) answer(_, command string, args []string) (any, error) {
 			o.within()
 		}
 		return nixd.Collected{Count: o.paths, Freed: int64(o.paths) << 20, Free: o.free, Kept: 1}, o.fails
+	case nixd.CommandRelease:
+		return len(args), nil
 	case nixd.CommandList:
 		return []nixd.Path{{Path: "/nix/store/x", Roots: args}}, nil
 	default:
@@ -139,6 +141,15 @@ func TestCollectsOnSchedule(t *testing.T) {
 		t.Errorf("as of %s", at)
 	}
 	done()
+	k.Over("a", "one")
+	k.Over("a", "one")
+	if _, err := k.Collect(t.Context(), "a", Order{DryRun: true}); err != nil {
+		t.Error(err)
+	}
+	k.Stores(t.Context()) // which has nothing more to release
+	if diff := cmp.Diff([]string{"release a"}, s.done("release")); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
 	k.Close()
 	if got := log.count("A Nix store was collected"); got != 1 || log.count("freed=\"3.0 MiB\" paths=3 kept=1 free=\"500 B\"") != 1 {
 		t.Errorf("%s", log.String())

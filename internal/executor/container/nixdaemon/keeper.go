@@ -82,6 +82,7 @@ type domain struct {
 	relieved time.Time // not to be collected again for Relieve before
 	told     time.Time // the last warning that too little is free
 
+	over    []string  // jobs whose roots are to be released, as they have ended
 	weighed time.Time // the last time that it was said after a job what is in it
 }
 

@@ -1,0 +1,40 @@
+package nixdaemon
+
+import (
+	"context"
+	"slices"
+
+	"gitlab.com/skerry/skerry/internal/nixstore/nixd"
+)
+
+const (
+	// manyOver is how many jobs are remembered as over; the roots of others are found by the next collection.
+	manyOver = 10000
+	// releaseAtOnce is how many the daemon is told of at once.
+	releaseAtOnce = 500
+)
+
+// Over says that a job has ended, and nothing of it is left: its roots hold nothing any more. It asks nothing of the
+// engine: the daemon is told before it is asked for something else.
+func (k *Keeper) Over(domain, job string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if d := k.domains[domain]; d != nil && len(d.over) < manyOver && !slices.Contains(d.over, job) {
+		d.over = append(d.over, job)
+	}
+}
+
+// release tells a daemon that runs which jobs are over. What goes wrong is put right by the next collection.
+func (k *Keeper) release(ctx context.Context, d *domain, s Spec) {
+	k.mu.Lock()
+	over := d.over
+	d.over = nil
+	k.mu.Unlock()
+	for some := range slices.Chunk(over, releaseAtOnce) {
+		var n int
+		if err := k.ask(ctx, s, &n, append([]string{nixd.CommandRelease}, some...)...); err != nil {
+			k.log.Debug("The roots of jobs that are over were not released", "store", s.Name(), "error", err)
+			return
+		}
+	}
+}
