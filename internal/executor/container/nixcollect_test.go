@@ -2,6 +2,7 @@ package container_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,13 @@ func (b *bench) stopped(t *testing.T) bool {
 	return true
 }
 
+// made is a line that builds a derivation which writes its name, and prints where. Its builder is named as busybox wants.
+func made(name string) string {
+	return fmt.Sprintf(`mkdir -p /tmp/box && cp /bin/busybox /tmp/box/ && box=$(nix-store --add /tmp/box) && nix-build --no-out-link -E `+
+		`"derivation { name = \"%[1]s\"; system = builtins.currentSystem; builder = \"\${builtins.storePath $box}/busybox\"; args = [ \"sh\" \"-c\" \"echo %[1]s > \$out\" ]; }" 2>/tmp/err `+
+		`|| { cat /tmp/err; exit 1; }`, name)
+}
+
 // TestNixCollection collects what a job has left beside one that runs, by order and when it is time, with a daemon that is
 // started for it.
 func TestNixCollection(t *testing.T) {
@@ -35,9 +43,9 @@ func TestNixCollection(t *testing.T) {
 		b := nixBench(t, e, enginetest.NixNew, domain.Runner)
 		b.o.Nix.Path, b.o.Nix.Idle, b.o.Nix.Collect = true, time.Second, nixdaemon.Policy{KeepFor: 24 * time.Hour, Every: time.Hour}
 		running := b.prepare(t, b.o, theJob(""))
-		held := running.script(executor.Build, build("held"))
+		held := running.script(executor.Build, made("held"))
 		over := b.prepare(t, b.o, theJob(""))
-		left := over.script(executor.Build, build("left"))
+		left := over.script(executor.Build, made("left"))
 		if err := over.env.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +104,7 @@ func TestNixIsLeftByAnEarlierProcess(t *testing.T) {
 		if r.env, err = container.New(b.o, b.host, quiet(t)).Prepare(t.Context(), r.ref, r.j, &r.log); err != nil {
 			t.Fatal(err)
 		}
-		path := r.script(executor.Build, build("kept"))
+		path := r.script(executor.Build, made("kept"))
 		if err := b.host.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
