@@ -23,6 +23,9 @@ func (r *runner) stores() (all []control.NixStore) {
 	return all
 }
 
+// ownBox is box under the name that busybox wants.
+const ownBox = `mkdir -p /tmp/box && cp /bin/busybox /tmp/box/ && export box=$(nix-store --add /tmp/box)/busybox`
+
 // TestNixStoresAreLookedAfter has commands collect and pin beside a job, with a daemon that sleeps, and after a restart.
 func TestNixStoresAreLookedAfter(t *testing.T) {
 	t.Parallel()
@@ -38,7 +41,7 @@ func TestNixStoresAreLookedAfter(t *testing.T) {
 			}
 			return out
 		}
-		j, log := r.wait(r.add(gitlabtest.JobSpec{Script: []string{box, derivation("one", "echo one > $out"), derivation("two", "echo two > $out"), "nix-build --no-out-link one.nix two.nix"}}))
+		j, log := r.wait(r.add(gitlabtest.JobSpec{Script: []string{ownBox, derivation("one", "echo one > $out"), derivation("two", "echo two > $out"), "nix-build --no-out-link one.nix two.nix"}}))
 		want(t, j, log, gitlabtest.StatusSuccess, "")
 		path := map[string]string{}
 		for _, word := range strings.Fields(log) {
@@ -59,10 +62,14 @@ func TestNixStoresAreLookedAfter(t *testing.T) {
 		}
 		g := m.gate(t)
 		id := r.add(gitlabtest.JobSpec{Script: []string{
-			box, derivation("three", "echo three > $out"), "path=$(nix-build --no-out-link three.nix)", g.lines()[0], "cat $path && nix-store --check-validity $path",
+			ownBox, derivation("three", "echo three > $out"), "path=$(nix-build --no-out-link three.nix)", g.lines()[0], "cat $path && nix-store --check-validity $path",
 		}})
 		g.await(t)
 		r.restart()
+		until(t, "the runner answers", func() bool {
+			_, code := r.said("nix", "stat")
+			return code == 0
+		})
 		if got := said(0, "gc"); !strings.Contains(got, "deleted 0 paths") {
 			t.Error("something was deleted that had been used lately")
 		}
