@@ -104,6 +104,9 @@ func TestNixIsLeftByAnEarlierProcess(t *testing.T) {
 		if r.env, err = container.New(b.o, b.host, quiet(t)).Prepare(t.Context(), r.ref, r.j, &r.log); err != nil {
 			t.Fatal(err)
 		}
+		if _, _, err := r.dial(executor.Helper); err != nil {
+			t.Fatal(err)
+		}
 		path := r.script(executor.Build, made("kept"))
 		if err := b.host.Close(t.Context()); err != nil {
 			t.Fatal(err)
@@ -118,6 +121,14 @@ func TestNixIsLeftByAnEarlierProcess(t *testing.T) {
 		}
 		if got := r.script(executor.Build, "nix-store --check-validity "+path+" && cat "+path); got != "kept" {
 			t.Errorf("the adopted job sees %q", got)
+		}
+		name := b.host.NixStores(t.Context())[0].Name
+		k, err := b.host.NixKeeper(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := k.Pin(t.Context(), name, "mine", []string{path}); err != nil { // or the budget would have it collected
+			t.Fatal(err)
 		}
 		if err := r.env.Close(t.Context()); err != nil {
 			t.Fatal(err)
