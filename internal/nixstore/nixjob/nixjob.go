@@ -31,7 +31,9 @@ type Config struct {
 }
 
 // Where Nix looks for certificates unless it is told. Source: nix src/libstore/globals.cc, getDefaultSSLCertFile.
-var certificates = []string{"/etc/ssl/certs/ca-certificates.crt", "/nix/var/nix/profiles/default/etc/ssl/certs/ca-bundle.crt"}
+func certificates() []string {
+	return []string{"/etc/ssl/certs/ca-certificates.crt", "/nix/var/nix/profiles/default/etc/ssl/certs/ca-bundle.crt"}
+}
 
 // confPath is Nix's configuration, and conf what it is where there is none.
 const (
@@ -41,16 +43,21 @@ const (
 
 // directories are what Nix expects beside the store, and programs of the user's make things in.
 // Source: nix src/libstore/local-store.cc and scripts/nix-profile-daemon.sh.in.
-var directories = []struct {
+func directories() []directory {
+	const open = 0o777 | fs.ModeSticky
+	return []directory{
+		{"/nix/var/log/nix/drvs", 0o755},
+		{"/nix/var/nix/profiles/per-user", open},
+		{"/nix/var/nix/gcroots/per-user", open},
+		{"/nix/var/nix/temproots", 0o755},
+		{"/nix/var/nix/userpool", 0o755},
+		{"/tmp", open},
+	}
+}
+
+type directory struct {
 	path string
 	mode fs.FileMode
-}{
-	{"/nix/var/log/nix/drvs", 0o755},
-	{"/nix/var/nix/profiles/per-user", 0o777 | fs.ModeSticky},
-	{"/nix/var/nix/gcroots/per-user", 0o777 | fs.ModeSticky},
-	{"/nix/var/nix/temproots", 0o755},
-	{"/nix/var/nix/userpool", 0o755},
-	{"/tmp", 0o777 | fs.ModeSticky},
 }
 
 // Environ returns what c adds to an environment: variables that are set stay, PATH is led by Nix where that was asked.
@@ -66,7 +73,7 @@ func (c Config) Environ(root string, environ []string) []string {
 	if c.Socket != "" && (c.Machine || !set("NIX_DAEMON_SOCKET_PATH")) {
 		more = append(more, "NIX_DAEMON_SOCKET_PATH="+c.Socket)
 	}
-	if c.Certs != "" && !set("NIX_SSL_CERT_FILE") && !set("SSL_CERT_FILE") && !slices.ContainsFunc(certificates, func(p string) bool {
+	if c.Certs != "" && !set("NIX_SSL_CERT_FILE") && !set("SSL_CERT_FILE") && !slices.ContainsFunc(certificates(), func(p string) bool {
 		_, err := os.Stat(filepath.Join(root, p))
 		return err == nil
 	}) {
@@ -94,7 +101,7 @@ func (c Config) Prepare(root string) error {
 		return nil
 	}
 	var errs []error
-	for _, d := range directories {
+	for _, d := range directories() {
 		errs = append(errs, makeDir(filepath.Join(root, d.path), d.mode))
 	}
 	errs = append(errs, ownConf(filepath.Join(root, confPath)))
