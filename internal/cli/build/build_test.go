@@ -27,7 +27,7 @@ func TestImagesOnEngines(t *testing.T) {
 		e.Load(t, enginetest.Image{
 			Name: base, Entrypoint: []string{"/entry"}, User: "job", Env: []string{"NIX_REMOTE=local", "A=b"}, Labels: map[string]string{"mine": "1"}, Volumes: []string{"/nix/store"},
 			Files: map[string]string{
-				"/entry": "#!/bin/sh\necho entered\nexec \"$@\"\n", "/nix/store/aaa-nix/bin/nix-daemon": "#!/bin/sh\n", "/nix/var/nix/db/db.sqlite": "paths",
+				"/entry": "#!/bin/sh\necho entered\nexec \"$@\"\n", "/nix/store/aaa-nix/bin/nix-daemon": "#!/bin/sh\n", "/nix/var/nix/db/db.sqlite": "paths\n",
 				"/nix/var/nix/profiles/default/bin/nix-daemon": "#!/bin/sh\n",
 			},
 		})
@@ -47,7 +47,7 @@ func TestImagesOnEngines(t *testing.T) {
 			t.Errorf("made again it is another one:\n%s\n%s", say, again)
 		}
 		out := output(t, e, job, "sh", "-c", "ls -A /nix/store | wc -l; ls /nix/var/nix; cat /etc/nix/nix.conf; id -u; echo $NIX_REMOTE $A; stat -c %a /tmp /etc /nix/var/nix/profiles/per-user")
-		want := "entered\n0\ndb\ngcroots\nprofiles\ntemproots\nuserpool\nexperimental-features = nix-command flakes\n1000\ndaemon b\n1777\n755\n1777\n"
+		want := "entered\n0\ngcroots\nprofiles\ntemproots\nuserpool\nexperimental-features = nix-command flakes\n1000\ndaemon b\n1777\n755\n1777\n"
 		if out != want {
 			t.Errorf("in a job: %q, want %q", out, want)
 		}
@@ -62,7 +62,7 @@ func TestImagesOnEngines(t *testing.T) {
 		if say := makeImage(t, e, "nix-daemon", "--from", base, "--tag", strings.TrimSuffix(daemon, ":latest")); !strings.Contains(say, "Nix is /nix/var/nix/profiles/default/bin/nix-daemon") {
 			t.Error(say)
 		}
-		if out := output(t, e, daemon, "cat", "/nix/var/nix/db/db.sqlite"); out != "entered\npaths" {
+		if out := output(t, e, daemon, "cat", "/nix/var/nix/db/db.sqlite"); out != "entered\npaths\n" {
 			t.Errorf("in the daemon's: %q", out)
 		}
 	})
