@@ -231,10 +231,18 @@ func readBlueprint(dir string) (*blueprint, error) {
 // makePlace makes the directory that is mounted at /.skerry/state of a place: the agent's user there is
 // unknown yet, so it is open, in a directory that only the runner can enter.
 func makePlace(dir string, c agent.Config) error {
-	dirs := []string{dir, filepath.Join(dir, "sock")}
-	if c.Nix != nil {
-		dirs = append(dirs, filepath.Join(dir, nixDir))
+	if err := openDirs(dir, filepath.Join(dir, "sock")); err != nil {
+		return err
 	}
+	config := filepath.Join(dir, agent.ConfigName)
+	if _, err := os.Lstat(config); err == nil {
+		return nil
+	}
+	return c.Write(dir)
+}
+
+// openDirs makes directories that everybody can write to who can reach them.
+func openDirs(dirs ...string) error {
 	for _, d := range dirs {
 		if err := os.Mkdir(d, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("make the directory of a place: %w", err)
@@ -243,9 +251,5 @@ func makePlace(dir string, c agent.Config) error {
 			return fmt.Errorf("make the directory of a place: %w", err)
 		}
 	}
-	config := filepath.Join(dir, agent.ConfigName)
-	if _, err := os.Lstat(config); err == nil {
-		return nil
-	}
-	return c.Write(dir)
+	return nil
 }

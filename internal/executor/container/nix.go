@@ -128,16 +128,24 @@ func (v *environment) makeNixVolumes(ctx context.Context, way *step) error {
 			return err
 		}
 	}
-	if v.b.Nix.Gate != "" {
-		if err := v.engine.Volume(ctx, v.b.Nix.Gate, ownLabels(v.b.Ref, partVolume)); err != nil {
-			return err
-		}
+	if err := v.makeNixGate(ctx); err != nil {
+		return err
 	}
 	if v.b.Nix.Host {
 		return nil
 	}
 	v.useNix()
 	return v.nix().Volumes(ctx, v.nixSpec())
+}
+
+// makeNixGate makes the directory or the volume in which the helper's agent listens for the job. Both places have it
+// mounted, and either may be first.
+func (v *environment) makeNixGate(ctx context.Context) error {
+	if v.b.Nix.Gate != "" {
+		return v.engine.Volume(ctx, v.b.Nix.Gate, ownLabels(v.b.Ref, partVolume))
+	}
+	helper := filepath.Join(v.dir, string(executor.Helper))
+	return openDirs(helper, filepath.Join(helper, nixDir))
 }
 
 // useNix keeps the domain's daemon from being stopped until the environment is closed.
