@@ -23,9 +23,6 @@ func (r *runner) stores() (all []control.NixStore) {
 	return all
 }
 
-// ownBox is box under the name that busybox wants.
-const ownBox = `mkdir -p /tmp/box && cp /bin/busybox /tmp/box/ && export box=$(nix-store --add /tmp/box)/busybox`
-
 // TestNixStoresAreLookedAfter has commands collect and pin beside a job, with a daemon that sleeps, and after a restart.
 func TestNixStoresAreLookedAfter(t *testing.T) {
 	t.Parallel()
@@ -41,7 +38,7 @@ func TestNixStoresAreLookedAfter(t *testing.T) {
 			}
 			return out
 		}
-		j, log := r.wait(r.add(gitlabtest.JobSpec{Script: []string{ownBox, derivation("one", "echo one > $out"), derivation("two", "echo two > $out"), "nix-build --no-out-link one.nix two.nix"}}))
+		j, log := r.wait(r.add(gitlabtest.JobSpec{Script: []string{box, derivation("one", "echo one > $out"), derivation("two", "echo two > $out"), "nix-build --no-out-link one.nix two.nix"}}))
 		want(t, j, log, gitlabtest.StatusSuccess, "")
 		path := map[string]string{}
 		for _, word := range strings.Fields(log) {
@@ -62,7 +59,7 @@ func TestNixStoresAreLookedAfter(t *testing.T) {
 		}
 		g := m.gate(t)
 		id := r.add(gitlabtest.JobSpec{Script: []string{
-			ownBox, derivation("three", "echo three > $out"), "path=$(nix-build --no-out-link three.nix)", g.lines()[0], "cat $path && nix-store --check-validity $path",
+			box, derivation("three", "echo three > $out"), "path=$(nix-build --no-out-link three.nix)", g.lines()[0], "cat $path && nix-store --check-validity $path",
 		}})
 		g.await(t)
 		r.restart()
