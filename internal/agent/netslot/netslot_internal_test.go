@@ -2,10 +2,13 @@ package netslot
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +77,67 @@ func TestLookReadsTables(t *testing.T) {
 	}
 	if d := cmp.Diff(want, s); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestUnusedProtocolsAreNotListed wants the kernel's count to be believed where it is none, and only there.
+func TestUnusedProtocolsAreNotListed(t *testing.T) {
+	t.Parallel()
+	list := "sl local rem st\n0: 0100007F:0050 00000000:0000 0A\n"
+	for name, c := range map[string]struct {
+		sockstat, sockstat6 string
+		want                []string
+	}{
+		"none":         {"sockets: used 3\nTCP: inuse 0 orphan 0 tw 4 alloc 0 mem 0\nUDP: inuse 1 mem 0\n", "TCP6: inuse 0\nUDP6: inuse 0\n", nil},
+		"one of each":  {"TCP: inuse 1 orphan 0 tw 0 alloc 1 mem 0\n", "TCP6: inuse 1\n", []string{"tcp", "tcp6"}},
+		"one of six":   {"TCP: inuse 0 orphan 0 tw 0 alloc 0 mem 0\n", "TCP6: inuse 12\n", []string{"tcp6"}},
+		"not said":     {"sockets: used 3\n", "", []string{"tcp", "tcp6"}},
+		"said in vain": {"TCP: orphan 0\n", "TCP6:\n", []string{"tcp", "tcp6"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			err := os.Mkdir(filepath.Join(dir, "net"), 0o755)
+			for file, text := range map[string]string{"tcp": list, "tcp6": list, "sockstat": c.sockstat, "sockstat6": c.sockstat6} {
+				err = errors.Join(err, os.WriteFile(filepath.Join(dir, "net", file), []byte(text), 0o600))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := look(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, socket := range s.Sockets {
+				got = append(got, strings.Fields(socket)[0])
+			}
+			if d := cmp.Diff(c.want, got); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+// TestListeningIsSeen wants a listener of the very namespace to be counted by the kernel.
+func TestListeningIsSeen(t *testing.T) {
+	t.Parallel()
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Logf("%v: not tried", err)
+			continue
+		}
+		s, err := look("/proc")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		n, _ := strconv.Atoi(port)
+		if !strings.Contains(strings.Join(s.Sockets, "\n"), fmt.Sprintf(":%04X ", n)) {
+			t.Errorf("%s is not among %q", l.Addr(), s.Sockets)
+		}
+		l.Close()
 	}
 }
 
