@@ -43,15 +43,16 @@ type Config struct {
 	Lines []string `json:"lines,omitempty"`
 }
 
-var (
-	imageName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$`)
-	settingLine = regexp.MustCompile(`^([a-z0-9-]+)[ \t]*=[ \t]*(.*)$`)
-)
+// The program is started for every job, which must not wait for patterns that it does not need.
+func imageName() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$`) }
+func settingLine() *regexp.Regexp {
+	return regexp.MustCompile(`^([a-z0-9-]+)[ \t]*=[ \t]*(.*)$`)
+}
 
 // Validate says what is wrong, joined.
 func (c Config) Validate() error {
 	var errs []error
-	if !imageName.MatchString(c.Image) {
+	if !imageName().MatchString(c.Image) {
 		errs = append(errs, fmt.Errorf("image: %q does not volumes.Identify an image", c.Image))
 	}
 	switch c.Sandbox {
@@ -98,7 +99,7 @@ var ours = map[string]string{ //nolint:gochecknoglobals // a table
 }
 
 func validLine(line string) error {
-	m := settingLine.FindStringSubmatch(line)
+	m := settingLine().FindStringSubmatch(line)
 	if m == nil || strings.ContainsFunc(line, func(r rune) bool { return unicode.IsControl(r) && r != '\t' }) {
 		return fmt.Errorf("lines: %q is no line of the form NAME = VALUE", line)
 	}
@@ -134,7 +135,7 @@ func (c Config) nixConf(sandbox bool, group string) []byte {
 	b.WriteString("# Written by skerry at every start.\n")
 	set := func(name, value string) { b.WriteString(strings.TrimRight(name+" = "+value, " ") + "\n") }
 	for _, line := range c.Lines {
-		if m := settingLine.FindStringSubmatch(line); m != nil {
+		if m := settingLine().FindStringSubmatch(line); m != nil {
 			set(m[1], m[2]) // Nix wants spaces around the sign
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -16,7 +15,18 @@ import (
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd/worker"
 )
 
-var rootName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+// isRootName reports whether a pin or a job may have the name: letters, digits and, not at first, dots, dashes and underscores.
+func isRootName(name string) bool {
+	for i, c := range []byte(name) {
+		switch {
+		case '0' <= c && c <= '9', 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z':
+		case i > 0 && (c == '.' || c == '-' || c == '_'):
+		default:
+			return false
+		}
+	}
+	return name != "" && len(name) <= 128
+}
 
 // Pin makes roots of paths that are valid, in pins/NAME.
 func Pin(ctx context.Context, l volumes.Layout, name string, paths []string) ([]string, error) {
@@ -58,7 +68,7 @@ func Pin(ctx context.Context, l volumes.Layout, name string, paths []string) ([]
 
 func checkPin(name string) error {
 	switch {
-	case !rootName.MatchString(name):
+	case !isRootName(name):
 		return fmt.Errorf("pin: %q is no name: use letters, digits, dots, dashes and underscores", name)
 	case strings.HasPrefix(name, volumes.ImagePin):
 		return fmt.Errorf("pin: names that begin with %q are those of the daemon's own paths", volumes.ImagePin)
@@ -99,7 +109,7 @@ func Release(l volumes.Layout, jobs []string) (int, error) {
 
 // release turns the roots of a job that has ended into recent ones. A job that has none is no error.
 func release(l volumes.Layout, job string, now time.Time) (int, error) {
-	if !rootName.MatchString(job) {
+	if !isRootName(job) {
 		return 0, fmt.Errorf("release: %q is no job's name", job)
 	}
 	return volumes.Retire(l, filepath.Join(l.Jobs(), job), now)
