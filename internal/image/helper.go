@@ -170,6 +170,13 @@ func (h *Helper) own() {
 	h.files.Dir("/root", 0o700)
 	h.files.Dir("/tmp", 0o777|fs.ModeSticky)
 	h.files.Dir("/var/tmp", 0o777|fs.ModeSticky)
+	// What engines and the runner mount something at is there: else it is made for every container, and removed again.
+	for _, dir := range []string{"/.skerry/bin", "/.skerry/state", "/builds", "/cache", "/dev", "/proc", "/run", "/sys"} {
+		h.files.Dir(dir, 0o755)
+	}
+	for _, file := range []string{"/etc/hostname", "/etc/hosts", "/etc/resolv.conf"} {
+		h.files.Text(file, 0o644, "")
+	}
 }
 
 // Write writes the image as an archive that engines load (docker load).
