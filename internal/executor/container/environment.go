@@ -45,7 +45,8 @@ type environment struct {
 	making  sync.WaitGroup
 	steps   map[string]*step
 
-	helperStep *step // finds the helper's image
+	helperStep *step            // finds the helper's image
+	tools      *engineapi.Image // which it has found
 
 	nixDone  func() // the job does not need its Nix daemon any more; nil: it has none
 	labelled bool   // the build image asks for Nix in PATH
@@ -177,17 +178,6 @@ func (v *environment) step(work func() error) *step {
 	return s
 }
 
-// findHelper brings the image of the helper place.
-func (v *environment) findHelper(ctx context.Context) error {
-	if v.b.Helper.Image == "" {
-		if err := v.b.note(v.dir, func() { v.b.OwnTools = true }); err != nil {
-			return err
-		}
-	}
-	_, err := v.image(ctx, &v.b.Helper)
-	return err
-}
-
 // makeNetwork takes a slot that nobody uses, or makes one. Which one is written down first.
 func (v *environment) makeNetwork(ctx context.Context, need *step) error {
 	if v.b.Network != "" {
@@ -230,7 +220,7 @@ func (v *environment) makeNetwork(ctx context.Context, need *step) error {
 
 // makePlace makes and starts the container of a place.
 func (v *environment) makePlace(ctx context.Context, place executor.Place, p *part, needs ...*step) error {
-	image, err := v.image(ctx, p)
+	image, err := v.partImage(ctx, p)
 	if err != nil {
 		return err
 	}

@@ -108,9 +108,9 @@ func (h *Host) puller(dir string) (*images.Puller, error) {
 	return p, nil
 }
 
-// helper returns the name of the helper image for an engine.
-func (h *Host) helper(ctx context.Context, engine *engineapi.Engine, out io.Writer) (string, error) {
-	return h.site(engine.Address).helpers.find(ctx, engine, out)
+// helper returns the helper image for an engine, see helpers.find.
+func (h *Host) helper(ctx context.Context, engine *engineapi.Engine, gone bool, out io.Writer) (string, *engineapi.Image, error) {
+	return h.site(engine.Address).helpers.find(ctx, engine, gone, out)
 }
 
 // keepSlots is how many networks of one kind are kept while no job has them.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/moby/moby/client"
@@ -78,18 +77,24 @@ func (v *environment) image(ctx context.Context, p *part) (*engineapi.Image, err
 			return i, err
 		}
 	}
+	name, log := known.Image, v.out
+	if p == &v.b.Helper && v.b.OwnTools {
+		ref, made, err := v.findTools(ctx, known.ImageID != "")
+		if err != nil {
+			return nil, err
+		}
+		if made != nil { // by the runner itself: there is nothing to pull, and nothing to tell the job's author
+			space.Need(made.ID)
+			return made, v.b.note(v.dir, func() { p.Image, p.ImageID = ref, made.ID })
+		}
+		if err := v.b.note(v.dir, func() { p.Image = ref }); err != nil {
+			return nil, err
+		}
+		name = ref
+	}
 	puller, err := v.e.host.puller(v.e.o.Dir)
 	if err != nil {
 		return nil, err
-	}
-	name, log := known.Image, v.out
-	if p == &v.b.Helper && v.b.OwnTools {
-		if name, err = v.findTools(ctx, p); err != nil {
-			return nil, err
-		}
-		if strings.HasPrefix(name, "localhost/") {
-			log = io.Discard // no concern of the job's author: it was made here
-		}
 	}
 	space.Wait(ctx, name)
 	end := func(error) {}
@@ -108,17 +113,34 @@ func (v *environment) image(ctx context.Context, p *part) (*engineapi.Image, err
 	return i, v.b.note(v.dir, func() { p.ImageID = i.ID })
 }
 
-// findTools names the helper image that the host has found or made. It is kept for the jobs to come.
-func (v *environment) findTools(ctx context.Context, p *part) (string, error) {
-	ref, err := v.e.host.helper(ctx, v.engine, v.out)
+// findHelper brings the image of the helper place.
+func (v *environment) findHelper(ctx context.Context) error {
+	if v.b.Helper.Image == "" {
+		if err := v.b.note(v.dir, func() { v.b.OwnTools = true }); err != nil {
+			return err
+		}
+	}
+	i, err := v.image(ctx, &v.b.Helper)
+	v.tools = i
+	return err
+}
+
+// partImage is the image of a part that is about to be made.
+func (v *environment) partImage(ctx context.Context, p *part) (*engineapi.Image, error) {
+	if p == &v.b.Helper && v.tools != nil && v.tools.ID == v.b.now(p).ImageID {
+		return v.tools, nil
+	}
+	return v.image(ctx, p)
+}
+
+// findTools finds the helper image of the host, see helpers.find. It is kept for the jobs to come.
+func (v *environment) findTools(ctx context.Context, gone bool) (string, *engineapi.Image, error) {
+	ref, made, err := v.e.host.helper(ctx, v.engine, gone, v.out)
 	if space := v.e.space(v.b.Ref.Owner); err == nil && space.Pin(ref) {
 		space.Wait(ctx, ref) // it may have been evicted just before
-		ref, err = v.e.host.helper(ctx, v.engine, v.out)
+		ref, made, err = v.e.host.helper(ctx, v.engine, true, v.out)
 	}
-	if err != nil {
-		return "", err
-	}
-	return ref, v.b.note(v.dir, func() { p.Image = ref })
+	return ref, made, err
 }
 
 // vanished reports whether err, of a container's making, comes from an image that the engine had a moment ago. An

@@ -142,5 +142,6 @@ func (v *environment) anyImage(ctx context.Context) (string, error) {
 			return ref, nil
 		}
 	}
-	return v.e.host.helper(ctx, v.engine, io.Discard)
+	ref, _, err := v.e.host.helper(ctx, v.engine, true, io.Discard)
+	return ref, err
 }
