@@ -301,6 +301,7 @@ func (v *environment) close(ctx context.Context) error {
 		return err
 	}
 	v.markClosing()
+	v.endPlaces(ctx)
 	var errs []error
 	names := []string{v.b.Build.Name}
 	for _, s := range v.b.Services {
