@@ -30,7 +30,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -61,7 +60,7 @@ type Agent struct {
 	store    *store
 	reaper   *proc.Reaper
 	archives *os.Root
-	tools    *tools
+	tools    tools
 	meter    *meter.Meter
 	nix      *gateway.Gateway // nil: none
 
@@ -104,7 +103,7 @@ func Run(ctx context.Context, o Options) error {
 	defer reaper.Close()
 	a := &Agent{
 		o: o, config: config, store: st, reaper: reaper, archives: archives, stages: map[string]*run{},
-		stopped: make(chan struct{}), tools: newTools(reaper, filepath.Dir(o.Dir)), meter: meter.New(config.Shared),
+		stopped: make(chan struct{}), tools: newTools(), meter: meter.New(config.Shared),
 	}
 	a.fence, a.unfence = context.WithCancelCause(context.WithoutCancel(ctx))
 	defer a.unfence(nil)
@@ -150,7 +149,6 @@ func (a *Agent) serve(ctx context.Context) error {
 	if err := <-served; failed == nil && !errors.Is(err, http.ErrServerClosed) {
 		failed = err
 	}
-	a.tools.wait()
 	return failed
 }
 

@@ -127,7 +127,6 @@ func (a *Agent) enter(epoch int64) (fence context.Context, err error) {
 }
 
 func (a *Agent) serveHello(w http.ResponseWriter, _ *http.Request) {
-	a.tools.wait()
 	a.mu.Lock()
 	epoch := a.state.Epoch
 	a.mu.Unlock()
@@ -137,7 +136,7 @@ func (a *Agent) serveHello(w http.ResponseWriter, _ *http.Request) {
 		Host:     host,
 		Protocol: wire.Protocol, Version: a.o.Version, PID: os.Getpid(), UID: os.Getuid(), GID: os.Getgid(),
 		OS: runtime.GOOS, Arch: runtime.GOARCH, Home: home, Shells: a.tools.shells,
-		Git: a.tools.version, GitLFS: a.tools.lfs, Epoch: epoch, Dir: a.o.Dir, Nix: a.nix != nil,
+		Git: a.tools.git, GitLFS: a.tools.lfs, Epoch: epoch, Dir: a.o.Dir, Nix: a.nix != nil,
 	})
 }
 

@@ -54,7 +54,7 @@ type Hello struct {
 	Host     string   `json:"host"` // the machine's or container's host name
 	Home     string   `json:"home"`
 	Shells   []string `json:"shells"` // absolute paths that exist, of bash, sh and pwsh in this order
-	Git      string   `json:"git"`    // version ("2.39.5"), empty when there is no git
+	Git      string   `json:"git"`    // absolute path, empty when there is no git
 	GitLFS   bool     `json:"git_lfs"`
 	Epoch    int64    `json:"epoch"`         // the highest seen so far
 	Dir      string   `json:"dir"`           // the agent's state directory, as the place sees it
