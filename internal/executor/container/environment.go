@@ -178,46 +178,6 @@ func (v *environment) step(work func() error) *step {
 	return s
 }
 
-// makeNetwork takes a slot that nobody uses, or makes one. Which one is written down first.
-func (v *environment) makeNetwork(ctx context.Context, need *step) error {
-	if v.b.Network != "" {
-		return nil
-	}
-	if err := need.wait(ctx); err != nil {
-		return err
-	}
-	mac, err := v.mac()
-	if err != nil {
-		return err
-	}
-	v.pool = v.e.host.pool(v.engine, v.e.o.kind(v.b, mac), v.log)
-	if v.b.Slot == "" {
-		s, there := v.pool.Idle()
-		if !there {
-			s.Name = slot.NewName(string(v.b.Ref.Owner))
-		}
-		if err := v.b.note(v.dir, func() { v.b.Slot = s.Name }); err != nil {
-			return err
-		}
-		if there {
-			v.slot = s
-			return nil
-		}
-	}
-	ctx, cancel := whole(ctx)
-	defer cancel()
-	v.slot, err = v.pool.Make(ctx, v.b.Slot)
-	if err == nil || !v.vanished(ctx, err, v.b.helperImage()) {
-		return err
-	}
-	if _, err = v.image(ctx, &v.b.Helper); err != nil {
-		return err
-	}
-	v.pool = v.e.host.pool(v.engine, v.e.o.kind(v.b, mac), v.log)
-	v.slot, err = v.pool.Make(ctx, v.b.Slot)
-	return err
-}
-
 // makePlace makes and starts the container of a place.
 func (v *environment) makePlace(ctx context.Context, place executor.Place, p *part, needs ...*step) error {
 	image, err := v.partImage(ctx, p)
@@ -281,6 +241,9 @@ func (v *environment) Close(ctx context.Context) error {
 		return nil
 	}
 	err := v.close(ctx)
+	if err != nil && v.pool != nil {
+		v.pool.Stays(v.b.Slot)
+	}
 	v.closed = err == nil
 	return err
 }
@@ -301,6 +264,9 @@ func (v *environment) close(ctx context.Context) error {
 		return err
 	}
 	v.markClosing()
+	if v.pool != nil && v.reusable() {
+		v.pool.Coming(v.b.Slot)
+	}
 	v.endPlaces(ctx)
 	var errs []error
 	names := []string{v.b.Build.Name}
@@ -340,7 +306,7 @@ func (v *environment) close(ctx context.Context) error {
 		// The record goes first: from then on the slot is nobody's.
 		s := v.slot
 		s.Name = v.b.Slot
-		defer v.pool.Give(context.WithoutCancel(ctx), s, s.Network != "" && v.e.o.Build.harmless())
+		defer v.pool.Give(context.WithoutCancel(ctx), s, v.reusable())
 	} else if v.b.Slot != "" { // closed before it came to the network that an earlier process had taken
 		if err := errors.Join(slot.Remove(ctx, v.engine, v.b.Slot), slot.RemoveDoor(v.e.o.doors(), v.b.Slot)); err != nil {
 			return err

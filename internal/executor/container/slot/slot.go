@@ -81,6 +81,10 @@ type Pool struct {
 	giving sync.WaitGroup
 	closed bool
 
+	coming  map[string]bool // slots that are being given back
+	waiting int             // those who wait for one
+	changed chan struct{}   // closed when they should look again; nil: nobody waits
+
 	idleFor time.Duration
 	timer   *time.Timer // of expire
 }
@@ -88,7 +92,7 @@ type Pool struct {
 // NewPool returns a pool that keeps at most keep slots that nobody uses, and all but one of them for idleFor only.
 func NewPool(engine *engineapi.Engine, kind Kind, keep int, idleFor time.Duration, log *slog.Logger) *Pool {
 	kind.Fenced = engine.Kind == engineapi.Podman
-	return &Pool{engine: engine, kind: kind, keep: keep, idleFor: idleFor, log: log, made: map[string]bool{}}
+	return &Pool{engine: engine, kind: kind, keep: keep, idleFor: idleFor, log: log, made: map[string]bool{}, coming: map[string]bool{}}
 }
 
 // NewName returns the name for a new slot, random.
@@ -96,21 +100,6 @@ func NewName(owner string) string {
 	b := make([]byte, 4)
 	_, _ = rand.Read(b) // never fails, crypto/rand
 	return "skerry-" + owner + "-" + hex.EncodeToString(b)
-}
-
-// Idle takes a slot that is there; false when there is none.
-func (p *Pool) Idle() (Slot, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	n := len(p.idle)
-	if n == 0 {
-		return Slot{}, false
-	}
-	s := p.idle[n-1]
-	p.idle = p.idle[:n-1]
-	p.disarm()
-	p.arm(time.Now())
-	return s, true
 }
 
 // Make makes the slot name, or completes it.
@@ -185,6 +174,7 @@ func Endpoint(address netip.Addr, aliases ...string) *network.EndpointSettings {
 // rights over its network, say) or is not as it was made is removed. It returns at once.
 func (p *Pool) Give(ctx context.Context, s Slot, again bool) {
 	p.giving.Go(func() {
+		defer p.Stays(s.Name) // it is here or gone
 		if again && p.clean(ctx, s) && p.store(s) {
 			return
 		}
@@ -226,6 +216,8 @@ func (p *Pool) store(s Slot) bool {
 	}
 	s.since = time.Now()
 	p.idle = append(p.idle, s)
+	delete(p.coming, s.Name)
+	p.tell()
 	p.disarm()
 	p.arm(s.since)
 	return true
@@ -262,6 +254,7 @@ func (p *Pool) Warm(ctx context.Context, n int) error {
 func (p *Pool) Close(ctx context.Context) error {
 	p.mu.Lock()
 	p.closed = true
+	p.tell()
 	p.disarm()
 	idle := p.idle
 	p.idle = nil
