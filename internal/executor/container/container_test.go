@@ -69,7 +69,7 @@ func conform(t *testing.T, e enginetest.Engine, remote bool) {
 	})
 	left, err := os.ReadDir(o.Dir)
 	for _, entry := range left {
-		if !slices.Contains([]string{".leases", ".disk", ".images", ".slots"}, entry.Name()) {
+		if !slices.Contains([]string{".leases", ".disk", ".images", ".slots", ".nix"}, entry.Name()) {
 			t.Errorf("left behind: %s", entry.Name())
 		}
 	}
