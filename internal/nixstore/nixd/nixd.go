@@ -12,6 +12,7 @@
 //	daemon/lock            held by the daemon's container, or by the one that seeds: never both
 //	jobs/JOB/BASENAME      roots of running jobs, made by their gateways
 //	pins/NAME/BASENAME     explicit roots; NAME of the daemon's own paths is nix-IMAGE
+//	push/queue/BASENAME    what is to be pushed to a binary cache
 //	recent/HOUR/BASENAME   what jobs have used, and when it was last
 //
 // All but the socket and the lock are links to store paths, which Nix's collector honours because they lie below gcroots.
@@ -19,7 +20,8 @@
 // # Output
 //
 // A command that succeeds prints one value of JSON, whose type is named beside the command; one that fails prints why on
-// standard error and ends with 1.
+// standard error and ends with 1. CommandArchives has another output, which begins after the line Ready on standard
+// error.
 package nixd
 
 import (
@@ -44,17 +46,23 @@ const Command = "nix"
 
 // The arguments that follow Command.
 const (
-	CommandDaemon  = "daemon"  // first process of the daemon's container; settings in Variable
-	CommandSeed    = "seed"    // fill the volumes; needed only after ExitUnseeded; settings in Variable; prints Seeded
-	CommandInfo    = "info"    // prints Info; --wait=DURATION waits for the daemon to serve
-	CommandStat    = "stat"    // prints Stat
-	CommandList    = "ls"      // prints []Path; --roots adds what holds each
-	CommandPin     = "pin"     // NAME PATH...: adds roots; prints the paths pinned by that name, []string
-	CommandUnpin   = "unpin"   // NAME: takes them away; prints what they were, []string
-	CommandRelease = "release" // JOB...: the roots of jobs that have ended become recent ones; prints their number
-	CommandCollect = "gc"      // [Collect as JSON]: collects garbage; prints Collected
-	CommandVerify  = "verify"  // compares every path with its hash, repairs nothing; prints Verified
+	CommandDaemon   = "daemon"   // first process of the daemon's container; settings in Variable
+	CommandSeed     = "seed"     // fill the volumes; needed only after ExitUnseeded; settings in Variable; prints Seeded
+	CommandInfo     = "info"     // prints Info; --wait=DURATION waits for the daemon to serve
+	CommandStat     = "stat"     // prints Stat
+	CommandList     = "ls"       // prints []Path; --roots adds what holds each
+	CommandPin      = "pin"      // NAME PATH...: adds roots; prints the paths pinned by that name, []string
+	CommandUnpin    = "unpin"    // NAME: takes them away; prints what they were, []string
+	CommandRelease  = "release"  // JOB...: the roots of jobs that have ended become recent ones; prints their number
+	CommandCollect  = "gc"       // [Collect as JSON]: collects garbage; prints Collected
+	CommandQueue    = "queue"    // Over as JSON: has what jobs built pushed, and releases them; prints Pending
+	CommandPushed   = "pushed"   // PATH...: takes them out of the queue; prints their number
+	CommandArchives = "archives" // writes the archives of the paths that its input names; see collect.Archives
+	CommandVerify   = "verify"   // compares every path with its hash, repairs nothing; prints Verified
 )
+
+// Ready is the line with which CommandArchives begins.
+const Ready = "ready"
 
 // ExitUnseeded is the exit code of CommandDaemon when the image's Nix cannot be found or run, which is so when it is in the
 // image's own /nix/store and the volumes have not been seeded from it. All else is 1.
@@ -107,6 +115,10 @@ type (
 	Collect = collect.Order
 	// Collected is the answer of CommandCollect.
 	Collected = collect.Result
+	// Over is what CommandQueue is told.
+	Over = collect.Over
+	// Pending is the answer of CommandQueue.
+	Pending = collect.Pending
 )
 
 // Main runs a command; ok is false when args name none of them. An error whose text is empty has been told already.
@@ -161,6 +173,28 @@ func ask(ctx context.Context, l volumes.Layout, command string, args []string, o
 		return true, print(out)(collect.Run(ctx, l, c))
 	case CommandVerify:
 		return true, print(out)(verify(ctx, l))
+	default:
+		return push(ctx, l, command, args, out)
+	}
+}
+
+// push answers what is asked for the sake of binary caches.
+func push(ctx context.Context, l volumes.Layout, command string, args []string, out io.Writer) (ok bool, err error) {
+	switch command {
+	case CommandQueue:
+		var over Over
+		if len(args) != 1 {
+			return true, errors.New("queue: give one argument, which jobs have ended")
+		}
+		if err := json.Unmarshal([]byte(args[0]), &over); err != nil {
+			return true, fmt.Errorf("queue: read which jobs have ended: %w", err)
+		}
+		return true, print(out)(collect.Queue(ctx, l, over))
+	case CommandPushed:
+		return true, print(out)(collect.Pushed(l, args))
+	case CommandArchives:
+		fmt.Fprintln(os.Stderr, Ready)
+		return true, collect.Archives(ctx, l, os.Stdin, out)
 	default:
 		return false, nil
 	}

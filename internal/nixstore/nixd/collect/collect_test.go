@@ -155,11 +155,11 @@ func TestReleaseDead(t *testing.T) {
 		}
 	}
 	for range 2 {
-		if released, err := releaseDead(l, Order{Live: []string{"live"}}); len(released) != 0 || err != nil {
+		if released, err := releaseDead(t.Context(), l, Order{Live: []string{"live"}}); len(released) != 0 || err != nil {
 			t.Fatal("without a time nothing is known to be dead", released, err)
 		}
 	}
-	released, err := releaseDead(l, Order{Live: []string{"live"}, AsOf: now})
+	released, err := releaseDead(t.Context(), l, Order{Live: []string{"live"}, AsOf: now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,8 @@ type Order struct {
 	// AsOf, when the list was made. A zero AsOf leaves all as they are.
 	Live []string  `json:"live,omitempty"`
 	AsOf time.Time `json:"asOf,omitzero"`
+	// Push has what those have built pushed before; without it nothing is to be pushed any more.
+	Push bool `json:"push,omitempty"`
 	// DryRun tells what would be deleted, and changes nothing.
 	DryRun bool `json:"dryRun,omitempty"`
 }
@@ -65,8 +67,11 @@ func Run(ctx context.Context, l volumes.Layout, c Order) (Result, error) {
 	}
 	defer k.Release()
 	if !c.DryRun {
-		if done.Released, err = releaseDead(l, c); err != nil {
+		if done.Released, err = releaseDead(ctx, l, c); err != nil {
 			return done, fmt.Errorf("gc: release the roots of jobs that have ended: %w", err)
+		}
+		if err := dropQueue(l, c); err != nil {
+			return done, fmt.Errorf("gc: release what is not to be pushed any more: %w", err)
 		}
 		forgetLogs(l, c.KeepFor)
 	}
@@ -213,7 +218,7 @@ func freeBytes(l volumes.Layout) (int64, error) {
 }
 
 // releaseDead releases jobs that do not run any more.
-func releaseDead(l volumes.Layout, c Order) ([]string, error) {
+func releaseDead(ctx context.Context, l volumes.Layout, c Order) ([]string, error) {
 	if c.AsOf.IsZero() {
 		return nil, nil
 	}
@@ -223,8 +228,16 @@ func releaseDead(l volumes.Layout, c Order) ([]string, error) {
 	}
 	var released []string
 	for _, j := range jobs {
+		if slices.Contains(c.Live, j.Name()) {
+			continue
+		}
+		if c.Push { // also of one that may be new: no harm is done
+			if err := queue(ctx, l, j.Name()); err != nil {
+				return released, err
+			}
+		}
 		i, err := j.Info()
-		if err != nil || slices.Contains(c.Live, j.Name()) || !i.ModTime().Before(c.AsOf.Add(-asOfSlack)) {
+		if err != nil || !i.ModTime().Before(c.AsOf.Add(-asOfSlack)) {
 			continue
 		}
 		if _, err := release(l, j.Name(), i.ModTime()); err != nil {

@@ -115,13 +115,13 @@ func release(l volumes.Layout, job string, now time.Time) (int, error) {
 	return volumes.Retire(l, filepath.Join(l.Jobs(), job), now)
 }
 
-// holders says what holds paths directly: by basename, "job:NAME", "pin:NAME", "recent:HOUR", "temporary:PID" or "root:PATH".
+// holders says what holds paths directly: by basename, "job:NAME", "pin:NAME", "push:queue", "recent:HOUR", "temporary:PID" or "root:PATH".
 type holders map[string][]string
 
 // findHolders reads all roots that files say.
 func findHolders(l volumes.Layout) (holders, error) {
 	h := holders{}
-	for kind, dir := range map[string]string{"job": l.Jobs(), "pin": l.Pins(), "recent": l.Recent()} {
+	for kind, dir := range map[string]string{"job": l.Jobs(), "pin": l.Pins(), "push": l.Pushes(), "recent": l.Recent()} {
 		groups, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err

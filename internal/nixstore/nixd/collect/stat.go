@@ -105,7 +105,7 @@ func statistics(g volumes.Graph, h holders) Stat {
 type Path struct {
 	Path  string   `json:"path"`
 	Bytes int64    `json:"bytes"`           // of its archive
-	Roots []string `json:"roots,omitempty"` // what holds it directly: job:NAME, pin:NAME, recent:HOUR, temporary:PID, root:PATH
+	Roots []string `json:"roots,omitempty"` // what holds it directly: job:NAME, pin:NAME, push:queue, recent:HOUR, temporary:PID, root:PATH
 }
 
 // List lists all valid paths, with what holds them if roots is set.

@@ -61,6 +61,9 @@ func (l Layout) Jobs() string { return l.Gate() + "/jobs" }
 // Pins has a directory of roots for each pin.
 func (l Layout) Pins() string { return l.Gate() + "/pins" }
 
+// Pushes has a directory of roots of what is to be pushed to a binary cache.
+func (l Layout) Pushes() string { return l.Gate() + "/push" }
+
 // Recent has a directory of roots for each hour.
 func (l Layout) Recent() string { return l.Gate() + "/recent" }
 
@@ -88,7 +91,7 @@ func (l Layout) Make() error {
 		{l.State(), 0o755}, {l.State() + "/db", 0o755}, {l.State() + "/temproots", 0o755}, {l.State() + "/gcroots", 0o755},
 		{l.State() + "/profiles", 0o755}, {l.State() + "/profiles/per-user", 0o755}, {l.State() + "/userpool", 0o755},
 		{l.State() + "/gc-socket", 0o755}, {l.State() + "/log", 0o755}, {l.Memory(), 0o755},
-		{l.Gate(), 0o755}, {l.Gate() + "/daemon", 0o755}, {l.Jobs(), 0o755}, {l.Pins(), 0o755}, {l.Recent(), 0o755},
+		{l.Gate(), 0o755}, {l.Gate() + "/daemon", 0o755}, {l.Jobs(), 0o755}, {l.Pins(), 0o755}, {l.Pushes(), 0o755}, {l.Recent(), 0o755},
 	} {
 		if err := os.MkdirAll(d.path, d.mode); err != nil {
 			return fmt.Errorf("prepare the store's volumes: %w", err)
