@@ -1,7 +1,10 @@
 package nixopt
 
 import (
+	"bytes"
+	"crypto/ed25519"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -29,6 +32,27 @@ func PublicKey(s string) error {
 		return fmt.Errorf("must be a public key such as \"cache.example.org-1:BASE64\", is %q", s)
 	}
 	return nil
+}
+
+// SecretKey reads a secret key as `nix-store --generate-binary-cache-key` writes it: NAME:BASE64 of a seed and the public key.
+// Its errors say nothing of the secret.
+func SecretKey(text string) (name string, seed []byte, err error) {
+	name, secret, ok := strings.Cut(strings.TrimSpace(text), ":")
+	if !ok || name == "" || strings.ContainsAny(name, " \t\r\n") {
+		return "", nil, errors.New("holds no secret key of the form NAME:BASE64; make one with `nix-store --generate-binary-cache-key NAME FILE FILE.pub`")
+	}
+	raw, err := base64.StdEncoding.DecodeString(secret)
+	switch {
+	case err == nil && len(raw) == ed25519.PublicKeySize:
+		return "", nil, fmt.Errorf("holds the public key %s: the secret one of the pair is needed", name)
+	case err != nil || len(raw) != ed25519.PrivateKeySize:
+		return "", nil, fmt.Errorf("holds no secret key: what follows the name %s is not the base 64 of %d bytes", name, ed25519.PrivateKeySize)
+	}
+	seed = raw[:ed25519.SeedSize]
+	if !bytes.Equal(ed25519.NewKeyFromSeed(seed), raw) {
+		return "", nil, fmt.Errorf("holds a secret key %s whose halves do not belong together", name)
+	}
+	return name, seed, nil
 }
 
 // redacted leaves out what may be a password in an address that cannot be parsed.
