@@ -168,6 +168,9 @@ func resolve(c *Config, d *schema.Decoder, opts Options) {
 				return v
 			})
 		}
+		if r.Nix != nil && r.Nix.PushKeyFile != "" {
+			r.Nix.PushKeyFile = c.absolute(r.Nix.PushKeyFile)
+		}
 		r.URL = expand("url", r.URL)
 		r.Token = expand("token", r.Token)
 		if r.TokenFile == "" {

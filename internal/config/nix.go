@@ -34,9 +34,10 @@ type Nix struct {
 	// Protected replaces settings for the stores of protected refs alone.
 	Protected *NixProtected `toml:"protected" ns:"protected"`
 
-	Push        string `toml:"push" flag:"push" state:"todo"`                   // a binary cache: file://, s3://, https://
-	PushKeyFile string `toml:"push_key_file" flag:"push-key-file" state:"todo"` // relative to the configuration
-	PushFrom    string `toml:"push_from" flag:"push-from" state:"todo"`         // default NixPushProtected
+	// What jobs have built is pushed to a binary cache.
+	Push        string `toml:"push" flag:"push" help:"binary cache that what jobs build is pushed to: file://, s3:// or https://"` // see nixopt.ParsePush
+	PushKeyFile string `toml:"push_key_file" flag:"push-key-file" help:"file with the secret key to sign with"`                    // relative to the configuration
+	PushFrom    string `toml:"push_from" flag:"push-from" help:"protected or all"`                                                 // default NixPushProtected
 }
 
 // NixProtected is [runners.nix.protected]: what the stores of protected refs have instead, where protected

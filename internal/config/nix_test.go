@@ -50,7 +50,7 @@ func TestPushKeyMustBePrivate(t *testing.T) {
 		dir := t.TempDir()
 		path := filepath.Join(dir, "config.toml")
 		text := "[[runners]]\nurl = \"https://x/\"\ntoken = \"glrt-1\"\nexecutor = \"shell\"\n[runners.nix]\nstore = \"host\"\npush = \"file:///srv/cache\"\npush_key_file = \"key\"\n"
-		for name, content := range map[string]string{path: text, filepath.Join(dir, "key"): "name:secret"} {
+		for name, content := range map[string]string{path: text, filepath.Join(dir, "key"): "name:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8DoQe/884Qvh1w3RjnS8CZZ+TWMJulDV8d3IZkElUxuA=="} {
 			if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 				t.Fatal(err)
 			}

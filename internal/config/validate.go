@@ -39,7 +39,7 @@ func validate(c *Config, d *schema.Decoder, opts Options) {
 		validateExecutor(r, d, at, opts)
 		validateNumbers(r, d, at)
 		validateDocker(r, d, at)
-		validateNix(c, r, d, at)
+		validateNix(r, d, at)
 		validateCache(r, d, at)
 		for i, e := range r.Environment {
 			if k, _, ok := strings.Cut(e, "="); !ok || k == "" {

@@ -12,7 +12,7 @@ import (
 )
 
 // validateNix checks [runners.nix] as it is written, before the defaults.
-func validateNix(c *Config, r *Runner, d *schema.Decoder, at string) {
+func validateNix(r *Runner, d *schema.Decoder, at string) {
 	n := r.Nix
 	if n == nil {
 		return
@@ -36,7 +36,7 @@ func validateNix(c *Config, r *Runner, d *schema.Decoder, at string) {
 		no(schema.Join(at, "image"), "must be the name of an image, is %q", n.Image)
 	}
 	n.validateHost(r, d, at)
-	n.validatePush(c, r, d, at)
+	n.validatePush(r, d, at)
 	if n.Enabled() {
 		n.validateUse(r, d, at)
 	}
@@ -74,7 +74,7 @@ func (n *Nix) validateHost(r *Runner, d *schema.Decoder, at string) {
 }
 
 // validatePush checks what is about a binary cache that is pushed to.
-func (n *Nix) validatePush(c *Config, r *Runner, d *schema.Decoder, at string) {
+func (n *Nix) validatePush(r *Runner, d *schema.Decoder, at string) {
 	no := func(path, format string, args ...any) { refuse(d, r, path, format, args...) }
 	key := schema.Join(at, "push_key_file")
 	if n.Push == "" {
@@ -83,18 +83,21 @@ func (n *Nix) validatePush(c *Config, r *Runner, d *schema.Decoder, at string) {
 		}
 		return
 	}
-	say(no, schema.Join(at, "push"), nixopt.Address(n.Push, "file", "s3", "https", "http"))
+	_, err := nixopt.ParsePush(n.Push)
+	say(no, schema.Join(at, "push"), err)
 	if n.PushKeyFile == "" {
 		no(key, "is missing: nobody takes paths from a cache without a signature; make a key with `nix-store --generate-binary-cache-key NAME FILE FILE.pub`")
 		return
 	}
-	say(no, key, privateFile(c.absolute(n.PushKeyFile)))
+	say(no, key, privateFile(n.PushKeyFile))
 	switch {
-	case n.PushFrom == NixPushAll || n.Store == NixShared && n.Separates():
-	case n.Store == NixShared:
+	case n.Store == NixHost:
+		d.Warn(schema.Join(at, "push"), "pushes nothing: only stores of store = %q are pushed from; let the machine's own daemon do it (post-build-hook in its nix.conf)", NixShared)
+	case n.Store != NixShared:
+	case n.Trust == NixTrustJob:
+		d.Warn(schema.Join(at, "push"), "pushes nothing: with trust = %q a store goes with its job; set trust = %q", NixTrustJob, NixTrustProject)
+	case n.PushFrom != NixPushAll && !n.Separates():
 		d.Warn(schema.Join(at, "push"), "pushes nothing: with this trust no store is of protected refs alone; set trust = %q, or push_from = %q", NixTrustProtected, NixPushAll)
-	default:
-		d.Warn(schema.Join(at, "push"), "pushes nothing: the store is not of protected refs alone; set push_from = %q", NixPushAll)
 	}
 }
 
@@ -170,7 +173,8 @@ func validateSharedNix(c *Config, d *schema.Decoder) {
 			{"image", a.Image, b.Image}, {"substituters", a.Substituters, b.Substituters}, {"trusted_public_keys", a.TrustedPublicKeys, b.TrustedPublicKeys},
 			{"extra_conf", a.ExtraConf, b.ExtraConf}, {"max_jobs", a.MaxJobs, b.MaxJobs}, {"cores", a.Cores, b.Cores}, {"sandbox", a.Sandbox, b.Sandbox},
 			{"idle_timeout", a.IdleTimeout, b.IdleTimeout}, {"keep_for", a.KeepFor, b.KeepFor}, {"min_free", a.MinFree, b.MinFree},
-			{"collect_interval", a.CollectInterval, b.CollectInterval},
+			{"collect_interval", a.CollectInterval, b.CollectInterval}, {"push", a.Push, b.Push}, {"push_key_file", a.PushKeyFile, b.PushKeyFile},
+			{"push_from", a.PushFrom, b.PushFrom},
 		} {
 			if !reflect.DeepEqual(k.a, k.b) {
 				refuse(d, r, schema.Join(schema.Join(schema.Element("runners", r.Index), "nix"), k.key),
@@ -191,7 +195,13 @@ func privateFile(path string) error {
 	case i.Mode().Perm()&0o007 != 0:
 		return fmt.Errorf("%s can be read by every user of this machine (mode %04o): run chmod 600 on it", path, i.Mode().Perm())
 	}
-	return nil
+	raw, err := os.ReadFile(path)
+	if err == nil {
+		if _, _, err = nixopt.SecretKey(string(raw)); err != nil {
+			err = fmt.Errorf("%s %w", path, err)
+		}
+	}
+	return err
 }
 
 func validateCaches(no report, at string, substituters, keys []string) {

@@ -19,6 +19,9 @@ type NixPaths struct {
 type nixMetrics struct {
 	paths, bytes, refused *prometheus.CounterVec
 	sandbox               *prometheus.GaugeVec
+
+	pushed, sent, pushes *prometheus.CounterVec
+	left                 *prometheus.GaugeVec
 }
 
 func newNixMetrics(r *prometheus.Registry) *nixMetrics {
@@ -32,7 +35,12 @@ func newNixMetrics(r *prometheus.Registry) *nixMetrics {
 		sandbox: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "skerry_nix_sandbox", Help: "Whether the daemon of a Nix store builds in Nix's sandbox: 1, or 0."}, []string{"store"}),
 	}
-	r.MustRegister(m.paths, m.bytes, m.refused, m.sandbox)
+	of := []string{"store"}
+	m.pushed = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "skerry_nix_pushed_paths_total", Help: "Paths of a Nix store that were sent to its binary cache."}, of)
+	m.sent = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "skerry_nix_pushed_bytes_total", Help: "Bytes of the compressed archives that were sent."}, of)
+	m.pushes = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "skerry_nix_push_failures_total", Help: "Pushes of a Nix store that have failed and are tried again."}, of)
+	m.left = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "skerry_nix_push_queue", Help: "Paths that jobs have built and that are still to be pushed."}, of)
+	r.MustRegister(m.paths, m.bytes, m.refused, m.sandbox, m.pushed, m.sent, m.pushes, m.left)
 	return m
 }
 
@@ -64,4 +72,31 @@ func (b *Board) NixSandbox(store string, on bool) {
 }
 
 // NixGone forgets a store.
-func (b *Board) NixGone(store string) { b.metrics.nix.sandbox.DeleteLabelValues(store) }
+func (b *Board) NixGone(store string) {
+	m := b.metrics.nix
+	m.sandbox.DeleteLabelValues(store)
+	for _, c := range []*prometheus.CounterVec{m.pushed, m.sent, m.pushes} {
+		c.DeleteLabelValues(store)
+	}
+	m.left.DeleteLabelValues(store)
+}
+
+// NixPush is what a push to a binary cache has come to.
+type NixPush struct {
+	Paths  int   // that were sent
+	Bytes  int64 // of their archives
+	Failed bool
+	Left   int // paths that jobs have built and that are still to be pushed
+}
+
+// NixPushed counts a push from a store.
+func (b *Board) NixPushed(store string, p NixPush) {
+	m := b.metrics.nix
+	m.pushed.WithLabelValues(store).Add(float64(p.Paths))
+	m.sent.WithLabelValues(store).Add(float64(p.Bytes))
+	failures := m.pushes.WithLabelValues(store)
+	if p.Failed {
+		failures.Inc()
+	}
+	m.left.WithLabelValues(store).Set(float64(p.Left))
+}

@@ -241,12 +241,17 @@ func standard(v reflect.Value, index [][]int) (text string, ok bool) {
 	return fmt.Sprint(v.Interface()), true
 }
 
-// load reads a configuration as run does, with every variable that it may name set.
+// nixKey is a secret key of the form that Nix writes. It signs nothing that anybody trusts.
+const nixKey = "cache.example.com-1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8DoQe/884Qvh1w3RjnS8CZZ+TWMJulDV8d3IZkElUxuA=="
+
+// load reads a configuration as run does, with every variable that it may name set, and the files that it may name there.
 func load(t *testing.T, text string) *config.Config {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "config.toml")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+	for name, text := range map[string]string{path: text, filepath.Join(filepath.Dir(path), "cache.example.com-1.secret"): nixKey} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	c, err := config.Load(path, config.Options{
 		Env:       func(string) (string, bool) { return "glrt-0123456789abcdefghij", true },

@@ -17,6 +17,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container"
 	"gitlab.com/skerry/skerry/internal/executor/container/disk"
+	"gitlab.com/skerry/skerry/internal/executor/container/nixdaemon"
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 	"gitlab.com/skerry/skerry/internal/journal"
@@ -106,6 +107,7 @@ func New(ctx context.Context, o Options) (*Daemon, error) {
 	d.containers.Evicted = func(e disk.Eviction) { d.board.DiskEvicted(string(e.Kind), e.Size) }
 	d.containers.DiskUsed = d.board.DiskUsed
 	d.containers.NixSandbox, d.containers.NixGone = d.board.NixSandbox, d.board.NixGone
+	d.containers.NixPushed = func(store string, p nixdaemon.Pushed) { d.board.NixPushed(store, status.NixPush(p)) }
 	d.jobs, d.stopJobs = context.WithCancelCause(context.WithoutCancel(ctx))
 	d.engine = engine.New(engine.Options{
 		Journal: j, StateDir: o.StateDir, Version: o.Version, Logger: d.log, Events: events(d.board),

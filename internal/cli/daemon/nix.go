@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"path/filepath"
 
 	"gitlab.com/skerry/skerry/internal/config"
 	"gitlab.com/skerry/skerry/internal/executor/container"
@@ -20,6 +21,13 @@ func nix(r *config.Runner) (*container.Nix, error) {
 	o := &container.Nix{
 		Host: n.Store == config.NixHost, Trust: domain.Trust(n.Trust), Image: n.Image, Path: n.Path, HostSocket: n.HostSocket,
 		Idle: *n.IdleTimeout, Collect: nixdaemon.Policy{KeepFor: *n.KeepFor, Every: *n.CollectInterval}, Daemon: nixDaemon(n, false),
+	}
+	if n.Push != "" {
+		key, err := filepath.Abs(n.PushKeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("runner %q: push_key_file in [runners.nix]: %w", r.Name, err)
+		}
+		o.Push, o.PushAll = &nixdaemon.Push{To: n.Push, Key: key}, n.PushFrom == config.NixPushAll
 	}
 	free, err := config.ParseFree(n.MinFree)
 	if err != nil {

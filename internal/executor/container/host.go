@@ -17,6 +17,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/executor/container/disk"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 	"gitlab.com/skerry/skerry/internal/executor/container/images"
+	"gitlab.com/skerry/skerry/internal/executor/container/nixdaemon"
 	"gitlab.com/skerry/skerry/internal/executor/container/podman"
 	"gitlab.com/skerry/skerry/internal/executor/container/slot"
 )
@@ -38,6 +39,8 @@ type Host struct {
 	// NixSandbox is told whether builds of a Nix store are in Nix's sandbox, NixGone of stores that are removed; nil: nobody is.
 	NixSandbox func(store string, on bool)
 	NixGone    func(store string)
+	// NixPushed is told of pushes to binary caches; nil: nobody is.
+	NixPushed func(store string, p nixdaemon.Pushed)
 	// LookEvery is how long it is between two looks at a disk, IdleSlots how long a network is kept that no job
 	// has; 0: the usual times.
 	LookEvery, IdleSlots time.Duration

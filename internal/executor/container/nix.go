@@ -31,6 +31,11 @@ type Nix struct {
 
 	Collect nixdaemon.Policy `json:"collect,omitzero"` // what of a store is collected, and when
 
+	// Push says where what jobs build is pushed to, nil: nowhere; from domains of protected refs alone, or with PushAll from
+	// all but those of single jobs, which go too soon.
+	Push    *nixdaemon.Push `json:"push,omitempty"`
+	PushAll bool            `json:"push_all,omitempty"`
+
 	Daemon    nixd.Config   `json:"daemon"`
 	Protected *nixd.Config  `json:"protected,omitempty"` // the same for domains of protected refs alone; nil: no difference
 	Idle      time.Duration `json:"idle,omitempty"`      // how long a daemon runs on without jobs; 0: for ever
@@ -100,8 +105,11 @@ func (v *environment) nixSpec() nixdaemon.Spec {
 	if n.Protected != nil && v.b.Nix.Protected {
 		s.Settings = *n.Protected
 	}
+	if n.PushAll || v.b.Nix.Protected {
+		s.Push = n.Push
+	}
 	if n.Trust == domain.Job { // it goes with the job
-		s.Collect = nixdaemon.Policy{}
+		s.Collect, s.Push = nixdaemon.Policy{}, nil
 		s.Labels = map[string]string{labelRef: v.b.Ref.String()}
 	}
 	return s

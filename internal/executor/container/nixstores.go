@@ -37,7 +37,7 @@ func (e *Executor) nixKeeper() *nixdaemon.Keeper {
 	k := nixdaemon.New(nixdaemon.Options{
 		Engine: func(ctx context.Context) (*engineapi.Engine, error) { return h.engine(ctx, e.o.Engine) },
 		Live:   func(domain string) ([]string, error) { return nixJobs(dir, domain) },
-		Log:    e.log, Path: key, Sandbox: h.NixSandbox, Gone: h.NixGone,
+		Log:    e.log, Path: key, Sandbox: h.NixSandbox, Gone: h.NixGone, Pushed: h.NixPushed,
 	})
 	if h.stores == nil {
 		h.stores = map[string]*nixStores{}

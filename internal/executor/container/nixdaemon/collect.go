@@ -39,6 +39,9 @@ func (k *Keeper) lookAround(now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, d := range k.domains {
+		if d.wantsPush(now) {
+			k.beginPush(d)
+		}
 		switch {
 		case len(d.collecting) > 0:
 		case d.due(now, d.sleeps()):
@@ -195,6 +198,7 @@ func (k *Keeper) order(ctx context.Context, s Spec, o Order, began time.Time) (o
 	if s.Agent.Volume != "" { // the engine's clock may be another one
 		began = began.Add(-otherClock)
 	}
+	order.Push = s.Push != nil
 	order.KeepFor, order.MaxFreed, order.Live, order.AsOf, order.DryRun = p.KeepFor, o.MaxFreed, live, began, o.DryRun
 	return order, least, nil
 }
@@ -218,6 +222,9 @@ func (k *Keeper) collected(ctx context.Context, d *domain, s Spec, done nixd.Col
 	if err == nil {
 		d.counted(stat)
 		d.Unused = stat.Recent.Paths+stat.Dead.Paths > 0 || !d.Used.Equal(used)
+	}
+	if s.Push != nil && len(done.Released) > 0 { // what they have built is in the queue
+		d.push.wanted, d.Unpushed = true, true
 	}
 	short := done.Free < least
 	d.scarce = time.Time{}

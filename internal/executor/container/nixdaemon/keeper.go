@@ -3,6 +3,7 @@ package nixdaemon
 import (
 	"cmp"
 	"context"
+	"io"
 	"log/slog"
 	"maps"
 	"sync"
@@ -25,6 +26,8 @@ type Options struct {
 	// of domains that are removed with their stores; nil: nobody is.
 	Sandbox func(domain string, on bool)
 	Gone    func(domain string)
+	// Pushed is told of each push of a domain; nil: nobody is.
+	Pushed func(domain string, p Pushed)
 	// Look is how long it is between two looks at a daemon that jobs need, Tend between two looks whether a store is to be
 	// collected; 0: the usual times.
 	Look, Tend time.Duration
@@ -37,11 +40,14 @@ type Keeper struct {
 	// connect is Options.Engine, and run asks a daemon that runs.
 	connect func(context.Context) (*engineapi.Engine, error)
 	run     func(ctx context.Context, s Spec, command ...string) ([]byte, error)
+	// attach is run for one that goes on; the caller closes its input and output.
+	attach func(ctx context.Context, s Spec, command ...string) (io.ReadWriteCloser, error)
 
-	ctx  context.Context //nolint:containedctx // of what goes on between jobs
-	stop context.CancelFunc
-	work sync.WaitGroup
-	poke chan struct{} // has the stores looked at, now
+	ctx     context.Context //nolint:containedctx // of what goes on between jobs
+	stop    context.CancelFunc
+	work    sync.WaitGroup
+	poke    chan struct{} // has the stores looked at, now
+	pushing chan struct{} // holds one for each push at work
 
 	mu      sync.Mutex
 	closed  bool
@@ -82,6 +88,8 @@ type domain struct {
 	relieved time.Time // not to be collected again for Relieve before
 	told     time.Time // the last warning that too little is free
 
+	push pushState
+
 	over    []string  // jobs whose roots are to be released, as they have ended
 	weighed time.Time // the last time that it was said after a job what is in it
 }
@@ -96,7 +104,7 @@ const (
 func New(o Options) *Keeper {
 	o.Look, o.Tend = cmp.Or(o.Look, lookEvery), cmp.Or(o.Tend, tendEvery)
 	ctx, stop := context.WithCancel(context.Background())
-	k := &Keeper{o: o, log: o.Log, connect: o.Engine, ctx: ctx, stop: stop, poke: make(chan struct{}, 1), domains: map[string]*domain{}, warned: map[string]bool{}}
+	k := &Keeper{o: o, log: o.Log, connect: o.Engine, ctx: ctx, stop: stop, poke: make(chan struct{}, 1), pushing: make(chan struct{}, pushesAtOnce), domains: map[string]*domain{}, warned: map[string]bool{}}
 	k.run = func(ctx context.Context, s Spec, command ...string) ([]byte, error) {
 		e, err := k.connect(ctx)
 		if err != nil {
@@ -104,6 +112,7 @@ func New(o Options) *Keeper {
 		}
 		return Run(ctx, e, s, command...)
 	}
+	k.attach = k.attachTo
 	return k
 }
 

@@ -22,6 +22,8 @@ type memory struct {
 	Tried     time.Time `json:"tried,omitzero"`
 	// Unused says that there may be paths that nothing holds.
 	Unused bool `json:"unused,omitempty"`
+	// Unpushed says that there may be something to push.
+	Unpushed bool `json:"unpushed,omitempty"`
 	// What the store had when it was looked at last.
 	All    nixd.Share `json:"all,omitzero"`
 	Recent nixd.Share `json:"recent,omitzero"`
@@ -32,6 +34,9 @@ type memory struct {
 func (m *memory) become(s Spec, now time.Time) (changed bool) {
 	changed = !reflect.DeepEqual(m.Spec, s)
 	m.Spec, m.Used, m.Unused = s, now, true
+	if s.Push != nil && !m.Unpushed {
+		m.Unpushed, changed = true, true
+	}
 	if s.Scope != "" && !slices.Contains(m.Scopes, s.Scope) {
 		m.Scopes = append(m.Scopes, s.Scope)
 		slices.Sort(m.Scopes)
@@ -77,6 +82,7 @@ func (k *Keeper) recall() {
 		if m.Spec.Name() == name && k.domains[name] == nil {
 			d := newDomain()
 			d.memory = m
+			d.push.wanted = m.Unpushed
 			k.domains[name] = d
 		}
 	}

@@ -19,13 +19,33 @@ const (
 func (k *Keeper) Over(domain, job string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if d := k.domains[domain]; d != nil && len(d.over) < manyOver && !slices.Contains(d.over, job) {
+	d := k.domains[domain]
+	if d == nil {
+		return
+	}
+	if len(d.over) < manyOver && !slices.Contains(d.over, job) {
 		d.over = append(d.over, job)
+	}
+	if d.Spec.Push != nil {
+		d.push.wanted = true
+		k.wakeTender()
 	}
 }
 
 // release tells a daemon that runs which jobs are over. What goes wrong is put right by the next collection.
 func (k *Keeper) release(ctx context.Context, d *domain, s Spec) {
+	k.mu.Lock()
+	none := len(d.over) == 0
+	k.mu.Unlock()
+	if none {
+		return
+	}
+	if s.Push != nil { // their roots are needed for that
+		if _, err := k.queue(ctx, d, s); err != nil {
+			k.log.Debug("What jobs that are over have built was not put into the queue", "store", s.Name(), "error", err)
+		}
+		return
+	}
 	k.mu.Lock()
 	over := d.over
 	d.over = nil

@@ -56,6 +56,7 @@ type Spec struct {
 	// Idle is how long the daemon runs on when no job needs it; 0: for ever.
 	Idle    time.Duration `json:"idle,omitempty"`
 	Collect Policy        `json:"collect,omitzero"`
+	Push    *Push         `json:"push,omitempty"` // nil: what jobs build is not pushed
 	// Agent says how the agent's program comes into containers, and AgentPath where it is on this machine.
 	Agent     carrier.Way `json:"agent"`
 	AgentPath string      `json:"agent_path"`
