@@ -48,7 +48,7 @@ func Queue(ctx context.Context, l volumes.Layout, over Over) (Pending, error) {
 
 // queue has pushed what a job knows and this store's daemon has built. The job's own roots hold it meanwhile.
 func queue(ctx context.Context, l volumes.Layout, job string) error {
-	if !rootName.MatchString(job) {
+	if !isRootName(job) {
 		return fmt.Errorf("push: %q is no job's name", job)
 	}
 	paths, err := volumes.RootsIn(filepath.Join(l.Jobs(), job))
