@@ -3,7 +3,6 @@ package container
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -192,7 +191,7 @@ func (b *blueprint) writeLocked(dir string) error {
 	err := os.MkdirAll(in, 0o700)
 	var raw []byte
 	if err == nil {
-		raw, err = json.Marshal(b)
+		raw, err = b.encode()
 	}
 	if err == nil {
 		err = os.WriteFile(filepath.Join(in, fileBlueprint+".new"), raw, 0o600)
@@ -214,18 +213,6 @@ const unfinishedPrefix = ".new-"
 // unfinished is the directory that becomes dir when it has its record.
 func unfinished(dir string) string {
 	return filepath.Join(filepath.Dir(dir), unfinishedPrefix+filepath.Base(dir))
-}
-
-func readBlueprint(dir string) (*blueprint, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, fileBlueprint))
-	if err != nil {
-		return nil, fmt.Errorf("read the record of a job's environment: %w", err)
-	}
-	b := &blueprint{}
-	if err := json.Unmarshal(raw, b); err != nil {
-		return nil, fmt.Errorf("read the record of a job's environment %s: %w", filepath.Join(dir, fileBlueprint), err)
-	}
-	return b, nil
 }
 
 // makePlace makes the directory that is mounted at /.skerry/state of a place: the agent's user there is

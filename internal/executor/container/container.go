@@ -50,10 +50,12 @@ func (e *Executor) Prepare(ctx context.Context, ref executor.Ref, j *job.Job, lo
 	e.space(ref.Owner).Set(e.o.Scope, e.o.Disk)
 	dir := e.dir(ref)
 	b, err := readBlueprint(dir)
-	fresh := errors.Is(err, fs.ErrNotExist)
-	if fresh {
-		b, err = e.draw(ctx, ref, j)
-		if err == nil {
+	fresh := false
+	if isLost(err) {
+		_, dirErr := os.Lstat(dir)
+		fresh = errors.Is(dirErr, fs.ErrNotExist) // else what was made is found by its names
+		if b, err = e.draw(ctx, ref, j); err == nil {
+			b.fresh = fresh
 			err = b.write(dir)
 		}
 	}
@@ -73,7 +75,7 @@ func (e *Executor) Prepare(ctx context.Context, ref executor.Ref, j *job.Job, lo
 
 // Adopt implements executor.Executor.
 func (e *Executor) Adopt(ctx context.Context, ref executor.Ref) (executor.Environment, error) {
-	b, err := readBlueprint(e.dir(ref))
+	b, err := e.adoptable(ctx, ref)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, executor.ErrGone
 	}
@@ -91,10 +93,6 @@ func (e *Executor) Reconcile(ctx context.Context, owner executor.OwnerID, keep [
 	if err != nil {
 		return err
 	}
-	containers, networks, err := engine.Owned(ctx, labelOwner, string(owner))
-	if err != nil {
-		return err
-	}
 	used := e.usedSlots(owner, keep)
 	left := func(t engineapi.Thing) bool {
 		if name := t.Labels[slot.LabelSlot]; name != "" {
@@ -106,6 +104,23 @@ func (e *Executor) Reconcile(ctx context.Context, owner executor.OwnerID, keep [
 		ref, err := executor.ParseRef(t.Labels[labelRef])
 		return err == nil && ref.Owner == owner && !slices.Contains(keep, ref) && !e.host.alive(ref)
 	}
+	containers, networks, err := engine.Owned(ctx, labelOwner, string(owner))
+	if err != nil {
+		return err
+	}
+	errs := []error{e.removeLeft(ctx, engine, owner, containers, networks, left)}
+	e.adoptNix(owner, containers, left)
+	errs = append(errs, e.reconcileDirs(ctx, owner, keep), e.closeDoors(used))
+	errs = append(errs, e.releaseUnfinished(owner))
+	e.space(owner).Set(e.o.Scope, e.o.Disk)
+	e.space(owner).Look()
+	return errors.Join(errs...)
+}
+
+// removeLeft removes those of an owner's containers and networks, and of its volumes, for which left says so.
+func (e *Executor) removeLeft(
+	ctx context.Context, engine *engineapi.Engine, owner executor.OwnerID, containers, networks []engineapi.Thing, left func(engineapi.Thing) bool,
+) error {
 	// A container whose network others have joined is removed after them.
 	slices.SortStableFunc(containers, func(a, b engineapi.Thing) int {
 		return strings.Compare(a.Labels[slot.LabelSlot], b.Labels[slot.LabelSlot])
@@ -131,11 +146,6 @@ func (e *Executor) Reconcile(ctx context.Context, owner executor.OwnerID, keep [
 			errs = append(errs, engine.RemoveVolume(ctx, v.Name))
 		}
 	}
-	e.adoptNix(owner, containers, left)
-	errs = append(errs, e.reconcileDirs(ctx, owner, keep), e.closeDoors(used))
-	errs = append(errs, e.releaseUnfinished(owner))
-	e.space(owner).Set(e.o.Scope, e.o.Disk)
-	e.space(owner).Look()
 	return errors.Join(errs...)
 }
 
@@ -186,11 +196,16 @@ func (e *Executor) reconcileDirs(ctx context.Context, owner executor.OwnerID, ke
 			}
 			continue
 		}
-		b, err := readBlueprint(dir)
-		if err != nil || b.Ref.Owner != owner || b.Ref.ID != entry.Name() || slices.Contains(keep, b.Ref) || e.host.alive(b.Ref) {
+		ref := executor.Ref{Owner: owner, ID: entry.Name()}
+		if slices.Contains(keep, ref) || e.host.alive(ref) {
 			continue
 		}
-		errs = append(errs, (&environment{e: e, b: b, dir: dir}).removeDir(ctx))
+		switch b, err := readBlueprint(dir); {
+		case err == nil && b.Ref == ref:
+			errs = append(errs, (&environment{e: e, b: b, dir: dir}).removeDir(ctx))
+		case isLost(err) && isRemains(dir):
+			errs = append(errs, e.unrecorded(ref).removeDir(ctx))
+		}
 	}
 	// A job whose runner died between its lease and its record has nothing but the lease.
 	errs = append(errs, e.release(func(r executor.Ref) bool { return r.Owner == owner && !slices.Contains(keep, r) && !e.host.alive(r) }))
