@@ -52,7 +52,9 @@ type Trace struct {
 	dirty     chan struct{} // capacity 1: rendered text waits for a checkpoint
 	waiting   atomic.Bool   // dirty has been signalled and not yet heeded
 	rendering bool
-	patched   bool // see patch
+	patched   bool  // see patch
+	anew      bool  // there was no checkpoint
+	before    int64 // see behind
 }
 
 // view is what a checkpoint covers.
@@ -95,6 +97,9 @@ func Open(o Options) (*Trace, error) {
 
 // resume goes back to the checkpoint or, without one that can be used, to the beginning.
 func (t *Trace) resume() error {
+	if a, known := t.loadSent(); known {
+		t.before = a.behind
+	}
 	k, err := loadCheckpoint(t.opts.Dir)
 	if err == nil {
 		t.c = newComposer(t.opts, newLimiter(t.file, t.opts.Limit))
@@ -112,6 +117,7 @@ func (t *Trace) resume() error {
 		if !errors.Is(err, os.ErrNotExist) {
 			t.log.Warn("the job's log is made anew: its checkpoint cannot be used", "error", err)
 		}
+		t.anew = true
 		t.c = newComposer(t.opts, newLimiter(t.file, t.opts.Limit))
 		if err := t.patch(); err != nil {
 			return err
@@ -129,12 +135,12 @@ func (t *Trace) resume() error {
 // made anew is added behind it, or a reader would not see how the job ended.
 func (t *Trace) patch() error {
 	out := t.c.out
-	sent, tried := t.loadSent()
+	a, _ := t.loadSent()
 	st, err := t.file.f.Stat()
 	if err != nil {
 		return fmt.Errorf("mend the job's log: %w", err)
 	}
-	sent = max(sent, min(tried, st.Size()))
+	sent := max(a.sent, min(a.tried, st.Size()))
 	if sent <= 0 || sent > out.head() {
 		return nil
 	}
@@ -161,7 +167,7 @@ const madeAnew = "WARNING: the runner lost its place in this log: the files behi
 func (t *Trace) Whole() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return !t.patched
+	return !t.patched && t.before == 0
 }
 
 // matches reports whether the file begins with size bytes of that checksum.

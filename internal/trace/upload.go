@@ -2,14 +2,10 @@ package trace
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"time"
 )
 
@@ -61,9 +57,13 @@ const (
 // whole pieces and the end of the log are sent at once. What fails is tried again with growing pauses.
 // It returns nil when all of a complete log has been accepted, ErrGone when the job is gone, and the
 // cause of ctx's end. A later Upload, also in another process, goes on where the last one ended.
+// Of a log that was made anew because its files are lost, nothing is left out that the coordinator lacks: it comes
+// behind what that has (see behind).
 func (t *Trace) Upload(ctx context.Context, p Patcher, o UploadOptions) error {
 	u := &upload{t: t, p: p, o: o, interval: ownInterval, piece: maxPatch}
-	u.sent, u.tried = t.loadSent()
+	s, known := t.loadSent()
+	u.sent, u.tried = s.sent, s.tried
+	u.anew = t.anew && !known
 	u.next = t.clock.Now().Add(firstInterval)
 	for {
 		n, err := u.await(ctx)
@@ -80,12 +80,16 @@ func (t *Trace) Upload(ctx context.Context, p Patcher, o UploadOptions) error {
 // begins at offset from.
 func (t *Trace) Resend(from int64) error { return t.storeSent(from, from) }
 
+// errForeign is a coordinator that has more of the log than was ever sent from the files that are there.
+var errForeign = errors.New("the coordinator has a log that is not on file")
+
 type upload struct {
 	t        *Trace
 	p        Patcher
 	o        UploadOptions
 	sent     int64         // what the coordinator has taken
 	tried    int64         // what it may have: pieces whose answer is not known
+	anew     bool          // nothing is known of what it had before
 	piece    int64         // the largest that is sent
 	interval time.Duration // our own
 	next     time.Time     // not before, unless there is reason
@@ -127,14 +131,21 @@ func (u *upload) send(ctx context.Context, n int64) error {
 	if _, err := u.t.ReadAt(body, u.sent); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
+	before, tried := u.t.behind(), u.tried
 	u.try(u.sent + n)
-	res, err := u.p.PatchTrace(ctx, body, u.sent)
+	res, err := u.p.PatchTrace(ctx, body, before+u.sent)
+	res.Offset -= before
+	var other *OffsetError
+	if errors.As(err, &other) && u.anew && u.sent == 0 && other.Offset > tried {
+		err = u.goBehind(ctx, other.Offset)
+	}
 	if res.Status != "" && u.o.OnStatus != nil {
 		u.o.OnStatus(res.Status)
 	}
 	now := u.t.clock.Now()
-	var other *OffsetError
 	switch {
+	case errors.Is(err, errForeign):
+		u.next = now
 	case err == nil:
 		end := u.sent + n
 		if res.Offset > u.sent && res.Offset < end {
@@ -147,9 +158,9 @@ func (u *upload) send(ctx context.Context, n int64) error {
 		return context.Cause(ctx)
 	case errors.Is(err, ErrGone):
 		return err
-	case errors.As(err, &other) && other.Offset >= 0 && other.Offset != u.sent && u.failures == 0:
-		u.t.log.Info("the coordinator asks for another part of the log", "sent", u.sent, "wanted", other.Offset)
-		u.accepted(other.Offset)
+	case errors.As(err, &other) && other.Offset >= 0 && other.Offset != before+u.sent && u.failures == 0:
+		u.t.log.Info("the coordinator asks for another part of the log", "sent", before+u.sent, "wanted", other.Offset)
+		u.accepted(max(other.Offset-before, 0))
 		u.failures, u.next = 1, now // a second disagreement waits
 	case errors.Is(err, ErrTooLarge) && n > minPatch:
 		u.piece = max(min(n, u.piece)/2, minPatch)
@@ -157,7 +168,7 @@ func (u *upload) send(ctx context.Context, n int64) error {
 		u.t.log.Info("a piece of the log was too large for the coordinator; smaller ones are sent", "size", n, "next", u.piece)
 	default:
 		if errors.As(err, &other) && other.Offset >= 0 {
-			u.accepted(other.Offset)
+			u.accepted(max(other.Offset-before, 0))
 		}
 		u.failures++
 		u.next = now.Add(u.backoff(err))
@@ -185,7 +196,7 @@ func (u *upload) backoff(err error) time.Duration {
 }
 
 func (u *upload) accepted(to int64) {
-	u.sent, u.tried = to, to
+	u.sent, u.tried, u.anew = to, to, false
 	u.store()
 }
 
@@ -201,27 +212,4 @@ func (u *upload) store() {
 	if err := u.t.storeSent(u.sent, u.tried); err != nil {
 		u.t.log.Debug("how much of the log was accepted is not on file", "error", err)
 	}
-}
-
-// storeSent overwrites the 20 bytes of the file; torn ones fail their CRC and cost a 416.
-func (t *Trace) storeSent(sent, tried int64) error {
-	b := binary.BigEndian.AppendUint64(nil, uint64(sent)) //nolint:gosec // not negative
-	b = binary.BigEndian.AppendUint64(b, uint64(tried))   //nolint:gosec // not negative
-	b = binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
-	f, err := os.OpenFile(filepath.Join(t.opts.Dir, sentFile), os.O_WRONLY|os.O_CREATE, 0o600)
-	if err != nil {
-		return fmt.Errorf("store the log's accepted size: %w", err)
-	}
-	k, err := t.opts.fault.check(sentFile, len(b))
-	_, werr := f.WriteAt(b[:k], 0)
-	return errors.Join(err, werr, f.Close())
-}
-
-// loadSent returns how much of the log the coordinator has taken, and how much it may have.
-func (t *Trace) loadSent() (sent, tried int64) {
-	b, err := os.ReadFile(filepath.Join(t.opts.Dir, sentFile))
-	if err != nil || len(b) != 20 || crc32.ChecksumIEEE(b[:16]) != binary.BigEndian.Uint32(b[16:]) {
-		return 0, 0
-	}
-	return int64(binary.BigEndian.Uint64(b)), int64(binary.BigEndian.Uint64(b[8:])) //nolint:gosec // were not negative
 }

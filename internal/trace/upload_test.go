@@ -50,14 +50,29 @@ func (c *coordinator) PatchTrace(_ context.Context, body []byte, start int64) (P
 	return res, nil
 }
 
-// logged is a complete trace with text as its log.
+// logged is a complete trace with text as its log, as a later process finds it.
 func logged(t *testing.T, text string) *Trace {
 	t.Helper()
-	tr, err := Open(Options{Dir: t.TempDir(), Clock: quick{}, Limit: 64 << 20})
+	o := Options{Dir: t.TempDir(), Clock: quick{}, Limit: 64 << 20}
+	made := loggedWith(t, o, text)
+	if err := made.Close(); err != nil {
+		t.Fatal(err)
+	}
+	tr, err := Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { tr.Close() })
+	return tr
+}
+
+// loggedWith makes a complete trace with text as its log.
+func loggedWith(t *testing.T, o Options, text string) *Trace {
+	t.Helper()
+	tr, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, e := range []Entry{{Op: Text, Text: text}, {Op: Close}} {
 		if _, err := tr.Append(e); err != nil {
 			t.Fatal(err)
@@ -223,4 +238,74 @@ func TestUploadAfterLostAnswerAndDamage(t *testing.T) {
 	if log := string(c.log); !strings.HasPrefix(log, text) || !strings.HasSuffix(log, "the end\n") || len(c.broken) > 0 {
 		t.Errorf("the coordinator has %q; %q", log, c.broken)
 	}
+}
+
+// TestUploadOfALostLog loses all files of a job's log, of which the coordinator has a part, and makes it anew with other
+// words: the coordinator gets all of it, behind what it has, once.
+func TestUploadOfALostLog(t *testing.T) {
+	t.Parallel()
+	const old, text = "00O the first runner said a good deal more\n01O bef", "00O little\n01O before\n01O after\n"
+	for name, answer := range map[string]func(n int) (Patched, error){
+		"at once": nil,
+		"the answer to what was made anew is lost": func(n int) (Patched, error) {
+			if n == 3 {
+				return Patched{}, errors.New("502")
+			}
+			return Patched{}, nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := Options{Dir: t.TempDir(), Clock: quick{}}
+			co := &coordinator{log: []byte(old), answer: answer}
+			tr := loggedWith(t, o, text)
+			if err := tr.Upload(t.Context(), co, UploadOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			if want := old + "\n" + yellow + madeAnew + reset + "\n" + text; string(co.log) != want {
+				t.Errorf("the coordinator has:\n%s\nwant:\n%s", co.log, want)
+			}
+			if tr.Whole() {
+				t.Error("its checksum is said to be that of what the coordinator has")
+			}
+			if err := tr.Close(); err != nil {
+				t.Fatal(err)
+			}
+			again, err := Open(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer again.Close()
+			was := len(co.log)
+			if err := again.Upload(t.Context(), co, UploadOptions{}); err != nil || len(co.log) != was || again.Whole() {
+				t.Errorf("a later process: %v, %d bytes more, whole: %v", err, len(co.log)-was, again.Whole())
+			}
+		})
+	}
+}
+
+// TestUploadOfAFreshLog loses the answer to the first piece: what the coordinator has then is no lost log.
+func TestUploadOfAFreshLog(t *testing.T) {
+	t.Parallel()
+	co := &coordinator{}
+	tr := loggedWith(t, Options{Dir: t.TempDir(), Clock: quick{}}, "text\n")
+	defer tr.Close()
+	if err := tr.Upload(t.Context(), lossy{co}, UploadOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if string(co.log) != "text\n" || !tr.Whole() {
+		t.Errorf("the coordinator has %q, whole: %v", co.log, tr.Whole())
+	}
+}
+
+// lossy loses the answer to the first piece.
+type lossy struct{ *coordinator }
+
+func (l lossy) PatchTrace(ctx context.Context, body []byte, start int64) (Patched, error) {
+	first := l.patches == 0
+	res, err := l.coordinator.PatchTrace(ctx, body, start)
+	if first {
+		return Patched{}, errors.New("cut")
+	}
+	return res, err
 }
