@@ -35,8 +35,23 @@ func (r *runner) agent() (pid int) {
 	if r.m.shell() {
 		return agentPID(t, r.environments()[0])
 	}
-	api := r.m.client(t)
-	c, err := api.ContainerInspect(t.Context(), r.container(api, r.owner(t), "build"), client.ContainerInspectOptions{})
+	return r.buildPID(r.container(r.m.client(t), r.owner(t), "build"))
+}
+
+// agentOf is the process of the agent that runs the script of an environment.
+func (r *runner) agentOf(env string) (pid int) {
+	r.t.Helper()
+	if r.m.shell() {
+		return agentPID(r.t, env)
+	}
+	return r.buildPID("skerry-" + filepath.Base(env) + "-build")
+}
+
+// buildPID is the first process of a container.
+func (r *runner) buildPID(name string) (pid int) {
+	t := r.t
+	t.Helper()
+	c, err := r.m.client(t).ContainerInspect(t.Context(), name, client.ContainerInspectOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
