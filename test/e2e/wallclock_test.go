@@ -15,9 +15,14 @@ import (
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
 )
 
-// clockVariable names the environment variable with the file that says how far the wall clock of a program of
-// jumpingPrograms is off: a little-endian 64-bit number of seconds.
-const clockVariable = "E2E_CLOCK_FILE"
+// clockFile says how far the wall clock of a program of jumpingPrograms is off: a little-endian 64-bit number of
+// seconds. The environment variable clockVariable names it; in containers, whose agents have no variables of the test's,
+// it is in clockDir.
+const (
+	clockVariable = "E2E_CLOCK_FILE"
+	clockDir      = "/e2e-clock"
+	clockFile     = "clock"
+)
 
 // jumped is added to the standard library's time.go. Now is called where no system call may be made (when a timer
 // fires), so the file is mapped.
@@ -27,9 +32,12 @@ var jump = mapJump()
 func mapJump() *int64 {
 	name, ok := syscall.Getenv("` + clockVariable + `")
 	if !ok {
-		return new(int64)
+		name = "` + clockDir + "/" + clockFile + `"
 	}
 	fd, err := syscall.Open(name, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil && !ok {
+		return new(int64)
+	}
 	if err != nil {
 		panic(name + ": " + err.Error())
 	}
@@ -88,7 +96,9 @@ var jumpingPrograms = sync.OnceValues(func() (programs struct{ runner, agent str
 	}
 	programs.runner, programs.agent = filepath.Join(dir, "jumping-skerry"), filepath.Join(dir, "jumping-skerry-agent")
 	for file, pkg := range map[string]string{programs.runner: "skerry", programs.agent: "skerry-agent"} {
-		out, err := exec.Command("go", "build", "-buildvcs=false", "-overlay", overlay, "-o", file, "gitlab.com/skerry/skerry/cmd/"+pkg).CombinedOutput()
+		build := exec.Command("go", "build", "-buildvcs=false", "-overlay", overlay, "-o", file, "gitlab.com/skerry/skerry/cmd/"+pkg)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0") // for images without a C library
+		out, err := build.CombinedOutput()
 		if err != nil {
 			return programs, fmt.Errorf("build %s with another clock: %w\n%s", pkg, err, out)
 		}
@@ -96,15 +106,16 @@ var jumpingPrograms = sync.OnceValues(func() (programs struct{ runner, agent str
 	return programs, nil
 })
 
-// wallClock is the file of clockVariable.
+// wallClock is a clockFile.
 type wallClock struct {
 	t    *testing.T
 	file *os.File
 }
 
-func newWallClock(t *testing.T) wallClock {
+// wallClock makes the clock of programs of m's user.
+func (m machine) wallClock(t *testing.T) wallClock {
 	t.Helper()
-	f, err := os.Create(filepath.Join(t.TempDir(), "clock"))
+	f, err := os.Create(filepath.Join(m.dir(t), clockFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,65 +134,128 @@ func (c wallClock) set(off time.Duration) {
 	}
 }
 
-// TestWallClockJumps moves the wall clock of runner and agent by more than a day while jobs run, with the runner there
-// and while it is away: no job ends early or late, and nothing of a log is lost.
+// TestWallClockJumps moves the wall clock of runner and agents by more than a day while jobs run, with the runner there
+// and while it is away: no job ends early or late, and nothing of a log is lost. Engines keep their time. A timeout is
+// waited for on this machine alone: the agents that count it are the same everywhere.
 func TestWallClockJumps(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
-		jump    time.Duration
-		restart bool
-	}{
-		"forward":               {jump: 30 * time.Hour},
-		"back":                  {jump: -30 * time.Hour},
-		"forward and a restart": {jump: 30 * time.Hour, restart: true},
-		"back and a restart":    {jump: -30 * time.Hour, restart: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			programs, err := jumpingPrograms()
-			if err != nil {
-				t.Fatal(err)
-			}
-			r := newRunner(t, gitlabtest.Start(t, gitlabtest.Options{TraceInterval: 1}))
-			clock := newWallClock(t)
-			r.env = append(r.env, "SKERRY_AGENT="+programs.agent, clockVariable+"="+clock.file.Name())
-			r.startAs(programs.runner)
-			g, h := newGate(t), newGate(t)
-			id := r.add(gitlabtest.JobSpec{Timeout: time.Hour, Script: append(append([]string{"echo said before"}, g.lines()...), "echo said after", "exit 7")})
-			timeout := 8 * time.Second
-			if c.restart {
-				timeout = time.Hour // an adopted job has two minutes left at least
-			}
-			other := r.add(gitlabtest.JobSpec{Timeout: timeout, Script: h.lines()})
-			g.await(t)
-			h.await(t)
-			begun := time.Now()
-			clock.set(c.jump)
-			if c.restart {
-				r.kill()
-				r.co.RunnerDied()
-				r.startAs(programs.runner)
-			}
-			g.open(t)
-			j, log := r.wait(id)
-			want(t, j, log, gitlabtest.StatusFailed, "script_failure")
-			contains(t, log, "01O said before", "01O said after", "ERROR: Job failed: exit status 7")
-			jumped := time.Now().Add(c.jump).UTC().Format("2006-01-02T")
-			if moved := strings.Contains(log, jumped); c.jump > 0 && !moved {
-				t.Errorf("the clock has not jumped to %s:\n%s", jumped, log)
-			}
-			if c.restart {
-				h.open(t)
-				j, log = r.wait(other)
-				want(t, j, log, gitlabtest.StatusSuccess, "")
-			} else {
-				j, log = r.wait(other)
-				want(t, j, log, gitlabtest.StatusFailed, "job_execution_timeout")
-				if took := time.Since(begun); took < timeout/2 || took > 5*timeout {
-					t.Errorf("a timeout of %v was over after about %v", timeout, took)
-				}
-			}
-			until(t, "the jobs are forgotten", func() bool { return len(r.jobs()) == 0 && len(r.environments()) == 0 })
-		})
+	everywhere(t, func(t *testing.T, m machine) {
+		if !m.shell() {
+			jumpBothWays(t, m)
+			return
+		}
+		for name, c := range map[string]struct {
+			jump    time.Duration
+			restart bool
+		}{
+			"forward":               {jump: 30 * time.Hour},
+			"back":                  {jump: -30 * time.Hour},
+			"forward and a restart": {jump: 30 * time.Hour, restart: true},
+			"back and a restart":    {jump: -30 * time.Hour, restart: true},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				jumpOnce(t, m, c.jump, c.restart)
+			})
+		}
+	})
+}
+
+// jumping is a runner that is started, with a clock of its own.
+type jumping struct {
+	*runner
+	clock   wallClock
+	program string
+}
+
+func (m machine) jumping(t *testing.T) jumping {
+	t.Helper()
+	programs, err := jumpingPrograms()
+	if err != nil {
+		t.Fatal(err)
 	}
+	clock := m.wallClock(t)
+	r := m.runnerWith(t, m.coordinator(t, gitlabtest.Options{TraceInterval: 1}), nil,
+		fmt.Sprintf("volumes = [%q]", filepath.Dir(clock.file.Name())+":"+clockDir+":ro"))
+	r.env = append(r.env, "SKERRY_AGENT="+programs.agent, clockVariable+"="+clock.file.Name())
+	j := jumping{r, clock, programs.runner}
+	j.startAs(j.program)
+	return j
+}
+
+// jump moves the clock, and lets the runner be away meanwhile if restart says so.
+func (r jumping) jump(length time.Duration, restart bool) {
+	r.clock.set(length)
+	if restart {
+		r.kill()
+		r.co.RunnerDied()
+		r.startAs(r.program)
+	}
+}
+
+// waiting is a job that waits at the gate.
+func waiting(g gate, timeout time.Duration) gitlabtest.JobSpec {
+	return gitlabtest.JobSpec{Timeout: timeout, Script: append(append([]string{"echo said before"}, g.lines()...), "echo said after", "exit 7")}
+}
+
+// ends waits for such a job; its log has to have times of the clock that is off by so much.
+func (r jumping) ends(t *testing.T, id int64, off time.Duration) {
+	t.Helper()
+	j, log := r.wait(id)
+	want(t, j, log, gitlabtest.StatusFailed, "script_failure")
+	contains(t, log, "01O said before", "01O said after", r.m.says(7))
+	if day := time.Now().Add(off).UTC().Format("2006-01-02T"); off > 0 { // the log's own times do not go back
+		contains(t, log, day)
+	}
+}
+
+func jumpOnce(t *testing.T, m machine, length time.Duration, restart bool) {
+	t.Helper()
+	r := m.jumping(t)
+	g, h := m.gate(t), m.gate(t)
+	id := r.add(waiting(g, time.Hour))
+	timeout := 8 * time.Second
+	if restart {
+		timeout = time.Hour // an adopted job has two minutes left at least
+	}
+	other := r.add(waiting(h, timeout))
+	g.await(t)
+	h.await(t)
+	begun := time.Now()
+	r.jump(length, restart)
+	g.open(t)
+	r.ends(t, id, length)
+	if restart {
+		h.open(t)
+		r.ends(t, other, length)
+	} else {
+		j, log := r.wait(other)
+		want(t, j, log, gitlabtest.StatusFailed, "job_execution_timeout")
+		if took := time.Since(begun); took < timeout/2 || took > 5*timeout {
+			t.Errorf("a timeout of %v was over after about %v", timeout, took)
+		}
+	}
+	until(t, "the jobs are forgotten", func() bool { return len(r.jobs()) == 0 && len(r.environments()) == 0 })
+}
+
+// jumpBothWays lets jobs end, and another begin, while the clock is before the engine's, and one while it is behind.
+func jumpBothWays(t *testing.T, m machine) {
+	t.Helper()
+	r := m.jumping(t)
+	g, h, k := m.gate(t), m.gate(t), m.gate(t)
+	first, second := r.add(waiting(g, time.Hour)), r.add(waiting(h, time.Hour))
+	g.await(t)
+	h.await(t)
+	const length = 30 * time.Hour
+	r.jump(length, false)
+	g.open(t)
+	r.ends(t, first, length)
+	third := r.add(waiting(k, time.Hour))
+	k.await(t)
+	r.jump(-length, true)
+	h.open(t)
+	r.ends(t, second, -length)
+	k.open(t)
+	r.ends(t, third, length)
+	until(t, "the jobs are forgotten", func() bool { return len(r.jobs()) == 0 && len(r.environments()) == 0 })
 }
