@@ -16,6 +16,9 @@ import (
 
 const schemeUnix = "unix"
 
+// maxPath is the longest path of a socket (unix(7)).
+const maxPath = 107
+
 // check refuses addresses that cannot be used, with what can be done instead.
 func (a Address) check() error {
 	scheme, rest, ok := strings.Cut(a.Host, "://")
@@ -26,6 +29,10 @@ func (a Address) check() error {
 	case schemeUnix:
 		if !strings.HasPrefix(rest, "/") {
 			return fmt.Errorf("the engine's address %q must name an absolute path: unix:///run/podman/podman.sock", a.Host)
+		}
+		if len(rest) > maxPath {
+			return fmt.Errorf("the engine's address %q cannot be used: the path has %d bytes, and the kernel allows %d for a socket: use a shorter one "+
+				"or, for the Podman that the runner starts itself, a shorter state_dir", a.Host, len(rest), maxPath)
 		}
 	case "tcp", "http", "https":
 		u, err := url.Parse(a.Host)

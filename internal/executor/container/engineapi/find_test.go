@@ -84,12 +84,13 @@ func TestFind(t *testing.T) {
 func TestFindSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	for host, want := range map[string]string{
-		"":                   "systemctl --user enable --now podman.socket",
-		"/run/docker.sock":   "has no scheme",
-		"ssh://me@machine":   "ssh -nNT -L /run/skerry/engine.sock:/run/podman/podman.sock me@machine",
-		"npipe:////./pipe/x": "unix and tcp are",
-		"unix://docker.sock": "absolute path",
-		"tcp://":             "names no host",
+		"":                                    "systemctl --user enable --now podman.socket",
+		"/run/docker.sock":                    "has no scheme",
+		"ssh://me@machine":                    "ssh -nNT -L /run/skerry/engine.sock:/run/podman/podman.sock me@machine",
+		"npipe:////./pipe/x":                  "unix and tcp are",
+		"unix://docker.sock":                  "absolute path",
+		"tcp://":                              "names no host",
+		"unix:///" + strings.Repeat("x", 107): "a shorter state_dir",
 	} {
 		f := engineapi.Finder{Getenv: func(string) string { return "" }, Root: t.TempDir()}
 		_, err := f.Find(t.Context(), engineapi.Address{Host: host})
