@@ -225,21 +225,31 @@ func TestContainerTimeout(t *testing.T) {
 	})
 }
 
-// TestContainerBackgroundProcesses leaves processes behind in each stage: none is there in the next.
+// TestContainerBackgroundProcesses leaves processes behind in a script: none is there in after_script, or all are where
+// the operator has said so.
 func TestContainerBackgroundProcesses(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, m machine) {
-		r := m.runner(t, m.coordinator(t, gitlabtest.Options{}))
-		r.start()
-		j, log := r.wait(r.add(gitlabtest.JobSpec{
-			Script: []string{
-				"sleep 1111 > /dev/null 2>&1 &", "(trap '' TERM; setsid sh -c 'exec sleep 2222' > /dev/null 2>&1 &)",
-				"until ps | grep -q '[s]leep 2222'; do sleep 0.05; done", "echo both are there",
-			},
-			AfterScript: []string{"if ps | grep '[s]leep'; then echo SOMETHING IS LEFT; else echo nothing is left; fi"},
-		}))
-		want(t, j, log, gitlabtest.StatusSuccess, "")
-		contains(t, log, "01O both are there", "01O nothing is left")
+		for name, leave := range map[string]bool{"end with the stage": false, "stay for the job": true} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				r := m.runner(t, m.coordinator(t, gitlabtest.Options{}), fmt.Sprintf("leave_processes = %v", leave))
+				r.start()
+				j, log := r.wait(r.add(gitlabtest.JobSpec{
+					Script: []string{
+						"sleep 1111 > /dev/null 2>&1 &", "(trap '' TERM; setsid sh -c 'exec sleep 2222' > /dev/null 2>&1 &)",
+						"until ps | grep -q '[s]leep 2222'; do sleep 0.05; done", "echo both are there",
+					},
+					AfterScript: []string{"echo left are $(ps | grep -c '[s]leep [12]')"},
+				}))
+				want(t, j, log, gitlabtest.StatusSuccess, "")
+				left := 0
+				if leave {
+					left = 2
+				}
+				contains(t, log, "01O both are there", fmt.Sprintf("01O left are %d", left))
+			})
+		}
 	})
 }
 

@@ -11,7 +11,9 @@ import (
 
 // TestBackgroundProcesses starts a process in the background from everywhere where a job's author or the
 // operator can run a command: it ends with its stage, or stays for the job's later stages where the
-// operator has said so. Either way the end of the job's environment is its own.
+// operator has said so. Either way the end of the job's environment is its own. In containers there is less to try
+// (TestContainerBackgroundProcesses): the hooks of the sources run in another one than the job's scripts, and the end of a
+// container is that of its processes by the kernel's doing.
 func TestBackgroundProcesses(t *testing.T) {
 	t.Parallel()
 	for name, leave := range map[string]bool{"end with the stage": false, "stay for the job": true} {
