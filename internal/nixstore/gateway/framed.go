@@ -103,7 +103,7 @@ func (s *session) stream(c content) ([]claim, error) {
 	passed := make(chan error, 1)
 	go func() {
 		var err error
-		if list, err = c.pass(frames, nixwire.NewFrameWriter(s.up.W)); err == nil {
+		if list, err = s.carry(c, frames); err == nil {
 			nixwire.NewFrameWriter(s.up.W).End()
 			err = s.up.W.Flush()
 		}
@@ -135,13 +135,21 @@ func (s *session) stream(c content) ([]claim, error) {
 	}
 }
 
-// pass passes a stream's content on and returns which paths are in it.
-func (c content) pass(in *nixwire.Frames, out nixwire.FrameWriter) ([]claim, error) {
+// carry passes a stream's content on and returns which paths are in it.
+func (s *session) carry(c content, in *nixwire.Frames) ([]claim, error) {
+	out := nixwire.NewFrameWriter(s.up.W)
 	if c.many {
 		return passMany(in, out)
 	}
+	t := tunnel{from: s.client, to: s.up}
+	defer t.close()
 	var a nixwire.Archive
 	for left := c.limit; ; {
+		if n, err := t.pass(in, c.ahead(&a)); err != nil {
+			return nil, err
+		} else if c.archive {
+			a.Skip(n)
+		}
 		p, err := in.Piece()
 		if err == io.EOF { //nolint:errorlint // this very one is the end
 			if c.archive && !a.Done() {

@@ -63,12 +63,15 @@ func New(t testing.TB, version string) *Nix {
 }
 
 // Make makes a store for a version of Nix. The caller removes it.
-func Make(ctx context.Context, version string) (*Nix, error) {
+func Make(ctx context.Context, version string) (*Nix, error) { return MakeIn(ctx, version, "") }
+
+// MakeIn is Make below a directory of the caller's choice; empty: that for temporary files.
+func MakeIn(ctx context.Context, version, parent string) (*Nix, error) {
 	root, err := base(ctx, releases()[version])
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "nix") // short: the path of a socket has at most 108 bytes
+	dir, err := os.MkdirTemp(parent, "nix") // short: the path of a socket has at most 108 bytes
 	if err != nil {
 		return nil, err
 	}

@@ -53,6 +53,20 @@ func (a *Archive) Done() bool { return a.state == atEnd }
 // Size is how many bytes of the archive have come.
 func (a *Archive) Size() uint64 { return a.size }
 
+// Ahead is how many bytes follow that need not be seen: what is in a file.
+func (a *Archive) Ahead() uint64 { return a.skip }
+
+// Skip takes the next n bytes, at most as many as are Ahead, without seeing them.
+func (a *Archive) Skip(n uint64) {
+	if n == 0 {
+		return
+	}
+	a.size += n
+	if a.skip -= n; a.skip == 0 {
+		a.state = atClose
+	}
+}
+
 // Scan takes the next bytes and returns how many of them belong to the archive: all until its end.
 func (a *Archive) Scan(p []byte) (used int, err error) {
 	for used < len(p) && !a.Done() {

@@ -1,6 +1,9 @@
 package nixwire
 
-import "io"
+import (
+	"encoding/binary"
+	"io"
+)
 
 // Frames reads the content of a framed stream: pieces behind their length, until a length of 0. A piece may be of any
 // length: it is never in memory as a whole.
@@ -56,6 +59,72 @@ func (f *Frames) Drain() error {
 		}
 		f.Discard(len(p))
 	}
+}
+
+// Tunnel takes bytes from where those of a Reader come from to where those of a Writer go, unseen.
+type Tunnel interface {
+	// Take takes at most limit bytes, and waits for at least one. Where the source has ended the error is io.EOF, and where
+	// there are no tunnels, before anything was taken, errors.ErrUnsupported.
+	Take(limit uint64) (int, error)
+	// Look reads as many of the bytes that were taken as p is long; they are not passed on.
+	Look(p []byte) error
+	// Give passes the next n of them on, behind that number: as a frame. It may wait for the other side.
+	Give(n int) error
+	// Flush has all that was given on its way.
+	Flush() error
+}
+
+// Least is how much content has to follow for a tunnel to be worth it.
+const least = 64 << 10
+
+// Buffered reports whether there is something to read without waiting.
+func (f *Frames) Buffered() bool { return f.r.r < f.r.w }
+
+// Through passes at most limit bytes of content on through a tunnel, as frames, and returns how many have passed: until
+// few are left, or the stream ends; none while something is Buffered. The writer must have been flushed. After an error the stream cannot be read any more, unless that is errors.ErrUnsupported.
+func (f *Frames) Through(t Tunnel, limit uint64) (passed uint64, err error) {
+	for !f.done && !f.Buffered() && limit-passed >= least {
+		taken, err := t.Take(limit - passed) // so no content is taken beyond the limit
+		if err != nil {
+			return passed, unexpected(err)
+		}
+		n, err := f.give(t, taken)
+		passed += n
+		if err == nil {
+			err = t.Flush()
+		}
+		if err != nil {
+			return passed, err
+		}
+	}
+	return passed, nil
+}
+
+// give passes on what a tunnel has taken. What is no content but a part of a length, or behind the stream's end, is left
+// to the reader.
+func (f *Frames) give(t Tunnel, taken int) (passed uint64, err error) {
+	for taken > 0 && err == nil {
+		var head [8]byte
+		switch {
+		case f.left > 0:
+			n := min(f.left, uint64(taken)) //nolint:gosec // positive
+			err = t.Give(int(n))            //nolint:gosec // at most taken
+			taken -= int(n)                 //nolint:gosec // at most taken
+			passed += n
+			f.left -= n
+		case f.done || taken < len(head):
+			rest := make([]byte, taken)
+			err = t.Look(rest)
+			f.r.unread(rest)
+			taken = 0
+		default:
+			err = t.Look(head[:])
+			f.left = binary.LittleEndian.Uint64(head[:])
+			f.done = f.left == 0
+			taken -= len(head)
+		}
+	}
+	return passed, err
 }
 
 // FrameWriter writes a framed stream, a frame for each Write.

@@ -79,6 +79,14 @@ func (r *Reader) Piece(limit uint64) ([]byte, error) {
 // Discard forgets n bytes that Piece has returned.
 func (r *Reader) Discard(n int) { r.r += n }
 
+// unread has p be read next; the buffer must be empty.
+func (r *Reader) unread(p []byte) {
+	if len(p) > len(r.buf) {
+		r.buf = make([]byte, len(p))
+	}
+	r.r, r.w = 0, copy(r.buf, p)
+}
+
 // Uint64 reads a number. Where not one byte has come the error is io.EOF.
 func (r *Reader) Uint64() (uint64, error) {
 	for r.w-r.r < 8 {
