@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cache is where root directories are kept, beside the archives that they are made of.
-const cache = "/var/cache/skerry-test"
+// Cache is where root directories are kept, beside the archives that they are made of: nix-RELEASE.tar.
+const Cache = "/var/cache/skerry-test"
 
 // releases are Debian's, by the version of Nix that they have.
 func releases() map[string]string { return map[string]string{"2.8": "bookworm", "2.26": "trixie"} }
@@ -240,17 +240,17 @@ func (n *Nix) Start(ctx context.Context, stderr io.Writer) (stop func(), err err
 
 // base is the root directory with a release of Debian and its Nix, made if it is not there.
 func base(ctx context.Context, release string) (string, error) {
-	root := filepath.Join(cache, "root-"+release)
+	root := filepath.Join(Cache, "root-"+release)
 	if _, err := os.Stat(root); err == nil && os.Getuid() == 0 {
 		return root, nil
 	}
 	if os.Getuid() != 0 {
 		return "", errors.New("tests with real Nix need root, for mounts of their own")
 	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
+	if err := os.MkdirAll(Cache, 0o755); err != nil {
 		return "", err
 	}
-	archive := filepath.Join(cache, "nix-"+release+".tar")
+	archive := filepath.Join(Cache, "nix-"+release+".tar")
 	lock, err := os.OpenFile(archive+".lock", os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return "", err
