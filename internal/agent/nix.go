@@ -27,6 +27,7 @@ func (a *Agent) startNix(ctx context.Context) (end func(), err error) {
 			a.o.Log.Error("The Nix gateway failed; the job has no Nix any more", "error", err)
 		}
 	}()
+	g.Ready(ctx) // before anything of the job runs
 	a.nix = g
 	return func() {
 		cancel()

@@ -14,6 +14,11 @@
 // hold.Holder makes a root of it, then the path becomes a temporary root of the connection in hand, and then the daemon is
 // asked once more whether it is valid. The order matters. A collector that began before the temporary root is told of it
 // by the daemon; one that begins later finds the root, which was there first. See docs/adr.
+//
+// # Showing
+//
+// With a Config.View the job does not have the store mounted, but a directory with copies of what it knows, closures whole;
+// they are complete before the answer is given. Then no answer tells of other paths, either.
 package gateway
 
 import (
@@ -41,6 +46,10 @@ type Config struct {
 	Job string `json:"job,omitempty"`
 	// Known are paths in the store that the job knows from the beginning: each is held like one that it was told of.
 	Known []string `json:"known,omitempty"`
+	// View is a directory that the job sees as its store: there it gets copies of those paths of the store in the directory Store
+	// that it knows, and it learns of no others. Empty: it sees the whole store.
+	View  string `json:"view,omitempty"`
+	Store string `json:"store,omitempty"`
 	// MaxConns is how many connections are served at once; default 64.
 	MaxConns int `json:"max_conns,omitempty"`
 	// MaxJobs is how many builds a client may ask to run at once; default as many as there are CPUs.
@@ -66,6 +75,9 @@ func (c Config) complete() (Config, error) {
 		if c.Job == "" || strings.ContainsAny(c.Job, "/\x00") || c.Job[0] == '.' {
 			errs = append(errs, fmt.Errorf("job: %q cannot name a directory in %s", c.Job, c.Roots))
 		}
+	}
+	if c.View != "" && (!filepath.IsAbs(c.View) || !filepath.IsAbs(c.Store)) {
+		errs = append(errs, fmt.Errorf("view, store: %q and %q have to be absolute paths of directories", c.View, c.Store))
 	}
 	c.MaxConns = orDefault(c.MaxConns, 64)
 	c.MaxJobs = orDefault(c.MaxJobs, runtime.NumCPU())

@@ -92,6 +92,9 @@ func (s *session) framed(ctx context.Context, op nixwire.Op, shape nixwire.Opera
 	} else if err != nil {
 		return err
 	}
+	if op == nixwire.AddToStore {
+		s.g.hide(&answer[1]) // the deriver
+	}
 	return s.answer(answer...)
 }
 

@@ -113,7 +113,7 @@ func (s *session) holdAll(ctx context.Context, list []claim) (func(nixwire.Store
 	return s.g.ledger.Holds, s.g.ledger.Ready(ctx)
 }
 
-// secure holds those of paths that are valid, and returns those that were not held before.
+// secure holds and shows those of paths that are valid, and returns those that were not held before.
 func (s *session) secure(ctx context.Context, paths []nixwire.StorePath) (first []nixwire.StorePath, err error) {
 	fresh, err := s.g.ledger.Begin(ctx, paths) // roots for collections to come
 	if err != nil || len(fresh) == 0 {
@@ -121,7 +121,13 @@ func (s *session) secure(ctx context.Context, paths []nixwire.StorePath) (first 
 	}
 	var valid map[nixwire.StorePath]bool
 	defer func() { first = s.g.ledger.End(fresh, valid) }()
-	valid, err = s.up.Root(s.v, fresh, s.relay) // a root for the one at work
+	there, err := s.up.Root(s.v, fresh, s.relay) // a root for the one at work
+	if err == nil {
+		err = s.g.show(ctx, s.up, s.v, there, s.relay)
+	}
+	if err == nil {
+		valid = there
+	}
 	return nil, err
 }
 

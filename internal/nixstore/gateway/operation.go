@@ -27,6 +27,9 @@ func (s *session) operation(ctx context.Context, op nixwire.Op) error {
 	if op == nixwire.AddTempRoot && s.asked >= maxAsked {
 		why = fmt.Sprintf("this connection has made %d temporary roots, and the daemon keeps a record of each. Open another connection", maxAsked)
 	}
+	if op == nixwire.VerifyStore && s.g.view != nil {
+		why = whyVerify
+	}
 	if why != "" {
 		if shape.Body == nixwire.Framed {
 			if err := nixwire.NewFrames(s.client.R).Drain(); err != nil {
@@ -45,6 +48,10 @@ func (s *session) operation(ctx context.Context, op nixwire.Op) error {
 	case nixwire.QueryRealisation:
 		if !s.v.Has(nixwire.FeatureRealisationWithPath) && newerThan(s.hello.Nix, 2, 35) {
 			return s.answer(nixwire.Token{Kind: nixwire.List}) // such a daemon cannot even read the question
+		}
+	case nixwire.FindRoots, nixwire.QueryAllValidPaths:
+		if s.g.view != nil {
+			return s.answerShown(op)
 		}
 	case nixwire.SetOptions:
 		request = s.options(request)

@@ -16,6 +16,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/nixstore/hold"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixconn"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixwire"
+	"gitlab.com/skerry/skerry/internal/nixstore/view"
 )
 
 // Gateway serves one job.
@@ -26,6 +27,8 @@ type Gateway struct {
 	dial    nixconn.Dialer
 	hangups *nixconn.Hangups
 	ledger  *hold.Ledger
+	view    *view.View    // nil: the job sees the whole store
+	known   chan struct{} // closed when what the job knows from the beginning is held and shown, or cannot be
 	counter counter
 	told    told
 	warned  atomic.Int32  // how often clients have made us warn
@@ -57,6 +60,7 @@ func New(c Config, log *slog.Logger) (*Gateway, error) {
 	g := &Gateway{
 		c: c, log: log, hangups: h, dial: nixconn.Dialer{Socket: c.Upstream, Wait: c.Wait, Unprivileged: c.Unprivileged},
 		places: make(chan struct{}, c.MaxConns), queue: make(chan struct{}, queueLength*c.MaxConns), large: make(chan struct{}, largeRequests),
+		known: make(chan struct{}),
 	}
 	var holder hold.Holder = hold.NewKept(g.dial, h, log)
 	if c.Roots != "" {
@@ -66,7 +70,14 @@ func New(c Config, log *slog.Logger) (*Gateway, error) {
 		}
 	}
 	g.ledger = hold.NewLedger(holder)
-	if g.listen, err = listen(c.Listen); err != nil {
+	if c.View != "" {
+		g.view, err = view.New(c.Store, c.View)
+	}
+	if err == nil {
+		g.listen, err = listen(c.Listen)
+	}
+	if err != nil {
+		g.closeView()
 		h.Close()
 		return nil, errors.Join(err, holder.Close())
 	}
@@ -97,12 +108,20 @@ func (g *Gateway) Serve(ctx context.Context) error {
 	err := g.accept(ctx, &sessions)
 	cancel()
 	sessions.Wait()
+	g.closeView()
 	g.hangups.Close()
 	return errors.Join(err, g.ledger.Close())
 }
 
-// know holds what the job knows before it asks.
+func (g *Gateway) closeView() {
+	if g.view != nil {
+		g.view.Close()
+	}
+}
+
+// know holds and shows what the job knows before it asks.
 func (g *Gateway) know(ctx context.Context) {
+	defer close(g.known)
 	valid := map[nixwire.StorePath]bool{}
 	for _, known := range g.c.Known {
 		base, _, _ := strings.Cut(strings.TrimPrefix(known, nixwire.StoreDir+"/"), "/")
@@ -114,9 +133,12 @@ func (g *Gateway) know(ctx context.Context) {
 		return
 	}
 	fresh, err := g.ledger.Begin(ctx, slices.Collect(maps.Keys(valid)))
+	if err == nil {
+		err = g.showKnown(ctx, valid)
+	}
 	g.ledger.End(fresh, valid)
 	if err != nil && ctx.Err() == nil {
-		g.log.Warn("Store paths that the job knows from the beginning are not held", "error", err)
+		g.log.Warn("Store paths that the job is given from the beginning are not held, or not shown to it", "error", err)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/nixstore/nixconn"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixwire"
+	"gitlab.com/skerry/skerry/internal/nixstore/view"
 )
 
 // session is one connection of a client, with its own to the daemon.
@@ -175,7 +176,10 @@ func (s *session) explain(err error) error {
 	why := fmt.Errorf("The connection to the Nix daemon was lost (%w). The daemon may have been restarted: try again", err) //nolint:staticcheck // for people
 	var bad *nixwire.MalformedError
 	var away *nixconn.AwayError
+	var hidden *view.Error
 	switch {
+	case errors.As(err, &hidden):
+		why = hidden
 	case errors.As(err, &away):
 		why = away
 	case errors.As(err, &bad):

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"gitlab.com/skerry/skerry/internal/nixstore/nixconn"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixwire"
@@ -41,10 +42,12 @@ func (s *session) told(ctx context.Context, op nixwire.Op, request, answer []nix
 			c := claim{path: nixwire.StorePath(request[0].Str), from: reused, size: infoSize(answer[1:])}
 			if err = s.mustHold(ctx, []claim{c}); err != nil {
 				answer = []nixwire.Token{{Kind: nixwire.Opt}}
+			} else {
+				s.g.hide(&answer[1]) // the deriver
 			}
 		}
 	case nixwire.QueryValidPaths, nixwire.QueryReferrers, nixwire.QueryValidDerivers:
-		return s.toldPaths(ctx, answer)
+		return s.toldPaths(ctx, op, answer)
 	case nixwire.QueryPathFromHashPart:
 		if err = s.mustHold(ctx, claims(reused, nixconn.Paths(answer)...)); err != nil {
 			answer[0].Str = ""
@@ -52,6 +55,9 @@ func (s *session) told(ctx context.Context, op nixwire.Op, request, answer []nix
 	case nixwire.EnsurePath, nixwire.QueryDeriver, nixwire.QueryDerivationOutputNames, nixwire.AddSignatures:
 		if err = s.mustHold(ctx, claims(reused, nixconn.Paths(request)...)); errors.Is(err, errVanished) {
 			return s.fail(err)
+		}
+		if op == nixwire.QueryDeriver {
+			s.g.hide(&answer[0])
 		}
 	case nixwire.AddTextToStore:
 		if err = s.mustHold(ctx, claims(added, nixconn.Paths(answer)...)); errors.Is(err, errVanished) {
@@ -81,8 +87,12 @@ func (s *session) mustHold(ctx context.Context, list []claim) error {
 }
 
 // toldPaths is told for an answer that is a list of paths.
-func (s *session) toldPaths(ctx context.Context, answer []nixwire.Token) error {
-	valid, err := s.hold(ctx, claims(reused, nixconn.Paths(answer)...))
+func (s *session) toldPaths(ctx context.Context, op nixwire.Op, answer []nixwire.Token) error {
+	paths := nixconn.Paths(answer)
+	if op != nixwire.QueryValidPaths { // those the job has named
+		paths = slices.DeleteFunc(paths, s.g.hides)
+	}
+	valid, err := s.hold(ctx, claims(reused, paths...))
 	if err != nil {
 		return err
 	}
