@@ -68,9 +68,6 @@ func (n *Nix) validateHost(r *Runner, d *schema.Decoder, at string) {
 	if n.HostSocket != "" && !filepath.IsAbs(n.HostSocket) {
 		refuse(d, r, schema.Join(at, "host_socket"), "must be the absolute path of a socket such as %q, is %q", DefaultNixSocket, n.HostSocket)
 	}
-	if n.HostStore == NixHostClosure {
-		d.Warn(schema.Join(at, "host_store"), "is a value that Skerry does not implement yet: jobs see the whole store of the machine, as with %q", NixHostWhole)
-	}
 }
 
 // validatePush checks what is about a binary cache that is pushed to.
@@ -109,6 +106,9 @@ func (n *Nix) validateUse(r *Runner, d *schema.Decoder, at string) {
 		refuse(d, r, store, "must be %q with the %s executor: Skerry has no Nix stores for it", NixOff, r.Executor)
 	case r.Executor == "shell" && n.Store == NixShared:
 		refuse(d, r, store, "cannot be %q with the shell executor, whose jobs have the machine's /nix: set it to %q, or use executor = \"docker\"", NixShared, NixHost)
+	}
+	if r.Executor == "shell" && n.Store == NixHost && n.HostStore == NixHostClosure {
+		refuse(d, r, schema.Join(at, "host_store"), "cannot be %q with the shell executor, whose jobs have the machine's /nix: leave it out, or use executor = \"docker\"", NixHostClosure)
 	}
 	if n.Protected != nil && n.Store == NixShared && !n.Separates() {
 		d.Warn(schema.Join(at, "protected"), "has no effect: with this trust protected refs share their store with others; set trust = %q", NixTrustProtected)

@@ -20,7 +20,8 @@ func nix(r *config.Runner) (*container.Nix, error) {
 	}
 	o := &container.Nix{
 		Host: n.Store == config.NixHost, Trust: domain.Trust(n.Trust), Image: n.Image, Path: n.Path, HostSocket: n.HostSocket,
-		Idle: *n.IdleTimeout, Collect: nixdaemon.Policy{KeepFor: *n.KeepFor, Every: *n.CollectInterval}, Daemon: nixDaemon(n, false),
+		Closure: n.HostStore == config.NixHostClosure,
+		Idle:    *n.IdleTimeout, Collect: nixdaemon.Policy{KeepFor: *n.KeepFor, Every: *n.CollectInterval}, Daemon: nixDaemon(n, false),
 	}
 	if n.Push != "" {
 		key, err := filepath.Abs(n.PushKeyFile)

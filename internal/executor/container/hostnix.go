@@ -8,6 +8,7 @@ import (
 
 	"github.com/moby/moby/api/types/mount"
 
+	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/nixdaemon"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixhost"
 )
@@ -20,6 +21,26 @@ func (n *Nix) hostDaemon() mount.Mount {
 // hostStore is the machine's store for a job.
 func (n *Nix) hostStore() mount.Mount {
 	return mount.Mount{Type: mount.TypeBind, Source: cmp.Or(n.HostStore, nixhost.StoreDir), Target: nixhost.StoreDir, ReadOnly: true}
+}
+
+// hostHelper is what the helper has of the machine's Nix.
+func (v *environment) hostHelper() []mount.Mount {
+	mounts := []mount.Mount{v.e.o.Nix.hostDaemon()}
+	if v.b.Nix.Closure {
+		whole := v.e.o.Nix.hostStore()
+		whole.Target = nixWhole
+		mounts = append(mounts, whole)
+	}
+	return mounts
+}
+
+// hostView is what the job has for a store.
+func (v *environment) hostView() mount.Mount {
+	store := v.e.o.Nix.hostStore()
+	if v.b.Nix.Closure {
+		store.Source = filepath.Join(v.dir, string(executor.Helper), nixView)
+	}
+	return store
 }
 
 // checkHostNix says why jobs cannot have the machine's Nix. Podman would make directories that are missing.

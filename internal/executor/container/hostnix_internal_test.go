@@ -66,6 +66,42 @@ func TestHostNixPlaces(t *testing.T) {
 	}
 }
 
+// TestHostNixClosure gives the whole store to the helper alone, and the job a directory that the helper fills.
+func TestHostNixClosure(t *testing.T) {
+	t.Parallel()
+	store, program := hostStore(t)
+	o := plainOptions()
+	o.Nix = &Nix{Host: true, Closure: true, HostSocket: "/run/nix/daemon.socket", HostStore: store, HostPrograms: []string{program}}
+	v, err := planned(t, o, testJob(), engineapi.Podman)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bind := func(source, target string) mount.Mount {
+		return mount.Mount{Type: mount.TypeBind, Source: source, Target: target, ReadOnly: true}
+	}
+	view := filepath.Join(v.dir, "helper/nix-store")
+	for place, want := range map[executor.Place][]mount.Mount{
+		executor.Helper: {bind("/run/nix", "/.skerry/nix"), bind(store, "/.skerry/nix-store")},
+		executor.Build:  {bind(filepath.Join(v.dir, "helper/nix"), "/nix/var/nix/daemon-socket"), bind(view, "/nix/store")},
+	} {
+		if diff := cmp.Diff(want, v.nixMounts(place)); diff != "" {
+			t.Errorf("%s: %s", place, diff)
+		}
+	}
+	if c := v.config(executor.Helper).Nix; c.View != "/.skerry/state/nix-store" || c.Store != "/.skerry/nix-store" {
+		t.Errorf("the helper is told %+v", c)
+	}
+	v.dir = t.TempDir()
+	if err := v.makeNixGate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"nix", "nix-store"} {
+		if i, err := os.Stat(filepath.Join(v.dir, "helper", name)); err != nil || !i.IsDir() {
+			t.Error(i, err)
+		}
+	}
+}
+
 // TestHostNixNotThere is told why jobs have no Nix, or none in PATH.
 func TestHostNixNotThere(t *testing.T) {
 	t.Parallel()

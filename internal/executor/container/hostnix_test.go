@@ -215,6 +215,54 @@ func TestHostNixTools(t *testing.T) {
 	})
 }
 
+// TestHostNixClosure gives jobs of the machine's store what they know, and nothing that the machine or other jobs have.
+func TestHostNixClosure(t *testing.T) { //nolint:paralleltest // it sets variables
+	enginetest.NixBases(t)
+	h := newHostNix(t, "2.26", "")
+	if h.nix != nil {
+		for name, script := range map[string]string{
+			"machines-nix": `PATH=/bin:/usr/bin; mkdir -p $out/bin; echo echo the machine > $out/bin/nix; chmod +x $out/bin/nix`,
+			"secret":       "echo secret > $out",
+		} {
+			h.nix.Must(t, nixtest.Direct(), "nix-build", "--no-out-link", "-E", `derivation { name = "`+name+`"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" "`+script+`" ]; }`)
+		}
+	}
+	programs, err := filepath.Glob(h.store() + "/*-machines-nix/bin/nix")
+	if err != nil || len(programs) != 1 {
+		t.Fatal(programs, err)
+	}
+	tools := filepath.Base(filepath.Dir(filepath.Dir(programs[0])))
+	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
+		b := newBench(t, e)
+		o := b.o
+		o.Nix = h.options()
+		o.Nix.Closure, o.Nix.Path, o.Nix.HostPrograms = true, true, programs
+		for range 2 { // the second job does not see what the first one has
+			r := b.prepare(t, o, theJob(e.NixImage(t, enginetest.NixNew)))
+			r.script(executor.Helper, "true") // comes first, as with every job
+			if got := r.script(executor.Build, "ls /nix/store; nix"); got != tools+"\nthe machine" {
+				t.Errorf("at first the job sees %q", got)
+			}
+			own := lastLine(r.script(executor.Build, built(e.Name+"-own", "")+" 2>/dev/null"))
+			for line, want := range map[string]string{
+				"cat " + own:                   e.Name + "-own",
+				"ls /nix/store | wc -l":        "3", // with the derivation
+				"touch " + own + " 2>&1 || :":  "Read-only file system",
+				"rm -rf " + own + " 2>&1 || :": "Read-only file system",
+				"nix-store --gc --print-roots": "",
+				"nix-store --query --referrers-closure " + own + "; ls -R /nix/store | grep -c secret || :": own + "\n0",
+			} {
+				if got := r.script(executor.Build, line); got != want && (want == "" || !strings.Contains(got, want)) {
+					t.Errorf("%s says %q, want %q", line, got, want)
+				}
+			}
+			if err := r.env.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
 // TestHostNixMissing is told where nothing is, and where it could not be.
 func TestHostNixMissing(t *testing.T) {
 	t.Parallel()

@@ -42,6 +42,8 @@ type Nix struct {
 
 	// Of the machine's own Nix: the daemon's socket, the directory that jobs see as /nix/store (empty: that one), and where
 	// its programs are looked for (nil: the usual places).
+	// With Closure jobs see only those paths of the machine's store that they know.
+	Closure      bool     `json:"closure,omitempty"`
 	HostSocket   string   `json:"host_socket,omitempty"`
 	HostStore    string   `json:"host_store,omitempty"`
 	HostPrograms []string `json:"host_programs,omitempty"`
@@ -50,6 +52,7 @@ type Nix struct {
 // nixPart is what a blueprint says of Nix.
 type nixPart struct {
 	Host      bool   `json:"host,omitempty"`
+	Closure   bool   `json:"closure,omitempty"`
 	Domain    string `json:"domain,omitempty"`
 	For       string `json:"for,omitempty"`       // who shares it, for people
 	Image     string `json:"image,omitempty"`     // of its daemon
@@ -66,6 +69,8 @@ const (
 	nixGate   = agentState + "/" + nixDir    //
 	nixSocket = "/nix/var/nix/daemon-socket" // the same for the job
 	nixDaemon = "/.skerry/nix"               // what the helper has of the domain, or of the machine's daemon
+	nixWhole  = "/.skerry/nix-store"         // the machine's store, where the helper shows the job a part of it
+	nixView   = "nix-store"                  // in the helper's state: that part
 )
 
 // An image with this label and value asks for Nix in PATH.
@@ -80,7 +85,7 @@ func (e *Executor) drawNix(b *blueprint, j *job.Job) error {
 	if n == nil {
 		return nil
 	}
-	b.Nix = &nixPart{Host: n.Host}
+	b.Nix = &nixPart{Host: n.Host, Closure: n.Host && n.Closure}
 	if n.Host {
 		b.drawHostNix(n)
 		return nil
@@ -153,7 +158,11 @@ func (v *environment) makeNixGate(ctx context.Context) error {
 		return v.engine.Volume(ctx, v.b.Nix.Gate, ownLabels(v.b.Ref, partVolume))
 	}
 	helper := filepath.Join(v.dir, string(executor.Helper))
-	return openDirs(helper, filepath.Join(helper, nixDir))
+	dirs := []string{helper, filepath.Join(helper, nixDir)}
+	if v.b.Nix.Closure {
+		dirs = append(dirs, filepath.Join(helper, nixView))
+	}
+	return openDirs(dirs...)
 }
 
 // useNix keeps the domain's daemon from being stopped until the environment is closed.
@@ -245,7 +254,7 @@ func (v *environment) nixMounts(place executor.Place) []mount.Mount {
 			mounts = append(mounts, volume(n.Gate, nixGate, false))
 		}
 		if n.Host {
-			return append(mounts, v.e.o.Nix.hostDaemon())
+			return append(mounts, v.hostHelper()...)
 		}
 		return append(mounts, volume(v.nixVolumes().Gate, nixDaemon, false))
 	}
@@ -255,7 +264,7 @@ func (v *environment) nixMounts(place executor.Place) []mount.Mount {
 	}
 	mounts = append(mounts, gate)
 	if n.Host {
-		return append(mounts, v.e.o.Nix.hostStore())
+		return append(mounts, v.hostView())
 	}
 	return append(mounts, volume(v.nixVolumes().Store, nixd.StoreDir, true))
 }
@@ -276,6 +285,9 @@ func (v *environment) nixConfig(c *agent.Config, place executor.Place) {
 			c.Nix.Upstream, c.Nix.Roots, c.Nix.Unprivileged = path.Join(nixDaemon, filepath.Base(v.e.o.Nix.HostSocket)), "", true
 			if v.e.o.Nix.Path && n.Offer != nil {
 				c.Nix.Known = []string{n.Offer.Tools, n.Offer.Certs}
+			}
+			if n.Closure {
+				c.Nix.View, c.Nix.Store = agentState+"/"+nixView, nixWhole
 			}
 		}
 		return

@@ -69,7 +69,7 @@ func (g *Gateway) showKnown(ctx context.Context, known map[nixwire.StorePath]boo
 	if err != nil {
 		return err
 	}
-	defer up.Close()
+	defer func() { _ = up.Close() }() // nothing to lose
 	return g.show(ctx, up, v, known, nil)
 }
 
