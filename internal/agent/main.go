@@ -116,12 +116,20 @@ func readyForNix(c nixjob.Config, log *slog.Logger) {
 	if err := c.Prepare("/"); err != nil {
 		log.Warn("The place could not be made ready for Nix", "error", err)
 	}
-	for _, e := range c.Environ("/", os.Environ()) {
-		key, value, _ := strings.Cut(e, "=")
-		if err := os.Setenv(key, value); err != nil {
-			log.Warn("The place could not be made ready for Nix", "variable", key, "error", err)
+	set := func(more []string) {
+		for _, e := range more {
+			key, value, _ := strings.Cut(e, "=")
+			if err := os.Setenv(key, value); err != nil {
+				log.Warn("The place could not be made ready for Nix", "variable", key, "error", err)
+			}
 		}
 	}
+	more, err := c.Home("/", os.Environ(), os.Geteuid())
+	if err != nil {
+		log.Warn("The place has no home directory for Nix", "error", err)
+	}
+	set(more)
+	set(c.Environ("/", os.Environ()))
 }
 
 func serve(run RunFunc, terminal stage.TerminalFunc) error {

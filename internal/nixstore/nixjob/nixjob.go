@@ -4,6 +4,7 @@
 package nixjob
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -60,7 +61,7 @@ type directory struct {
 	mode fs.FileMode
 }
 
-// Environ returns what c adds to an environment: variables that are set stay, PATH is led by Nix where that was asked.
+// Environ returns what c adds to an environment: variables that are set stay, PATH is led by Nix, and what the job installs by it, where that was asked.
 // root is the file system's, "/" but for tests.
 func (c Config) Environ(root string, environ []string) []string {
 	set := func(key string) bool {
@@ -80,11 +81,9 @@ func (c Config) Environ(root string, environ []string) []string {
 		more = append(more, "NIX_SSL_CERT_FILE="+c.Certs)
 	}
 	if c.Path && c.Tools != "" {
-		path := usualPath
-		for _, e := range environ {
-			if v, ok := strings.CutPrefix(e, "PATH="); ok {
-				path = v
-			}
+		path := cmp.Or(value(environ, "PATH"), usualPath)
+		if home := value(environ, "HOME"); home != "" { // what the job installs into its profile is found
+			path = filepath.Join(home, ".nix-profile/bin") + ":" + path
 		}
 		more = append(more, "PATH="+c.Tools+":"+path)
 	}
@@ -103,6 +102,9 @@ func (c Config) Prepare(root string) error {
 	var errs []error
 	for _, d := range directories() {
 		errs = append(errs, makeDir(filepath.Join(root, d.path), d.mode))
+	}
+	if os.Geteuid() == 0 {
+		errs = append(errs, ownDirs(root))
 	}
 	errs = append(errs, ownConf(filepath.Join(root, confPath)))
 	return errors.Join(errs...)

@@ -3,6 +3,8 @@ package nixjob_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -33,6 +35,7 @@ func TestEnviron(t *testing.T) {
 		"machine": {nixjob.Config{Remote: "unix:///s", Socket: "/s", Machine: true}, bare, []string{"NIX_REMOTE=daemon", "NIX_DAEMON_SOCKET_PATH=/other"}, []string{
 			"NIX_REMOTE=unix:///s", "NIX_DAEMON_SOCKET_PATH=/s",
 		}},
+		"profile": {led, certified, []string{"PATH=/bin", "NIX_REMOTE=", "HOME=/home/job"}, []string{"PATH=/nix/store/t/bin:/home/job/.nix-profile/bin:/bin"}},
 		"nothing": {nixjob.Config{Path: true}, bare, nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -114,5 +117,99 @@ func TestPrepareMachine(t *testing.T) {
 	}
 	if made, err := os.ReadDir(root); err != nil || len(made) > 0 {
 		t.Error(made, err)
+	}
+}
+
+// TestHome gives users a home where they have none, and leaves alone what they have.
+func TestHome(t *testing.T) {
+	t.Parallel()
+	const passwd = "root:x:0:0:root:/root:/bin/sh\njob:x:1000:100::/home/job:/bin/sh\nbroken\n../../up:x:1001:1001::/:/bin/sh\n"
+	for name, test := range map[string]struct {
+		environ []string
+		uid     int
+		want    []string // "HOME" is one that was made
+	}{
+		"has all":           {[]string{"HOME=/home/job"}, 1000, nil},
+		"no name":           {[]string{"HOME=/home/job"}, 1234, []string{"USER=uid-1234"}},
+		"a name by itself":  {[]string{"HOME=/home/job", "USER=me"}, 1234, nil},
+		"no home":           {[]string{"USER=me"}, 1234, []string{"HOME"}},
+		"missing":           {[]string{"HOME=/home/none"}, 1000, []string{"HOME"}},
+		"a file":            {[]string{"HOME=/etc/passwd"}, 1000, []string{"HOME"}},
+		"the last one":      {[]string{"HOME=/none", "HOME=/home/job"}, 1000, nil},
+		"neither, and root": {nil, 0, []string{"HOME"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			root := t.TempDir()
+			write(t, filepath.Join(root, "etc/passwd"), passwd)
+			for _, dir := range []string{"home/job", "tmp"} {
+				if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			more, err := (nixjob.Config{}).Home(root, test.environ, test.uid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			home := "/home/job"
+			for i, m := range more {
+				if made, ok := strings.CutPrefix(m, "HOME=/tmp/home-"); ok && made != "" {
+					home, more[i] = strings.TrimPrefix(m, "HOME="), "HOME"
+				}
+			}
+			if diff := cmp.Diff(test.want, more); diff != "" {
+				t.Error(diff)
+			}
+			link, err := os.Readlink(filepath.Join(root, home, ".nix-profile"))
+			if want := home + "/.local/state/nix/profiles/profile"; test.uid != 0 && (err != nil || link != want) {
+				t.Errorf("the profile is %q, want %q", link, want)
+			}
+			if _, err := os.Stat(filepath.Join(root, home, ".config/nix/nix.conf")); (err == nil) != (test.uid != 0) {
+				t.Error("nix.conf: ", err)
+			}
+		})
+	}
+}
+
+// TestHomeNowhere cannot give a home, or has not to.
+func TestHomeNowhere(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	write(t, filepath.Join(root, "etc/nix/nix.conf"), "")
+	write(t, filepath.Join(root, "home"), "not a directory, so that root cannot write there either")
+	if _, err := (nixjob.Config{}).Home(root, []string{"HOME=/home"}, 1000); err == nil || !strings.Contains(err.Error(), "/home") {
+		t.Error("without a place for another: ", err)
+	}
+	if more, err := (nixjob.Config{Machine: true}).Home(root, nil, 1000); err != nil || more != nil {
+		t.Error("on the machine itself: ", more, err)
+	}
+}
+
+// TestPrepareUsers makes the directories of people whom a job may become, and of nobody else.
+func TestPrepareUsers(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("root makes them")
+	}
+	root := t.TempDir()
+	write(t, filepath.Join(root, "etc/passwd"), "root:x:0:0::/root:/bin/sh\njob:x:1000:100::/:/bin/sh\n../up:x:1001:1001::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n")
+	for range 2 {
+		if err := (nixjob.Config{}).Prepare(root); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, kind := range []string{"profiles", "gcroots"} {
+		dir := filepath.Join(root, "nix/var/nix", kind, "per-user")
+		entries, err := os.ReadDir(dir)
+		if err != nil || len(entries) != 1 {
+			t.Fatal(entries, err)
+		}
+		i, err := os.Stat(filepath.Join(dir, "job"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st, ok := i.Sys().(*syscall.Stat_t); !ok || st.Uid != 1000 || st.Gid != 100 {
+			t.Errorf("%s: %+v", kind, i.Sys())
+		}
 	}
 }
