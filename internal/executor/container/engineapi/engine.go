@@ -190,6 +190,8 @@ type State struct {
 	ID        string
 	Running   bool
 	Created   bool // and never started
+	Removing  bool // somebody has it removed
+	Ended     time.Time
 	ExitCode  int
 	OOMKilled bool
 	Error     string // of the engine, when it could not be started
@@ -226,6 +228,8 @@ func (e *Engine) State(ctx context.Context, name string) (State, error) {
 	if c.State != nil {
 		s.Running, s.ExitCode, s.OOMKilled, s.Error = c.State.Running, c.State.ExitCode, c.State.OOMKilled, c.State.Error
 		s.Created = c.State.Status == container.StateCreated || c.State.Status == "configured"
+		s.Removing = c.State.Status == container.StateRemoving
+		s.Ended, _ = time.Parse(time.RFC3339Nano, c.State.FinishedAt) // what has not ended has none
 	}
 	return s, nil
 }

@@ -229,14 +229,17 @@ func (k *Keeper) rouse(ctx context.Context, d *domain, s Spec) error {
 	if err != nil {
 		return err
 	}
-	c, err := e.State(ctx, s.Name())
+	c, err := settled(ctx, e, d, s)
 	if engineapi.IsAbsent(err) {
 		return errors.New("it has no container now; its next job makes one")
 	}
 	if err != nil || c.Running {
 		return err
 	}
-	return e.Start(ctx, s.Name())
+	if err = e.Start(ctx, s.Name()); err == nil {
+		d.stopped = false
+	}
+	return err
 }
 
 // ask runs a command of package nixd in a daemon that runs, and reads its answer.

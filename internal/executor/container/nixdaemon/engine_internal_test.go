@@ -38,6 +38,10 @@ type words struct {
 	labels  map[string]string
 	running bool
 	started bool
+
+	ended    time.Time
+	removing bool // is said of it
+	looks    int  // after so many more looks at it somebody has removed it; 0: nobody does
 }
 
 var version = regexp.MustCompile(`^/v[0-9.]+`)
@@ -210,7 +214,13 @@ func (s *script) serveContainers(w http.ResponseWriter, answer func(int, any), r
 		s.log = append(s.log, "remove "+name)
 		answer(http.StatusNoContent, nil)
 	case parts[2] == "json":
+		if c.looks--; c.looks == 0 {
+			delete(s.containers, name)
+		}
 		status := "exited"
+		if c.removing {
+			status = "removing"
+		}
 		if !c.started {
 			status = "created"
 		}
@@ -218,7 +228,7 @@ func (s *script) serveContainers(w http.ResponseWriter, answer func(int, any), r
 			status = "running"
 		}
 		answer(http.StatusOK, map[string]any{
-			"Id": name, "State": map[string]any{"Running": c.running, "Status": status}, "Config": map[string]any{"Labels": c.labels},
+			"Id": name, "State": map[string]any{"Running": c.running, "Status": status, "FinishedAt": c.ended}, "Config": map[string]any{"Labels": c.labels},
 		})
 	case parts[2] == "start":
 		c.started, c.running = true, !seed

@@ -2,9 +2,11 @@ package nixdaemon
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -174,3 +176,68 @@ func (l *lines) String() string {
 }
 
 func (l *lines) count(what string) int { return strings.Count(l.String(), what) }
+
+// A daemon that somebody is removing is not started, but made again when it is gone.
+func TestStartsNothingThatIsBeingRemoved(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]*words{
+		"has just ended":        {ended: time.Now().Add(50*time.Millisecond - settle), looks: 1},
+		"is said to be removed": {removing: true, looks: 3},
+	} {
+		s := &script{answer: (&orders{}).answer}
+		k := s.keeper(t, Options{Look: time.Hour, Tend: time.Hour})
+		a := spec("a", Policy{})
+		for job, want := range []string{"create a, start a", "create a, start a"} {
+			if _, err := k.Ensure(t.Context(), a, "id"); err != nil {
+				t.Fatal(err)
+			}
+			did := slices.DeleteFunc(s.done("create", "start"), func(l string) bool { return strings.HasSuffix(l, "-seed") })
+			if got := strings.Join(did, ", "); got != want {
+				t.Errorf("%s: for job %d: %s", name, job, got)
+			}
+			s.mu.Lock()
+			c.labels, c.started = s.containers["a"].labels, true
+			s.containers["a"] = c
+			s.mu.Unlock()
+		}
+	}
+}
+
+// One that this process has stopped, or that has ended long ago, is started at once, and whatever a clock says.
+func TestStartsWhatHasEnded(t *testing.T) {
+	t.Parallel()
+	s := &script{answer: (&orders{}).answer}
+	k := s.keeper(t, Options{Look: time.Hour, Tend: time.Hour})
+	a := spec("a", Policy{})
+	d := k.lookUp(a)
+	e, err := k.connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]*words{
+		"stopped": {started: true, ended: time.Now().Add(time.Hour)},
+		"long":    {started: true, ended: time.Now().Add(-time.Hour)},
+		"never":   {started: true},
+		"made":    {ended: time.Now()},
+		"runs":    {started: true, running: true, ended: time.Now()},
+	} {
+		s.mu.Lock()
+		s.containers["a"] = c
+		s.mu.Unlock()
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		d.stopped = name == "stopped"
+		if _, err := settled(ctx, e, d, a); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		cancel()
+	}
+	over, cancel := context.WithCancel(t.Context())
+	d.stopped = false
+	s.mu.Lock()
+	s.containers["a"] = &words{started: true, ended: time.Now().Add(time.Hour)}
+	s.mu.Unlock()
+	time.AfterFunc(50*time.Millisecond, cancel)
+	if _, err := settled(over, e, d, a); err == nil {
+		t.Error("it is said to have settled")
+	}
+}

@@ -66,6 +66,7 @@ type Offer struct {
 // domain is what this process knows of one daemon.
 type domain struct {
 	making     sync.Mutex    // one at a time makes or ends it
+	stopped    bool          // by this process, while making was held
 	collecting chan struct{} // holds one: who takes it collects
 
 	// These belong to Keeper.mu.
@@ -257,6 +258,7 @@ func (k *Keeper) rest(d *domain) {
 		k.log.Warn("A Nix daemon that no job needs could not be stopped", "container", s.Name(), "error", err)
 		return
 	}
+	d.stopped = true
 	k.log.Info("No job needs this Nix daemon any more: it is stopped until one does", "container", s.Name())
 }
 

@@ -24,7 +24,7 @@ func (k *Keeper) Ensure(ctx context.Context, s Spec, imageID string) (Offer, err
 	if err != nil {
 		return Offer{}, err
 	}
-	c, err := e.State(ctx, s.Name())
+	c, err := settled(ctx, e, d, s)
 	if err != nil && !engineapi.IsAbsent(err) {
 		return Offer{}, err
 	}
@@ -44,12 +44,24 @@ func (k *Keeper) Ensure(ctx context.Context, s Spec, imageID string) (Offer, err
 	offer, err := k.offer(ctx, e, d, s, imageID, runs)
 	err = errors.Join(err, <-created)
 	if err == nil && !runs {
-		err = e.Start(ctx, s.Name())
+		err = k.start(ctx, e, d, s, imageID)
 	}
 	if err == nil {
 		k.serves(d, !runs)
 	}
 	return offer, err
+}
+
+// start starts the daemon's container. One that was removed meanwhile is made again.
+func (k *Keeper) start(ctx context.Context, e *engineapi.Engine, d *domain, s Spec, imageID string) error {
+	err := e.Start(ctx, s.Name())
+	if engineapi.IsAbsent(err) {
+		if err = k.create(ctx, e, s, imageID, false); err == nil {
+			err = e.Start(ctx, s.Name())
+		}
+	}
+	d.stopped = d.stopped && err != nil
+	return err
 }
 
 // offer finds out what the store offers: from the daemon where one serves, else by filling the store, which is done

@@ -31,22 +31,6 @@ func (k *Keeper) watch(d *domain) {
 	}
 }
 
-// settle is how long a container that has ended is left alone: somebody may be removing it, and what Podman is made to
-// start in the middle of that runs on without its files.
-const settle = time.Second
-
-// settled looks again at a container that has ended.
-func (k *Keeper) settled(e *engineapi.Engine, s Spec) (engineapi.State, error) {
-	t := time.NewTimer(settle)
-	defer t.Stop()
-	select {
-	case <-k.ctx.Done():
-		return engineapi.State{}, context.Cause(k.ctx)
-	case <-t.C:
-	}
-	return e.State(k.ctx, s.Name())
-}
-
 // What is shown of the log of a daemon that has ended.
 const (
 	lastLines = 5
@@ -62,10 +46,7 @@ func (k *Keeper) revive(d *domain, s Spec, imageID string) {
 	if err != nil {
 		return // the jobs' own steps say so
 	}
-	state, err := e.State(k.ctx, s.Name())
-	if err == nil && !state.Running && !state.Created {
-		state, err = k.settled(e, s)
-	}
+	state, err := settled(k.ctx, e, d, s)
 	if engineapi.IsAbsent(err) && imageID != "" {
 		err = k.create(k.ctx, e, s, imageID, false)
 	} else if state.Created {
