@@ -8,28 +8,23 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/skerry/skerry/internal/socketfile"
 )
 
 // listen makes the socket on which nix-daemon is to accept connections, at path. We keep it over the restarts of
 // nix-daemon, so that who connects meanwhile waits instead of being refused. It blocks, as nix-daemon expects.
 func listen(path string) (*os.File, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	l, err := socketfile.Listen(path, 0o666) // who reaches it is decided by who mounts the volume
 	if err != nil {
-		return nil, fmt.Errorf("make the daemon's socket: %w", err)
+		return nil, fmt.Errorf("make the daemon's socket %s: %w", path, err)
 	}
-	f := os.NewFile(uintptr(fd), path)
-	err = unix.Bind(fd, &unix.SockaddrUnix{Name: path})
+	defer func() { _ = l.Close() }() // the file is another descriptor
+	f, err := l.File()
 	if err == nil {
-		err = os.Chmod(path, 0o666) //nolint:gosec // who reaches it is decided by who mounts the volume
-	}
-	if err == nil {
-		err = unix.Listen(fd, unix.SOMAXCONN)
+		err = unix.SetNonblock(int(f.Fd()), false) //nolint:gosec // a descriptor
 	}
 	if err != nil {
-		_ = f.Close()
 		return nil, fmt.Errorf("make the daemon's socket %s: %w", path, err)
 	}
 	return f, nil
