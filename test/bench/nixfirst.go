@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -66,10 +64,12 @@ func (e containerEngine) loadNix(ctx context.Context) (string, error) {
 	if e.command(ctx, nil, "image", "inspect", ref) == nil {
 		return ref, nil
 	}
-	archive, err := os.Open(filepath.Join(nixtest.Cache, "nix-trixie.tar"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%w: the benchmark nix-gateway makes it", err)
-	} else if err != nil {
+	path, err := nixtest.Archive(ctx, "trixie")
+	if err != nil {
+		return "", err
+	}
+	archive, err := os.Open(path)
+	if err != nil {
 		return "", err
 	}
 	defer archive.Close()

@@ -238,6 +238,48 @@ func (n *Nix) Start(ctx context.Context, stderr io.Writer) (stop func(), err err
 	return nil, errors.New("nix-daemon makes no socket")
 }
 
+// Archive is the archive of a file system with a release of Debian and its Nix, made if it is not there, which takes root and
+// mmdebstrap.
+func Archive(ctx context.Context, release string) (string, error) {
+	archive := filepath.Join(Cache, "nix-"+release+".tar")
+	if _, err := os.Stat(archive); err == nil {
+		return archive, nil
+	}
+	if os.Getuid() != 0 {
+		return "", fmt.Errorf("there is no %s, and only root can make it", archive)
+	}
+	unlock, err := Lock(archive)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if _, err := os.Stat(archive); err == nil {
+		return archive, nil
+	}
+	const keys = "/usr/share/keyrings/debian-archive-keyring.gpg"
+	if err := run(ctx, "mmdebstrap", "--quiet", "--variant=minbase", "--keyring="+keys, "--include=nix-bin,ca-certificates",
+		"--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/doc/*", "--format=tar",
+		release, archive+".new", fmt.Sprintf("deb [signed-by=%s] http://deb.debian.org/debian %s main", keys, release)); err != nil {
+		return "", err
+	}
+	return archive, os.Rename(archive+".new", archive)
+}
+
+// Lock has path, in a directory that is made, be made by one process at a time.
+func Lock(path string) (unlock func(), err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	lock, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return nil, errors.Join(fmt.Errorf("wait for %s: %w", path, err), lock.Close())
+	}
+	return func() { _ = lock.Close() }, nil
+}
+
 // base is the root directory with a release of Debian and its Nix, made if it is not there.
 func base(ctx context.Context, release string) (string, error) {
 	root := filepath.Join(Cache, "root-"+release)
@@ -247,31 +289,17 @@ func base(ctx context.Context, release string) (string, error) {
 	if os.Getuid() != 0 {
 		return "", errors.New("tests with real Nix need root, for mounts of their own")
 	}
-	if err := os.MkdirAll(Cache, 0o755); err != nil {
-		return "", err
-	}
-	archive := filepath.Join(Cache, "nix-"+release+".tar")
-	lock, err := os.OpenFile(archive+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+	archive, err := Archive(ctx, release)
 	if err != nil {
 		return "", err
 	}
-	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return "", fmt.Errorf("wait for %s: %w", root, err)
+	unlock, err := Lock(root)
+	if err != nil {
+		return "", err
 	}
+	defer unlock()
 	if _, err := os.Stat(root); err == nil {
 		return root, nil
-	}
-	if _, err := os.Stat(archive); err != nil {
-		const keys = "/usr/share/keyrings/debian-archive-keyring.gpg"
-		if err := run(ctx, "mmdebstrap", "--quiet", "--variant=minbase", "--keyring="+keys, "--include=nix-bin,ca-certificates",
-			"--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/doc/*", "--format=tar",
-			release, archive+".new", fmt.Sprintf("deb [signed-by=%s] http://deb.debian.org/debian %s main", keys, release)); err != nil {
-			return "", err
-		}
-		if err := os.Rename(archive+".new", archive); err != nil {
-			return "", err
-		}
 	}
 	if err := run(ctx, "sh", "-ec", `rm -rf "$1.new"; mkdir "$1.new"; tar -C "$1.new" -xf "$2"; mkdir -p "$1.new/nix" "$1.new/mnt"; mv "$1.new" "$1"`, "sh", root, archive); err != nil {
 		return "", err

@@ -14,7 +14,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
-	"golang.org/x/sys/unix"
+
+	"gitlab.com/skerry/skerry/internal/nixstore/nixtest"
 )
 
 // Nix says what image with Nix a test wants.
@@ -26,9 +27,6 @@ const (
 	NixNew   Nix = "trixie"   // Debian's Nix 2.26, in /usr/bin
 	NixStore Nix = "store"    // the latter in /nix/store, found by a profile, as in nixos/nix; nothing else but a busybox
 )
-
-// nixCache is where their file systems are kept.
-const nixCache = "/var/cache/skerry-test"
 
 // NixBases makes sure of all file systems, which takes minutes once and needs root and Debian's packages. A test that
 // wants images for several engines calls it first: as a rootless engine's user it could not.
@@ -99,39 +97,28 @@ func writeNixImage(w io.Writer, image, base string, n Nix) error {
 // nixBase is the archive of a file system with Nix, made if it is not there.
 func nixBase(t *testing.T, n Nix) string {
 	t.Helper()
-	base := filepath.Join(nixCache, "nix-"+string(n)+".tar")
+	if n != NixStore {
+		base, err := nixtest.Archive(t.Context(), string(n))
+		if err != nil {
+			t.Fatalf("%v: call NixBases in the test", err)
+		}
+		return base
+	}
+	base := filepath.Join(nixtest.Cache, "nix-"+string(n)+".tar")
 	if _, err := os.Stat(base); err == nil {
 		return base
 	}
 	if os.Getuid() != 0 {
-		t.Fatalf("there is no %s: run a test of package nixd as root first, or call NixBases in the test", base)
+		t.Fatalf("there is no %s: call NixBases in the test", base)
 	}
-	if err := os.MkdirAll(nixCache, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	lock, err := os.OpenFile(base+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+	debian := nixBase(t, NixNew)
+	unlock, err := nixtest.Lock(base)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(base); err == nil {
-		return base
-	} else if !os.IsNotExist(err) {
-		t.Fatal(err)
-	}
-	if n == NixStore {
-		nixStoreBase(t, nixBase(t, NixNew), base)
-		return base
-	}
-	const keys = "/usr/share/keyrings/debian-archive-keyring.gpg"
-	command(t, "mmdebstrap", "--quiet", "--variant=minbase", "--keyring="+keys, "--include=nix-bin,ca-certificates",
-		"--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/doc/*", "--format=tar",
-		string(n), base+".new", fmt.Sprintf("deb [signed-by=%s] http://deb.debian.org/debian %s main", keys, n))
-	if err := os.Rename(base+".new", base); err != nil {
-		t.Fatal(err)
+	defer unlock()
+	if _, err := os.Stat(base); err != nil {
+		nixStoreBase(t, debian, base)
 	}
 	return base
 }
