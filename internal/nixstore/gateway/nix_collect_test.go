@@ -72,7 +72,8 @@ func collectAndUse(t *testing.T, n *nixtest.Nix) (all []string) {
 		for ctx.Err() == nil {
 			if _, stderr, err := n.Run(ctx, nixtest.Direct(), "nix-store", "--gc"); err == nil {
 				collections.Add(1)
-			} else if ctx.Err() == nil && !strings.Contains(stderr, "maybe it crashed") { // 2.26 does at times, at the end
+			} else if ctx.Err() == nil && !strings.Contains(stderr, "maybe it crashed") && !strings.Contains(stderr, "unexpected end-of-file") {
+				// At times the daemon's process crashes when a collection ends, of 2.8 and of 2.26.
 				t.Error("collect:", err, stderr)
 			}
 		}
@@ -112,7 +113,9 @@ func collectAndUse(t *testing.T, n *nixtest.Nix) (all []string) {
 	return all
 }
 
-// useStore is what a client does in a round; it returns what it was told to be there.
+// useStore is what a client does in a round; it returns what it was told to be there. It comes by nothing that was dead: of
+// that Nix's own collection loses some before 2.35, whoever holds it, when it is claimed between being found and being
+// deleted. Claims of the dead are tried with the collection that stores of the runner have, in package nixd.
 func useStore(t *testing.T, n *nixtest.Nix, client, round int) (known []string) {
 	t.Helper()
 	job := nixtest.Job()
@@ -122,20 +125,9 @@ func useStore(t *testing.T, n *nixtest.Nix, client, round int) (known []string) 
 		return nil
 	}
 	known = append(known, out)
-	// What others make and the collector takes: it is there when the answer comes, or not said to be there.
-	if out, _, err := n.Run(t.Context(), job, "nix-build", "--no-out-link", "-E", derivation(fmt.Sprintf("garbage-%d", round%20), "echo x > $out")); err == nil {
-		known = append(known, out)
-	}
 	n.WriteFile(t, fmt.Sprintf("shared-%d", client), fmt.Sprint(round%5))
 	if out, _, err := n.Run(t.Context(), job, "nix-store", "--add", fmt.Sprintf("/mnt/shared-%d", client)); err == nil {
 		known = append(known, out)
-	}
-	left, _ := filepath.Glob(n.Dir + "/nix/store/*-shared") // may be gone any moment
-	for _, p := range left {
-		p = strings.TrimPrefix(p, n.Dir)
-		if info, _, err := n.Run(t.Context(), job, "nix", "path-info", p); err == nil && info == p {
-			known = append(known, p)
-		}
 	}
 	return known
 }
