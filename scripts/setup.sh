@@ -9,6 +9,11 @@ have busybox || need+=(busybox-static)
 have bash || need+=(bash)
 have dash || need+=(dash)
 have setpriv || need+=(util-linux)
+# Of Debian's packages the tests make file systems with Nix, once, which takes root.
+if [ "$(id -u)" -eq 0 ]; then
+  have mmdebstrap || need+=(mmdebstrap)
+  [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || need+=(debian-archive-keyring)
+fi
 [ "${#need[@]}" -eq 0 ] && exit 0
 if [ "$(id -u)" -eq 0 ] && have apt-get; then
   echo "setup: installing ${need[*]}"
