@@ -58,7 +58,7 @@ func TestNixHost(t *testing.T) {
 		if there(n, other) || !there(n, out) {
 			t.Error("a job has changed the store")
 		}
-		if n.Version == "2.26" {
+		if n.Version != "2.8" {
 			if said := n.Must(t, job, "nix", "store", "info", "--json"); !strings.Contains(said, `"trusted":0`) {
 				t.Error(said)
 			}
