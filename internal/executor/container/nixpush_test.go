@@ -52,8 +52,10 @@ func TestNixPush(t *testing.T) {
 	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
 		e.Load(t, enginetest.Image{Name: busybox})
 		b := nixBench(t, e, enginetest.NixNew, domain.Protected)
-		client := nixtest.New(t, "2.26")
-		cache := filepath.Join(client.Dir, "cache")
+		cache, take := t.TempDir(), func(string, string) {}
+		if os.Getuid() == 0 { // a rootless engine's user cannot run a daemon of its own
+			cache, take = takePushed(t)
+		}
 		key, public := pushKey(t)
 		b.o.Nix.Path, b.o.Nix.Push = true, &nixdaemon.Push{To: "file://" + cache, Key: key}
 		var paths atomic.Int64
@@ -74,13 +76,22 @@ func TestNixPush(t *testing.T) {
 		if !there(narinfo(cache, path)) || there(narinfo(cache, stranger)) {
 			t.Errorf("of the cache are there: the protected job's %t, the other's %t", there(narinfo(cache, path)), there(narinfo(cache, stranger)))
 		}
+		take(path, public)
+	})
+}
+
+// takePushed returns a directory for a cache, and what has another store's daemon, which trusts the key, copy a path of it.
+func takePushed(t *testing.T) (cache string, take func(path, public string)) {
+	t.Helper()
+	client := nixtest.New(t, "2.26")
+	return filepath.Join(client.Dir, "cache"), func(path, public string) {
 		client.WriteFile(t, "etc/nix.conf", "trusted-users =\nsandbox = false\nbuild-users-group =\nexperimental-features = nix-command\nsubstituters =\ntrusted-public-keys = "+public+"\n")
 		client.Daemon(t)
 		client.Must(t, nixtest.Direct(), "nix", "copy", "--from", "file:///mnt/cache", path)
 		if got := client.Must(t, nixtest.Direct(), "cat", path); got != "closed" {
 			t.Errorf("what was copied says %q", got)
 		}
-	})
+	}
 }
 
 // TestNixPushIsTriedAgain ends a process while the cache is away: another one pushes what is pending, which nothing collects
