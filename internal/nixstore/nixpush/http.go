@@ -34,7 +34,20 @@ func openSite(base string, getenv func(string) string) (Cache, error) {
 		Proxy: http.ProxyFromEnvironment, ResponseHeaderTimeout: patience, TLSHandshakeTimeout: 30 * time.Second, MaxIdleConnsPerHost: atOnce,
 		IdleConnTimeout: 30 * time.Second, ForceAttemptHTTP2: true,
 	}
-	return &site{base: base, client: &http.Client{Transport: t}, login: l}, nil
+	return &site{base: base, client: &http.Client{Transport: t, CheckRedirect: sameMethod}, login: l}, nil
+}
+
+// sameMethod follows no redirect that makes another request of a PUT: what answers a GET then, as the page of a login does, has
+// taken nothing.
+func sameMethod(r *http.Request, via []*http.Request) error {
+	const most = 10
+	switch {
+	case r.Method != via[0].Method:
+		return http.ErrUseLastResponse
+	case len(via) >= most:
+		return fmt.Errorf("%d redirects", most)
+	}
+	return nil
 }
 
 func (s *site) String() string { return s.base }

@@ -1,6 +1,8 @@
 package nixpush
 
 import (
+	"crypto/ed25519"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"path"
@@ -44,7 +46,8 @@ func (p Path) narinfo(a archive, k Key) ([]byte, error) {
 	slices.Sort(refs)
 	refs = slices.Compact(refs)
 	hash := "sha256:" + base32(raw)
-	signatures := append(slices.Clone(p.Signatures), k.sign(fmt.Sprintf("1;%s;%s;%d;%s", p.Path, hash, p.Size, strings.Join(refs, ","))))
+	// Jobs may give paths any signature, and a line of its own would change what is said here.
+	signatures := append(slices.DeleteFunc(slices.Clone(p.Signatures), isNoSignature), k.sign(fmt.Sprintf("1;%s;%s;%d;%s", p.Path, hash, p.Size, strings.Join(refs, ","))))
 	slices.Sort(signatures)
 	for i, r := range refs {
 		refs[i] = path.Base(r)
@@ -69,6 +72,13 @@ func (p Path) narinfo(a archive, k Key) ([]byte, error) {
 		line("CA", p.CA)
 	}
 	return []byte(b.String()), nil
+}
+
+// isNoSignature reports whether text is not a signature as it stands in a narinfo, NAME:BASE64.
+func isNoSignature(text string) bool {
+	name, sum, ok := strings.Cut(text, ":")
+	raw, err := base64.StdEncoding.Strict().DecodeString(sum)
+	return !ok || name == "" || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r >= 0x7f }) || err != nil || len(raw) != ed25519.SignatureSize
 }
 
 const digits = "0123456789abcdfghijklmnpqrsvwxyz"

@@ -180,6 +180,31 @@ func TestLeavesOutWhatIsDamaged(t *testing.T) {
 	}
 }
 
+// TestSignaturesAreOneLine pushes a path to which a job has given signatures that are none: a cache says nothing of them.
+func TestSignaturesAreOneLine(t *testing.T) {
+	t.Parallel()
+	f, paths := chain(1)
+	good := "other-1:" + strings.Repeat("A", 86) + "=="
+	paths[0].Signatures = []string{good, good + "\nURL: http://evil.example/x", "x\nCA: y", "x", "a b:" + strings.Repeat("A", 86) + "==", "x:" + strings.Repeat("A", 43) + "\n" + strings.Repeat("A", 43) + "==", "x:AA=="}
+	dir := t.TempDir()
+	if _, err := (&nixpush.Pusher{Cache: open(t, "file://"+dir), Key: newKey(t, "k")}).Push(t.Context(), f, paths); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, strings.Repeat("0", 32)+".narinfo"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys []string
+	for line := range strings.Lines(string(raw)) {
+		key, _, _ := strings.Cut(line, ": ")
+		keys = append(keys, key)
+	}
+	want := []string{"StorePath", "URL", "Compression", "FileHash", "FileSize", "NarHash", "NarSize", "References", "Deriver", "Sig", "Sig"}
+	if diff := cmp.Diff(want, keys); diff != "" || !strings.Contains(string(raw), "\nSig: "+good+"\n") {
+		t.Errorf("%s\n%s", diff, raw)
+	}
+}
+
 // TestKeyIsNotShown prints a key in all ways that logs have.
 func TestKeyIsNotShown(t *testing.T) {
 	t.Parallel()

@@ -109,6 +109,37 @@ func TestPut(t *testing.T) {
 	}
 }
 
+// TestPutSomewhereElse has a server send what is PUT to the page of a login, which answers everybody: nothing was taken. Where a
+// redirect leaves the request as it is it is followed.
+func TestPutSomewhereElse(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[int]bool{http.StatusFound: false, http.StatusSeeOther: false, http.StatusTemporaryRedirect: true} {
+		s := &objects{prefix: "/cache/", have: map[string][]byte{}, may: func(*http.Request) int { return 0 }}
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch there, moved := strings.CutPrefix(r.URL.Path, "/moved/"); {
+			case code != http.StatusTemporaryRedirect && r.Method == http.MethodPut:
+				http.Redirect(w, r, "/login", code)
+			case r.URL.Path == "/login":
+				w.WriteHeader(http.StatusOK)
+			case moved:
+				http.Redirect(w, r, "/cache/"+there, code)
+			default:
+				s.ServeHTTP(w, r)
+			}
+		}))
+		t.Cleanup(server.Close)
+		f, paths := chain(2)
+		base := server.URL + "/cache"
+		if want {
+			base = server.URL + "/moved"
+		}
+		done, err := (&nixpush.Pusher{Cache: open(t, base), Key: newKey(t, "k")}).Push(t.Context(), f, paths)
+		if (err == nil) != want || want && (done.Paths != len(paths) || whole(t, s.directory(t)) != len(paths)) {
+			t.Errorf("%d: %+v, %v", code, done, err)
+		}
+	}
+}
+
 // bucket is a server that speaks as much of S3 as pushing takes, and checks every signature.
 func bucket(t *testing.T) (*objects, *httptest.Server) {
 	t.Helper()
