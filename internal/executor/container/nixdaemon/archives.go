@@ -34,8 +34,9 @@ func (a *archives) Open(ctx context.Context, p nixpush.Path) (io.ReadCloser, err
 		}
 		a.conn, a.in = conn, nixwire.NewReader(conn, archiveBuffer)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = a.conn.Close() })
-	if _, err := io.WriteString(a.conn, p.Path+"\n"); err != nil {
+	conn := a.conn // Close forgets it
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	if _, err := io.WriteString(conn, p.Path+"\n"); err != nil {
 		stop()
 		a.Close()
 		return nil, fmt.Errorf("ask the Nix daemon's container for it: %w", err)
