@@ -129,8 +129,11 @@ func (s *session) stream(c content) ([]claim, error) {
 	case errors.As(broken, &bad):
 		return nil, broken
 	case failed != nil: // the daemon has ended the connection, too
-		_ = frames.Drain()
-		return nil, errors.Join(s.fail(failed), errEnd)
+		drained, err := frames.Drain(), s.fail(failed)
+		if drained != nil { // a tunnel has lost a part of the stream
+			s.linger()
+		}
+		return nil, errors.Join(err, errEnd)
 	case lost:
 		return nil, err
 	default:

@@ -188,9 +188,16 @@ func (s *session) explain(err error) error {
 	_ = s.client.SetDeadline(time.Now().Add(linger)) // of an open connection
 	failed := s.fail(why)
 	if failed == nil && bad != nil {
-		_, _ = io.Copy(io.Discard, s.client) // it may be writing: then it reads what it is told only if that does not fail
+		s.linger()
 	}
 	return errors.Join(failed, err)
+}
+
+// linger lets a client go on that was told of the end of its connection: it may be writing, and then it reads what it is told
+// only if that does not fail.
+func (s *session) linger() {
+	_ = s.client.SetDeadline(time.Now().Add(linger)) // of an open connection
+	_, _ = io.Copy(io.Discard, s.client)
 }
 
 // linger is how long a client may go on that was told of the end of its connection.

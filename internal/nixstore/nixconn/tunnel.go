@@ -67,7 +67,7 @@ func (t *Tunnel) Take(limit uint64) (int, error) {
 	switch {
 	case err != nil:
 		return 0, err
-	case errors.Is(failed, unix.EINVAL), errors.Is(failed, unix.ENOSYS):
+	case errors.Is(failed, unix.EINVAL), errors.Is(failed, unix.ENOSYS), errors.Is(failed, unix.EPERM): // of a kernel, or a seccomp profile
 		return 0, fmt.Errorf("splice: %w", errors.ErrUnsupported)
 	case failed != nil:
 		return 0, fmt.Errorf("splice: %w", failed)

@@ -2,6 +2,7 @@ package nixwire
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 )
 
@@ -11,6 +12,7 @@ type Frames struct {
 	r    *Reader
 	left uint64
 	done bool
+	lost error // why nobody knows any more where the next frame begins
 }
 
 // NewFrames returns the content of the framed stream that r comes to next.
@@ -19,6 +21,9 @@ func NewFrames(r *Reader) *Frames { return &Frames{r: r} }
 // Piece waits for content and returns it; the error is io.EOF when the stream has ended. It is valid until the reader is
 // used again, and must be discarded as far as it has been used.
 func (f *Frames) Piece() ([]byte, error) {
+	if f.lost != nil {
+		return nil, f.lost
+	}
 	if f.left == 0 && !f.done {
 		n, err := f.r.number()
 		if err != nil {
@@ -81,12 +86,13 @@ const least = 64 << 10
 func (f *Frames) Buffered() bool { return f.r.r < f.r.w }
 
 // Through passes at most limit bytes of content on through a tunnel, as frames, and returns how many have passed: until
-// few are left, or the stream ends; none while something is Buffered. The writer must have been flushed. After an error the stream cannot be read any more, unless that is errors.ErrUnsupported.
+// few are left, or the stream ends; none while something is Buffered. The writer must have been flushed. After an error other
+// than errors.ErrUnsupported the rest of the stream is lost: reading it says so.
 func (f *Frames) Through(t Tunnel, limit uint64) (passed uint64, err error) {
 	for !f.done && !f.Buffered() && limit-passed >= least {
 		taken, err := t.Take(limit - passed) // so no content is taken beyond the limit
 		if err != nil {
-			return passed, unexpected(err)
+			return passed, f.lose(unexpected(err))
 		}
 		n, err := f.give(t, taken)
 		passed += n
@@ -94,10 +100,18 @@ func (f *Frames) Through(t Tunnel, limit uint64) (passed uint64, err error) {
 			err = t.Flush()
 		}
 		if err != nil {
-			return passed, err
+			return passed, f.lose(err)
 		}
 	}
 	return passed, nil
+}
+
+// lose has the stream not be read any more after an error: a tunnel has a part of it.
+func (f *Frames) lose(err error) error {
+	if !errors.Is(err, errors.ErrUnsupported) {
+		f.lost = err
+	}
+	return err
 }
 
 // give passes on what a tunnel has taken. What is no content but a part of a length, or behind the stream's end, is left
