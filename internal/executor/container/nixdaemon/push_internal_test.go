@@ -167,6 +167,36 @@ func TestPushesAfterAJob(t *testing.T) {
 	}
 }
 
+// TestPushesWhatAnotherHasQueued has something else than a push put what a job has built into the queue, when no push comes any
+// more that would look.
+func TestPushesWhatAnotherHasQueued(t *testing.T) {
+	t.Parallel()
+	q, told := &queues{}, make(pushes, 10)
+	s := &script{answer: q.answer}
+	k := s.keeper(t, Options{Tend: time.Hour, Pushed: told.told})
+	k.attach = q.attach
+	a, cache := pushing(t)
+	useOnce(t, k, a)
+	if p := <-told; p.Paths != 0 || p.Failed {
+		t.Fatalf("%+v", p)
+	}
+	q.mu.Lock()
+	q.queue = []string{built}
+	q.mu.Unlock()
+	k.mu.Lock()
+	k.domains["a"].over = []string{"other"} // of which the push has not heard
+	k.mu.Unlock()
+	k.Stores(t.Context())
+	select {
+	case p := <-told:
+		if p.Paths != 1 || !there(cache, built) {
+			t.Errorf("%+v", p)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("it is not pushed")
+	}
+}
+
 // TestPushIsTriedAgain has pushes fail in each of the ways that pass.
 func TestPushIsTriedAgain(t *testing.T) {
 	t.Parallel()

@@ -41,8 +41,15 @@ func (k *Keeper) release(ctx context.Context, d *domain, s Spec) {
 		return
 	}
 	if s.Push != nil { // their roots are needed for that
-		if _, err := k.queue(ctx, d, s); err != nil {
+		p, err := k.queue(ctx, d, s)
+		if err != nil {
 			k.log.Debug("What jobs that are over have built was not put into the queue", "store", s.Name(), "error", err)
+		}
+		if len(p.Queue) > 0 { // a push at work may have looked before
+			k.mu.Lock()
+			d.push.wanted, d.Unpushed = true, true
+			k.wakeTender()
+			k.mu.Unlock()
 		}
 		return
 	}
