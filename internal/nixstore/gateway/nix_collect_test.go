@@ -65,6 +65,7 @@ func collectAndUse(t *testing.T, n *nixtest.Nix) (all []string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	const enough = 3
 	var collections atomic.Int64
 	var collector, clients sync.WaitGroup
 	var mu sync.Mutex
@@ -93,7 +94,7 @@ func collectAndUse(t *testing.T, n *nixtest.Nix) (all []string) {
 				defer mu.Unlock()
 				all = append(all, known...)
 			}()
-			for round, start := 0, time.Now(); round < 10 || time.Since(start) < 7*time.Second; round++ {
+			for round, start := 0, time.Now(); round < 10 || time.Since(start) < 7*time.Second || collections.Load() < enough && time.Since(start) < time.Minute; round++ {
 				known = append(known, useStore(t, n, c, round)...)
 				for _, p := range known {
 					if !there(n, p) {
@@ -107,7 +108,7 @@ func collectAndUse(t *testing.T, n *nixtest.Nix) (all []string) {
 	clients.Wait()
 	cancel()
 	collector.Wait()
-	if collections.Load() < 3 {
+	if collections.Load() < enough {
 		t.Error("collections:", collections.Load())
 	}
 	return all
