@@ -134,7 +134,9 @@ func (g *Gateway) know(ctx context.Context) {
 	}
 	fresh, err := g.ledger.Begin(ctx, slices.Collect(maps.Keys(valid)))
 	if err == nil {
-		err = g.showKnown(ctx, valid)
+		if err = g.showKnown(ctx, valid); err != nil {
+			valid = nil // it is held and shown when it is asked for
+		}
 	}
 	g.ledger.End(fresh, valid)
 	if err != nil && ctx.Err() == nil {
