@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -63,10 +64,27 @@ func TestAgentsEndByThemselves(t *testing.T) {
 			}
 		}
 	}
-	v.endPlaces(ctx)
+	var ending sync.WaitGroup
 	for _, cmd := range agents {
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("%s: %v", cmd.Path, err)
+		ending.Go(func() {
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("%s: %v", cmd.Path, err)
+			}
+		})
+	}
+	over := make(chan struct{})
+	go func() {
+		ending.Wait()
+		close(over)
+	}()
+	again := time.NewTicker(5 * time.Millisecond)
+	defer again.Stop()
+	for {
+		v.endPlaces(ctx) // on a slow machine its time may not do
+		select {
+		case <-over:
+			return
+		case <-again.C:
 		}
 	}
 }
