@@ -101,11 +101,15 @@ func (o *orders) all() []nixd.Collect {
 	return append([]nixd.Collect{}, o.got...)
 }
 
-// past makes a store one that has not been collected for long.
+// age makes a store one that has not been collected for long. A collection whose daemon has done all may still have to say so.
 func (k *Keeper) age(name string, by time.Duration) {
 	k.mu.Lock()
-	defer k.mu.Unlock()
 	d := k.domain(name)
+	k.mu.Unlock()
+	d.collecting <- struct{}{}
+	<-d.collecting
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	d.Collected, d.Tried, d.looked = d.Collected.Add(-by), d.Tried.Add(-by), d.looked.Add(-by)
 }
 
