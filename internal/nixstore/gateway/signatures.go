@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"gitlab.com/skerry/skerry/internal/nixstore/nixwire"
 )
@@ -22,7 +23,7 @@ func fewSignatures(info []nixwire.Token) []nixwire.Token {
 	kept := slices.Clone(info[:at+1])
 	kept[at].Int = 0
 	for _, s := range info[at+1 : end] {
-		if len(s.Str) <= maxSignature && kept[at].Int < maxSignatures {
+		if signatureRefusal(s.Str) == "" && kept[at].Int < maxSignatures {
 			kept[at].Int++
 			kept = append(kept, s)
 		}
@@ -30,12 +31,24 @@ func fewSignatures(info []nixwire.Token) []nixwire.Token {
 	return append(kept, info[end:]...)
 }
 
+// signatureRefusal says why no path gets a signature; empty: one may. It stands on a line of its own in what binary caches
+// say of a path, where another line would say something else.
+func signatureRefusal(s string) string {
+	if len(s) > maxSignature {
+		return fmt.Sprintf("a signature has at most %d characters, not %d", maxSignature, len(s))
+	}
+	if i := strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }); i >= 0 {
+		return fmt.Sprintf("a signature is NAME:BASE64, without %q", s[i])
+	}
+	return ""
+}
+
 // signaturesRefusal says why a path does not get the signatures of a request; empty: it may have them.
 func (s *session) signaturesRefusal(request []nixwire.Token) (string, error) {
 	path, fresh := nixwire.StorePath(request[0].Str), request[2:]
 	for _, t := range fresh {
-		if len(t.Str) > maxSignature {
-			return fmt.Sprintf("a signature has at most %d characters, not %d", maxSignature, len(t.Str)), nil
+		if why := signatureRefusal(t.Str); why != "" {
+			return why, nil
 		}
 	}
 	n := uint64(len(fresh))

@@ -32,9 +32,10 @@ func TestSignatures(t *testing.T) {
 		signatures []string
 		refused    string
 	}{
-		"few":  {[]string{"a:1", "b:2"}, ""},
-		"many": {[]string{"a:1", "b:2", "c:3"}, "33 signatures"},
-		"long": {[]string{"a:" + strings.Repeat("1", 300)}, "not 302"},
+		"few":              {[]string{"a:1", "b:2"}, ""},
+		"many":             {[]string{"a:1", "b:2", "c:3"}, "33 signatures"},
+		"more than a line": {[]string{"a:1\nURL: nar/other"}, "without '\\n'"},
+		"long":             {[]string{"a:" + strings.Repeat("1", 300)}, "not 302"},
 	} {
 		before := len(d.asked(nixwire.AddSignatures))
 		request := []nixwire.Token{tPath(p), tList(uint64(len(test.signatures)))}
