@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -73,6 +74,10 @@ func asNobody(f func() error) error {
 	return <-done
 }
 
+// swapping is held while a thread has other ids: whether a process may be dumped is said of all its threads, goes with any
+// change of ids, and must not be looked at between.
+var swapping sync.Mutex //nolint:gochecknoglobals // of the process, as what it guards
+
 // swap changes the thread's ids for the time of f; back reports whether they are what they were.
 func swap(f func() error) (err error, back bool) { //nolint:revive // the error is f's
 	set := func(call, id uintptr) error {
@@ -81,7 +86,9 @@ func swap(f func() error) (err error, back bool) { //nolint:revive // the error 
 		}
 		return nil
 	}
-	if dumpable, _, e := unix.RawSyscall(unix.SYS_PRCTL, unix.PR_GET_DUMPABLE, 0, 0); e == 0 { // it goes with any change of ids
+	swapping.Lock()
+	defer swapping.Unlock()
+	if dumpable, _, e := unix.RawSyscall(unix.SYS_PRCTL, unix.PR_GET_DUMPABLE, 0, 0); e == 0 {
 		defer unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, dumpable, 0) //nolint:errcheck // a convenience
 	}
 	gid := uintptr(os.Getegid()) //nolint:gosec // an id
