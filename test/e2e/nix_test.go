@@ -52,7 +52,7 @@ func TestNixPipeline(t *testing.T) {
 	onEngines(t, func(t *testing.T, m machine) {
 		r := m.nixRunner(t, m.coordinator(t, gitlabtest.Options{}))
 		r.start()
-		m.engine.Load(t, enginetest.Image{Name: "skerry.test/e2e-user:latest", User: "1000"})
+		m.engine.Load(t, enginetest.Image{Name: "skerry.test/e2e-nix-user:latest", User: "1000"})
 		one := []string{box, derivation("one", "echo the first > $out"), "path=$(nix-build --no-out-link one.nix)", "cat $path"}
 		system := `system=$(uname -m)-linux`
 		for _, c := range []struct {
@@ -64,7 +64,7 @@ func TestNixPipeline(t *testing.T) {
 			{name: "build", script: one, says: []string{"01O the first", "Nix: 1 built"}, not: " reused"},
 			{name: "reuse", script: one, says: []string{"01O the first", "Nix: ", " reused"}, not: " built"},
 			{
-				name: "another user", image: "skerry.test/e2e-user:latest",
+				name: "another user", image: "skerry.test/e2e-nix-user:latest",
 				script: append([]string{"id -u", derivation("user", "echo by a user > $out")}, box, "cat $(nix-build --no-out-link user.nix)"),
 				says:   []string{"01O 1000", "01O by a user", "Nix: 1 built"},
 			},
