@@ -130,6 +130,12 @@ func containers(name string, limit float64) []benchmark {
 		measure("-nix-first-use", func(ctx context.Context, s *settings, out *report, e containerEngine, ref string) error {
 			return nixFirstUse(ctx, s, out, e, ref, name+"-nix-first-use")
 		}),
+		measure("-nix-large-store", func(ctx context.Context, s *settings, out *report, e containerEngine, ref string) error {
+			return nixLargeStore(ctx, s, out, e, ref, name+"-nix-large-store")
+		}),
+		measure("-nix-together", func(ctx context.Context, s *settings, out *report, e containerEngine, ref string) error {
+			return nixTogether(ctx, s, out, e, ref, name+"-nix-together")
+		}),
 	}
 }
 
