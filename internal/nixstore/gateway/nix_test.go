@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"context"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"slices"
@@ -144,7 +145,7 @@ func TestNixKilledClient(t *testing.T) {
 	nixtest.Each(t, func(t *testing.T, n *nixtest.Nix) {
 		n.Daemon(t)
 		nixGateway(t, n)
-		long := strings.Replace(n.Version, ".", "0000", 1) // seconds, by which the builder is known
+		long := fmt.Sprint(100000 + int(crc32.ChecksumIEEE([]byte(n.Dir))%1000000)) // seconds, by which the builder is known
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		cmd := n.Command(ctx, nixtest.Job(), "nix-build", "--no-out-link", "-E", derivation("slow", "echo $$ > /mnt/builder; exec sleep "+long))
