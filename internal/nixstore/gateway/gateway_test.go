@@ -60,10 +60,9 @@ func TestTurnedAway(t *testing.T) {
 			t.Parallel()
 			d := newDaemon(t, &daemon{offer: 1<<8 | c.offer, trust: c.trust})
 			_, socket := newGateway(t, gateway.Config{Upstream: d.socket})
-			if c.minor < 26 {
-				t.Skip("the test's client does not know that form of errors")
-			}
-			if _, err := connect(t, socket, c.minor); err == nil || !strings.Contains(err.Error(), c.want) {
+			_, err := connect(t, socket, c.minor)
+			told := c.minor >= 26 // the test's client does not know the form that errors had before
+			if err == nil || told && !strings.Contains(err.Error(), c.want) {
 				t.Error(err)
 			}
 			eventually(t, "the end of the daemon's connections", func() bool { return d.open() == 0 })

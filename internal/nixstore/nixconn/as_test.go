@@ -137,7 +137,7 @@ func TestUnprivileged(t *testing.T) {
 func TestClosedSocket(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
-		t.Skip("root may do what nobody may not")
+		t.Skip("only root becomes nobody")
 	}
 	socket, _ := greeter(t)
 	if err := os.Chmod(socket, 0o600); err != nil {

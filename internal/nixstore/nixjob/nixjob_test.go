@@ -189,7 +189,7 @@ func TestHomeNowhere(t *testing.T) {
 func TestPrepareUsers(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
-		t.Skip("root makes them")
+		t.Skip("only root can give directories away")
 	}
 	root := t.TempDir()
 	write(t, filepath.Join(root, "etc/passwd"), "root:x:0:0::/root:/bin/sh\njob:x:1000:100::/:/bin/sh\n../up:x:1001:1001::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n")

@@ -22,7 +22,7 @@ func TestQueue(t *testing.T) {
 		l := volumes.Layout{Root: n.Dir}
 		box, err := os.ReadFile("/bin/busybox")
 		if err != nil {
-			t.Skip(err)
+			t.Fatal(err)
 		}
 		if err := os.WriteFile(filepath.Join(n.Dir, "busybox"), box, 0o755); err != nil { //nolint:gosec // a program
 			t.Fatal(err)
