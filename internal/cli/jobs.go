@@ -8,7 +8,6 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -92,7 +91,7 @@ func runJobs(ctx context.Context, p *program.Program, o jobsOptions) error {
 	fmt.Fprintln(w, "JOB\tPROJECT\tNAME\tRUNNER\tSTAGE\tSINCE\tSTATE\tREF")
 	for _, j := range jobs {
 		_, id, _ := strings.Cut(j.Ref, "/")
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", j.ID, cell(j.Project), cell(j.Name), cell(j.Runner), cell(j.Stage),
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", j.ID, program.Cell(j.Project), program.Cell(j.Name), program.Cell(j.Runner), program.Cell(j.Stage),
 			time.Since(j.Since).Round(time.Second), jobState(j), id)
 	}
 	return w.Flush()
@@ -107,19 +106,6 @@ func jobState(j control.Job) string {
 		return j.Result.State + ", " + j.State
 	}
 	return j.State
-}
-
-// cell is text of a job's author as a terminal may show it, in one cell.
-func cell(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, s)
 }
 
 // oneJob is the JOB argument of attach and shell.

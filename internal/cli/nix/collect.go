@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gitlab.com/skerry/skerry/internal/cli/program"
 	"gitlab.com/skerry/skerry/internal/config"
 )
 
@@ -110,7 +111,7 @@ func (c *command) showCollected(got Collected, dryRun bool) {
 	if dryRun {
 		verb = "would delete"
 		for _, p := range got.Paths {
-			c.program.Say("%s", cell(p))
+			c.program.Say("%s", program.Cell(p))
 		}
 		if more := got.Count - len(got.Paths); more > 0 {
 			c.program.Say("and %d more", more)

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"gitlab.com/skerry/skerry/internal/cli/program"
 )
 
 func (c *command) list() *cobra.Command {
@@ -53,7 +55,7 @@ func (c *command) showPaths(paths []Path) error {
 	}
 	w := table(c.program.Streams.Out, "SIZE\tHELD BY\tPATH")
 	for _, p := range paths {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", size(p.Bytes), cell(strings.Join(p.Roots, ",")), cell(p.Path))
+		fmt.Fprintf(w, "%s\t%s\t%s\n", size(p.Bytes), program.Cell(strings.Join(p.Roots, ",")), program.Cell(p.Path))
 	}
 	return w.Flush()
 }

@@ -51,7 +51,7 @@ func (c *command) unpin() *cobra.Command {
 			return c.one(cmd, func(s Stores, store Store) error {
 				paths, err := s.Unpin(cmd.Context(), store.Name, args[0])
 				for _, p := range paths {
-					c.program.Say("%s", cell(p))
+					c.program.Say("%s", program.Cell(p))
 				}
 				return err
 			})

@@ -4,12 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
+
+	"gitlab.com/skerry/skerry/internal/cli/program"
 )
 
 func (c *command) stat() *cobra.Command {
@@ -42,7 +42,7 @@ func (c *command) showStores(some []Store) error {
 		if !s.LastUsed.IsZero() {
 			used = time.Since(s.LastUsed).Round(time.Second).String() + " ago"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Name, cell(s.For), cell(s.Daemon), cell(s.Sandbox), s.Jobs, s.All.Paths, size(s.All.Bytes),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Name, program.Cell(s.For), program.Cell(s.Daemon), program.Cell(s.Sandbox), s.Jobs, s.All.Paths, size(s.All.Bytes),
 			size(s.Held.Bytes), size(s.Recent.Bytes), size(s.Unused.Bytes), free(s.Free, s.Total), used)
 	}
 	if err := w.Flush(); err != nil {
@@ -88,17 +88,4 @@ func free(n, total int64) string {
 		return "-"
 	}
 	return fmt.Sprintf("%s (%d%%)", size(n), n*100/total) //nolint:mnd // percent
-}
-
-// cell is text as a terminal may show it, in one cell.
-func cell(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, s)
 }
