@@ -160,6 +160,36 @@ func TestCollectsOnSchedule(t *testing.T) {
 	}
 }
 
+// A daemon that is stopped while it is told which jobs are over is told again.
+func TestTellsADaemonAgainWhichJobsAreOver(t *testing.T) {
+	t.Parallel()
+	told := [][]string{}
+	s := &script{}
+	o := &orders{}
+	s.answer = func(container, command string, args []string) (any, error) {
+		if command != nixd.CommandRelease {
+			return o.answer(container, command, args)
+		}
+		if told = append(told, args); len(told) == 1 {
+			return nil, errors.New("the container is stopped")
+		}
+		return len(args), nil
+	}
+	k := s.keeper(t, Options{Tend: time.Hour})
+	a := spec("a", Policy{})
+	k.Use(a)()
+	if _, err := k.Ensure(t.Context(), a, "id"); err != nil {
+		t.Fatal(err)
+	}
+	k.Over("a", "one")
+	for range 3 {
+		k.Stores(t.Context())
+	}
+	if diff := cmp.Diff([][]string{{"one"}, {"one"}}, told); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 // An idle daemon is started for a collection while the store has unused paths, and left alone afterwards.
 func TestWakesAnIdleDaemonWhileThereIsSomethingToCollect(t *testing.T) {
 	t.Parallel()

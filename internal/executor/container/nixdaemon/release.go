@@ -32,7 +32,8 @@ func (k *Keeper) Over(domain, job string) {
 	}
 }
 
-// release tells a daemon that runs which jobs are over. What goes wrong is put right by the next collection.
+// release tells a daemon that runs which jobs are over. One that is stopped meanwhile is told when it runs again; what a
+// runner has not told before it ended is found by the next collection.
 func (k *Keeper) release(ctx context.Context, d *domain, s Spec) {
 	k.mu.Lock()
 	none := len(d.over) == 0
@@ -57,11 +58,16 @@ func (k *Keeper) release(ctx context.Context, d *domain, s Spec) {
 	over := d.over
 	d.over = nil
 	k.mu.Unlock()
-	for some := range slices.Chunk(over, releaseAtOnce) {
+	for len(over) > 0 {
+		some := over[:min(len(over), releaseAtOnce)]
 		var n int
 		if err := k.ask(ctx, s, &n, append([]string{nixd.CommandRelease}, some...)...); err != nil {
-			k.log.Debug("The roots of jobs that are over were not released", "store", s.Name(), "error", err)
+			k.log.Debug("The roots of jobs that are over were not released; it is tried again", "store", s.Name(), "error", err)
+			k.mu.Lock()
+			d.over = append(d.over, over...)
+			k.mu.Unlock()
 			return
 		}
+		over = over[len(some):]
 	}
 }
