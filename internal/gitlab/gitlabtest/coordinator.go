@@ -157,7 +157,8 @@ func (c *Coordinator) listen(addr string) error {
 	ctx, cancel := context.WithCancel(context.Background()) // a server has no caller; Down cancels it
 	srv := &http.Server{
 		Handler: c.gate.Handler(c.mux), ReadHeaderTimeout: time.Minute, BaseContext: func(net.Listener) context.Context { return ctx },
-		ErrorLog: slog.NewLogLogger(c.opts.Logger.Handler(), slog.LevelWarn),
+		ConnContext: c.connected,
+		ErrorLog:    slog.NewLogLogger(c.opts.Logger.Handler(), slog.LevelWarn),
 	}
 	c.server, c.cancel, c.served = srv, cancel, make(chan struct{})
 	go func(served chan struct{}) {
@@ -167,21 +168,6 @@ func (c *Coordinator) listen(addr string) error {
 		}
 	}(c.served)
 	return nil
-}
-
-// RunnerDied says that the test killed a runner process: until it has been seen once more, one
-// repetition of a patch and of a final state is legitimate for every job, for the runner cannot know
-// whether the last one arrived.
-func (c *Coordinator) RunnerDied() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.deaths++
-	for _, j := range c.jobs {
-		if j.started.IsZero() {
-			continue
-		}
-		j.mayRepeatPatch, j.mayRepeatFinal = true, true
-	}
 }
 
 func (c *Coordinator) id() int64 {

@@ -34,7 +34,10 @@ type driver struct {
 
 func newDriver(t *testing.T, c *gitlabtest.Coordinator) *driver {
 	t.Helper()
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
 	return &driver{t: t, c: c, token: c.AddRunner(gitlabtest.RunnerSpec{}).Token, client: http.Client{
+		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }

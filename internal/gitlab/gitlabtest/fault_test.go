@@ -264,22 +264,6 @@ func TestDownAndUp(t *testing.T) {
 	d.put(p, final("success", "hello\nx"), 200)
 }
 
-func TestRunnerDiedAllowsOneRepetition(t *testing.T) {
-	t.Parallel()
-	c, d, p := running(t, gitlabtest.Options{})
-	c.RunnerDied()
-	d.patch(p, 2, "llo\n", 416)
-	d.put(p, final("success", "hello\n"), 200)
-	d.put(p, final("success", "hello\n"), 403)
-	if b := c.Breaches(); len(b) != 0 {
-		t.Errorf("breaches are %v", b)
-	}
-	d.put(p, final("success", "hello\n"), 403)
-	if b := c.TakeBreaches(); len(b) != 1 || b[0].Kind != breach.SecondFinal {
-		t.Errorf("breaches are %v", b)
-	}
-}
-
 func TestTraceModes(t *testing.T) {
 	t.Parallel()
 	for name, mode := range map[string]store.Mode{"file": store.InFile, "hash": store.HashOnly} {

@@ -57,7 +57,7 @@ func contentRange(s string) (start, end int64, ok bool) {
 // patch is PATCH /jobs/:id/trace.
 func (c *Coordinator) patch(k *call.Call) {
 	c.mu.Lock()
-	j, deaths := c.jobCall(k, ""), c.deaths
+	j := c.jobCall(k, "")
 	c.mu.Unlock()
 	if j == nil {
 		return
@@ -86,28 +86,31 @@ func (c *Coordinator) patch(k *call.Call) {
 	k.Header.Set("Range", fmt.Sprintf("0-%d", size))
 	k.Header.Set(gitlab.HeaderJobStatus, j.status)
 	if !fits {
-		c.judgeResume(j, start, size)
+		c.judgeResume(k, j, start, size)
 		c.event(j, EventPatch, http.StatusRequestedRangeNotSatisfiable, fmt.Sprintf("%d+%d at %d", start, len(k.Body), size))
 		k.Header.Del(gitlab.HeaderJobStatus)
 		k.Fail(http.StatusRequestedRangeNotSatisfiable, "416 Range Not Satisfiable")
 		return
 	}
-	c.patched(j, deaths)
+	c.patched(k, j)
 	k.Header.Set(gitlab.HeaderUpdateInterval, strconv.Itoa(c.opts.TraceInterval))
 	c.event(j, EventPatch, http.StatusAccepted, fmt.Sprintf("%d+%d", start, len(k.Body)))
 	k.Text(http.StatusAccepted)
 }
 
-// patched ends what was legitimate until the runner's next patch, which came after so many deaths of runners. What a
-// runner sent that has died since is no patch of the next one's. The caller holds mu.
-func (c *Coordinator) patched(j *record, deaths int) {
-	if deaths == c.deaths {
+// patched ends what was legitimate until the runner's next patch. What a runner sent that has died since is no patch of
+// the next one's. The caller holds mu.
+func (c *Coordinator) patched(k *call.Call, j *record) {
+	if !c.outlived(k.Request) {
 		j.mayRepeatPatch, j.mayResume = false, false
 	}
 }
 
 // judgeResume decides whether a patch that does not begin at the trace's end is a breach. The caller holds mu.
-func (c *Coordinator) judgeResume(j *record, start, size int64) {
+func (c *Coordinator) judgeResume(k *call.Call, j *record, start, size int64) {
+	if c.outlived(k.Request) && start < size {
+		return // the next runner was first
+	}
 	if j.mayResume || (j.mayRepeatPatch && start < size) {
 		j.mayRepeatPatch, j.mayResume = false, false
 		return
