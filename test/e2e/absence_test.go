@@ -23,13 +23,10 @@ func TestTimeoutWhileNoRunnerIsThere(t *testing.T) {
 				r.start()
 				g, after := m.gate(t), m.gate(t)
 				after.open(t)
-				begun := time.Now()
-				timeout := m.short(6 * time.Second)
-				id := r.add(gitlabtest.JobSpec{
-					Project: "group/project", Timeout: timeout, Script: append(append(g.lines(), "mkdir made", "echo content > made/file"), after.lines()...),
+				id, timeout, begun := r.timed(t, 6*time.Second, g, gitlabtest.JobSpec{
+					Project: "group/project", Script: append(append(g.lines(), "mkdir made", "echo content > made/file"), after.lines()...),
 					Artifacts: []jobpayload.Artifact{{Paths: []string{"made"}, When: "always", ArtifactFormat: "zip", ArtifactType: "archive"}},
 				})
-				g.await(t)
 				script := r.script(g)
 				r.kill()
 				r.co.RunnerDied()
@@ -66,9 +63,7 @@ func TestRestartsDoNotProlongATimeout(t *testing.T) {
 		r := m.runner(t, m.coordinator(t, gitlabtest.Options{}))
 		r.start()
 		g := m.gate(t)
-		timeout, begun := m.short(5*time.Second), time.Now()
-		id := r.add(gitlabtest.JobSpec{Timeout: timeout, Script: g.lines()})
-		g.await(t)
+		id, timeout, begun := r.timed(t, 5*time.Second, g, gitlabtest.JobSpec{Script: g.lines()})
 		script := r.script(g)
 		for i := 2; !ended(script); i++ {
 			if time.Since(begun) > time.Minute {

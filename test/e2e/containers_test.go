@@ -213,13 +213,15 @@ func TestContainerTimeout(t *testing.T) {
 	onEngines(t, func(t *testing.T, m machine) {
 		r := m.runner(t, m.coordinator(t, gitlabtest.Options{}))
 		r.start()
-		began := time.Now()
-		j, log := r.wait(r.add(gitlabtest.JobSpec{Timeout: 25 * time.Second, Script: []string{
-			"trap '' TERM; (trap '' TERM; setsid sh -c 'while true; do sleep 1; done' &)", "echo said before", "while true; do sleep 1; done",
-		}}))
+		g := m.gate(t)
+		id, timeout, began := r.timed(t, 0, g, gitlabtest.JobSpec{Script: []string{
+			"trap '' TERM; (trap '' TERM; setsid sh -c 'while true; do sleep 1; done' &)", "echo said before", g.lines()[0], "while true; do sleep 1; done",
+		}})
+		g.open(t)
+		j, log := r.wait(id)
 		want(t, j, log, gitlabtest.StatusFailed, "job_execution_timeout")
 		contains(t, log, "01O said before", "execution took longer than")
-		if took := time.Since(began); took > 25*time.Second+patience/2 {
+		if took := time.Since(began); took > timeout+patience/2 {
 			t.Errorf("took %s", took)
 		}
 	})

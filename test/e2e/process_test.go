@@ -7,9 +7,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/moby/moby/client"
+
+	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
 )
 
 // says is how a log tells of a script's exit code.
@@ -26,6 +29,28 @@ func (m machine) short(d time.Duration) time.Duration {
 		return d
 	}
 	return 25 * time.Second
+}
+
+// timed adds a job with a timeout of d, or longer where the time until the script runs may be that long, and waits until the
+// script has come to the gate g. A machine may be so busy that the time is over before: then a job with more time is added.
+func (r *runner) timed(t *testing.T, d time.Duration, g gate, s gitlabtest.JobSpec) (id int64, timeout time.Duration, begun time.Time) {
+	t.Helper()
+	const tries = 3
+	s.Timeout = r.m.short(d)
+	for range tries {
+		begun = time.Now()
+		id = r.add(s)
+		until(t, "the script reaches its gate, or its time is over", func() bool {
+			j, ok := r.co.Job(id)
+			return g.reached() || ok && j.Over()
+		})
+		if g.reached() {
+			return id, s.Timeout, begun
+		}
+		s.Timeout *= 2
+	}
+	t.Fatalf("a job of which %s have passed has not come to its gate", s.Timeout/2)
+	return 0, 0, begun
 }
 
 // agent is the process of the one job's agent that runs its script.
