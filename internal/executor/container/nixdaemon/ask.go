@@ -105,6 +105,13 @@ func (k *Keeper) state(ctx context.Context, s Spec) (string, error) {
 	return Running, nil
 }
 
+// stateAfterwards is the state after what is being done with the daemon: one that is being stopped still runs.
+func (k *Keeper) stateAfterwards(ctx context.Context, d *domain, s Spec) (string, error) {
+	d.making.Lock()
+	defer d.making.Unlock()
+	return k.state(ctx, s)
+}
+
 // Paths lists the paths of a store with what holds each.
 func (k *Keeper) Paths(ctx context.Context, name string) (paths []nixd.Path, err error) {
 	err = k.within(ctx, name, func(s Spec) error { return k.ask(ctx, s, &paths, nixd.CommandList, "--roots") })
@@ -174,12 +181,12 @@ func (k *Keeper) within(ctx context.Context, name string, do func(Spec) error) e
 	return do(s)
 }
 
-// wake starts a daemon for something that is no job, of what the last job had, if it does not run.
+// wake starts a daemon for something that is no job, of what the last job had, if it does not run. The caller has a task in it.
 func (k *Keeper) wake(ctx context.Context, d *domain) error {
 	k.mu.Lock()
 	s, image := d.Spec, d.ImageID
 	k.mu.Unlock()
-	state, err := k.state(ctx, s)
+	state, err := k.stateAfterwards(ctx, d, s)
 	if err == nil && state != Running {
 		if err = k.stored(ctx, d, s); errors.Is(err, ErrNoStore) {
 			return err

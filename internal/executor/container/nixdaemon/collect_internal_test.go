@@ -190,6 +190,47 @@ func TestTellsADaemonAgainWhichJobsAreOver(t *testing.T) {
 	}
 }
 
+// A command that comes while an idle daemon is being stopped waits for that, and starts it again.
+func TestCommandWhileTheDaemonIsBeingStopped(t *testing.T) {
+	t.Parallel()
+	stopping, asked := make(chan struct{}), make(chan struct{}, 10)
+	o := &orders{}
+	s := &script{}
+	s.answer = func(container, command string, args []string) (any, error) {
+		switch command {
+		case nixd.CommandList:
+			return []nixd.Path{{Path: "/nix/store/x"}}, nil
+		case nixd.CommandInfo:
+			asked <- struct{}{}
+		}
+		return o.answer(container, command, args)
+	}
+	var once sync.Once
+	s.stop = func() {
+		once.Do(func() {
+			close(stopping)
+			select {
+			case <-asked: // it must not be
+			case <-time.After(200 * time.Millisecond):
+			}
+		})
+	}
+	k := s.keeper(t, Options{Tend: time.Hour})
+	a := spec("a", Policy{})
+	a.Idle = time.Millisecond
+	done := k.Use(a)
+	if _, err := k.Ensure(t.Context(), a, "id"); err != nil {
+		t.Fatal(err)
+	}
+	<-asked // of a new daemon
+	done()
+	<-stopping
+	paths, err := k.Paths(t.Context(), "a")
+	if err != nil || len(paths) != 1 {
+		t.Errorf("paths %v, error %v", paths, err)
+	}
+}
+
 // An idle daemon is started for a collection while the store has unused paths, and left alone afterwards.
 func TestWakesAnIdleDaemonWhileThereIsSomethingToCollect(t *testing.T) {
 	t.Parallel()

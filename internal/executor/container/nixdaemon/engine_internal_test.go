@@ -27,6 +27,7 @@ type script struct {
 	t      *testing.T
 	mount  string // where all volumes are said to be
 	answer func(container, command string, args []string) (any, error)
+	stop   func() // called while a container is being stopped; may be nil
 
 	mu         sync.Mutex
 	containers map[string]*words
@@ -192,6 +193,9 @@ func (s *script) serveVolumes(answer func(int, any), r *http.Request, parts []st
 }
 
 func (s *script) serveContainers(w http.ResponseWriter, answer func(int, any), r *http.Request, parts []string) {
+	if s.stop != nil && len(parts) > 2 && parts[2] == "stop" {
+		s.stop()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if parts[1] == "create" {
