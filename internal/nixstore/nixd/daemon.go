@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"gitlab.com/skerry/skerry/internal/boottime"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd/seed"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd/volumes"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd/worker"
@@ -74,7 +75,10 @@ func daemon(c Config, l volumes.Layout) error {
 		}
 	}
 	_ = os.Remove(statusFile(l)) // of the container's last start
-	volumes.Sweep(l)
+	boot := boottime.ID()
+	if err := volumes.Begin(l, c.Image, boot); err != nil {
+		return err
+	}
 	nix, err := volumes.FindNix(l, c.Image)
 	if err != nil {
 		return err
@@ -88,7 +92,14 @@ func daemon(c Config, l volumes.Layout) error {
 	if err != nil {
 		return err
 	}
-	return keep(l, nix, s, log)
+	return keep(l, nix, s, log, func() {
+		if !alone() {
+			return
+		}
+		if err := volumes.End(l, c.Image, boot); err != nil {
+			log.Warn("What the daemon has left is not removed; its next start tries again, and takes the longer", "error", err)
+		}
+	})
 }
 
 // seedFrom seeds the volumes from this container, where nothing is hidden that it takes.
@@ -154,8 +165,8 @@ func prove(c Config, l volumes.Layout, nix volumes.Program, fingerprint string) 
 	return "", volumes.Write(stamp, 0o644, []byte(fingerprint))
 }
 
-// keep serves until it is told to end.
-func keep(l volumes.Layout, nix volumes.Program, s status, log *slog.Logger) error {
+// keep serves until it is told to end. quiet is called when nothing of the daemon is at work any more.
+func keep(l volumes.Layout, nix volumes.Program, s status, log *slog.Logger, quiet func()) error {
 	fresh := l.Socket() + ".new"
 	socket, err := listen(fresh)
 	if err != nil {
@@ -187,7 +198,7 @@ func keep(l volumes.Layout, nix volumes.Program, s status, log *slog.Logger) err
 			}
 		},
 		refused: refused, log: log, first: 100 * time.Millisecond, last: 10 * time.Second, healthy: time.Minute, tries: 10,
-		grace: 5 * time.Second, signal: signalOthers,
+		grace: 5 * time.Second, signal: signalOthers, quiet: quiet,
 	}
 	return v.run()
 }

@@ -62,7 +62,40 @@ func TestKillDaemon(t *testing.T) {
 			t.Errorf("%+v, %v", s, err)
 		}
 		t.Logf("ended %v after TERM", time.Since(begun))
+		d.leave()
+		if d.run(); !d.left() {
+			t.Error("the whole store was looked through after a clean end")
+		}
+		if err := d.api.Kill(t.Context(), d.name, "KILL"); err != nil {
+			t.Fatal(err)
+		}
+		d.ended()
+		if d.run(); d.left() {
+			t.Error("what lies in the store of a daemon that was killed is left")
+		}
 	})
+}
+
+// leave puts into the store what additions leave that are killed.
+func (d *domain) leave() {
+	d.t.Helper()
+	if code, text := d.inStore("mkdir /nix/store/tmp-left"); code != 0 {
+		d.t.Fatal(text)
+	}
+}
+
+// left reports whether it is there.
+func (d *domain) left() bool {
+	d.t.Helper()
+	code, _ := d.inStore("test -e /nix/store/tmp-left")
+	return code == 0
+}
+
+// inStore runs a script in a container that may write to the store.
+func (d *domain) inStore(script string) (int, string) {
+	d.t.Helper()
+	d.n++
+	return d.once(d.options(fmt.Sprintf("%s-in-%d", d.name, d.n), busyboxImage.Name, nixd.StoreDir, "", "/gate", false, nixd.Config{}, "/bin/sh", "-ec", script))
 }
 
 // ended waits for the daemon's container to end.

@@ -22,6 +22,7 @@ type supervisor struct {
 	tries   int                  // failures in a row after which it gives up
 	grace   time.Duration        // between TERM and KILL
 	signal  func(syscall.Signal) // to all processes of the container but this one
+	quiet   func()               // called when the program and all its descendants have ended because they were told to
 }
 
 // run returns nil after TERM or INT, once all processes have ended, and an error when the program does not stay up.
@@ -42,7 +43,7 @@ func (s *supervisor) run() error {
 		s.started(pid, restarts)
 		status, ended, err := s.await(pid, children, signals)
 		if !ended {
-			s.end(children)
+			s.end(children, err == nil)
 			return err
 		}
 		if failures++; time.Since(begun) >= s.healthy {
@@ -54,7 +55,7 @@ func (s *supervisor) run() error {
 		pause := min(s.first<<(failures-1), s.last)
 		s.log.Warn("nix-daemon has ended and is started again", "status", describe(status), "in", pause)
 		if !s.pause(pause, children, signals) {
-			s.end(children)
+			s.end(children, true)
 			return nil
 		}
 		restarts++
@@ -93,13 +94,16 @@ func (s *supervisor) pause(d time.Duration, children, signals <-chan os.Signal) 
 	}
 }
 
-// end lets builds and connections end by themselves, for a while.
-func (s *supervisor) end(children <-chan os.Signal) {
+// end lets builds and connections end by themselves, for a while. told says that it was asked for.
+func (s *supervisor) end(children <-chan os.Signal, told bool) {
 	s.signal(syscall.SIGTERM)
 	t := time.NewTimer(s.grace)
 	defer t.Stop()
 	for {
 		if _, _, none := reap(0); none {
+			if told {
+				s.quiet()
+			}
 			return
 		}
 		select {
@@ -142,3 +146,7 @@ func signalOthers(s syscall.Signal) {
 		_ = syscall.Kill(-1, s) // nobody there is fine
 	}
 }
+
+// alone reports whether this process is the first of its PID namespace, and the last: a command that an engine runs in the
+// container is no descendant of ours.
+func alone() bool { return os.Getpid() == 1 && syscall.Kill(-1, 0) == syscall.ESRCH }

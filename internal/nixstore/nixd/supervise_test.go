@@ -18,6 +18,9 @@ const asSupervisor = "SKERRY_TEST_SUPERVISOR"
 // deaf begins scripts that do not end when they are told to.
 const deaf = "trap '' TERM; "
 
+// quiet is what the supervisor says when all has ended as it was told to.
+const quiet = "quiet\n"
+
 func TestMain(m *testing.M) {
 	if script := os.Getenv(asSupervisor); script != "" {
 		os.Exit(supervise(script))
@@ -45,6 +48,7 @@ func supervise(script string) int {
 				_ = syscall.Kill(pid, s)
 			}
 		},
+		quiet: func() { _, _ = os.Stdout.WriteString(quiet) },
 	}
 	if err := s.run(); err != nil {
 		_, _ = os.Stdout.WriteString(err.Error())
@@ -62,7 +66,7 @@ func TestSupervisor(t *testing.T) {
 		output string
 	}{
 		"gives up":                {"echo run; exit 3", false, 1, "run\nrun\nrun\nrun\nnix-daemon has ended 4 times in a row, the last time with exit code 3"},
-		"ends with TERM":          {"trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.01; done", true, 0, "up\nbye\n"},
+		"ends with TERM":          {"trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.01; done", true, 0, "up\nbye\n" + quiet},
 		"kills the deaf":          {deaf + "echo up; while :; do sleep 0.01; done", true, 0, "up\n"},
 		"reaps what others leave": {"sleep 0 & sleep 0 & exit 1", false, 1, "ended 4 times"},
 	} {
@@ -98,6 +102,9 @@ func TestSupervisor(t *testing.T) {
 			}
 			if got := c.ProcessState.ExitCode(); got != test.code || !strings.Contains(text.String(), test.output) {
 				t.Errorf("code %d, output %q; want %d, %q", got, text.String(), test.code, test.output)
+			}
+			if strings.Contains(text.String(), quiet) != strings.Contains(test.output, quiet) {
+				t.Errorf("output %q: it is quiet only when all has ended as it was told to", text.String())
 			}
 		})
 	}

@@ -62,6 +62,9 @@ func Inside(ctx context.Context, image string, l volumes.Layout, nix volumes.Pro
 func fill(ctx context.Context, image string, own, to volumes.Layout, nix volumes.Program) (volumes.Seeded, error) {
 	r := &seeder{own: own, to: to, nix: nix, pins: filepath.Join(to.Pins(), pinOf(image))}
 	r.s.Image, r.s.Format = image, format
+	if err := volumes.Disturb(to); err != nil {
+		return r.s, err
+	}
 	if err := r.run(ctx); err != nil {
 		return r.s, err
 	}

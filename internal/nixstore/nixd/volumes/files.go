@@ -6,8 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 )
 
 // Write replaces a file, whatever it is: a link is not followed.
@@ -60,38 +58,4 @@ func CopyFile(from, to string, mode fs.FileMode) error {
 	}
 	_, err = io.Copy(out, in)
 	return errors.Join(err, out.Chmod(mode), out.Close())
-}
-
-// Sweep removes what a killed daemon has left: nothing else runs in the volumes now.
-func Sweep(l Layout) {
-	all := ""
-	for dir, beginnings := range map[string][]string{
-		l.State() + "/temproots": {all}, l.State() + "/gc-socket": {all}, l.State() + "/builds": {all},
-		l.Root + "/tmp": {"nix-build-"}, l.Store(): {"tmp-", "add-", ".tmp-link", SeedPrefix},
-	} {
-		for _, name := range beginning(dir, beginnings) {
-			_ = RemoveAll(filepath.Join(dir, name)) // it only takes room
-		}
-	}
-}
-
-// beginning lists the names in a directory that begin with one of some words. It reads the directory once and sorts nothing:
-// a store has hundreds of thousands, and a job may wait. What cannot be read is left out.
-func beginning(dir string, words []string) (found []string) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil
-	}
-	defer d.Close()
-	for {
-		names, err := d.Readdirnames(4096)
-		for _, name := range names {
-			if slices.ContainsFunc(words, func(w string) bool { return strings.HasPrefix(name, w) }) {
-				found = append(found, name)
-			}
-		}
-		if err != nil {
-			return found
-		}
-	}
 }
