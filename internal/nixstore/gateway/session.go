@@ -88,8 +88,7 @@ func (s *session) run(ctx context.Context) error {
 func (s *session) handshake(ctx context.Context, offer uint16) error {
 	_ = s.client.SetDeadline(time.Now().Add(s.g.c.Handshake)) // of an open connection
 	if offer < nixwire.Oldest {
-		return s.turnAway(fmt.Errorf("The Nix daemon is too old: it speaks protocol %s, and Skerry needs %s (Nix 2.4) or later", //nolint:staticcheck // for people
-			nixwire.VersionString(offer), nixwire.VersionString(nixwire.Oldest)))
+		return s.turnAway(&nixconn.OldError{Offer: offer})
 	}
 	v, err := nixwire.Offer(s.client.R, s.client.W, min(offer, nixwire.Newest))
 	if err != nil {

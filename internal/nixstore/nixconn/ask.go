@@ -6,6 +6,20 @@ import (
 	"gitlab.com/skerry/skerry/internal/nixstore/nixwire"
 )
 
+// Call asks the daemon for one thing and returns its answer. A *FailureError says that there is none.
+func (c *Conn) Call(v nixwire.Version, op nixwire.Op, request []nixwire.Token, relay func(*nixwire.Message) error) ([]nixwire.Token, error) {
+	c.W.Uint64(uint64(op))
+	nixwire.Write(c.W, request)
+	if err := c.W.Flush(); err != nil {
+		return nil, err
+	}
+	if err := c.Last(relay); err != nil {
+		return nil, err
+	}
+	shape, _ := nixwire.Lookup(op)
+	return nixwire.Read(c.R, v, shape.Answer, &nixwire.Limit{Left: MaxAnswer})
+}
+
 // batch is how many bytes of requests are written before their answers are read: as many as a socket takes, so that
 // neither side waits for the other.
 const batch = 16 << 10

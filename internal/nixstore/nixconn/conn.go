@@ -24,6 +24,8 @@ type Conn struct {
 
 	R *nixwire.Reader
 	W *nixwire.Writer
+	// Hello is what the daemon has said of itself, from Agree on.
+	Hello nixwire.Hello
 
 	unprivileged bool // of the Dialer
 }
@@ -152,27 +154,48 @@ func (c *Conn) Agree(v nixwire.Version, offer uint16) (nixwire.Version, nixwire.
 	defer func() { _ = c.SetDeadline(time.Time{}) }()
 	v.Number = min(v.Number, offer)
 	v, hello, err := nixwire.Agree(c.R, c.W, v)
+	c.Hello = hello
 	if err == nil && hello.Trust == nixwire.Trusted {
 		err = &TrustedError{whom(c.unprivileged)}
 	}
 	return v, hello, err
 }
 
-// Open connects to the daemon and takes the newest version of both, to ask something of one's own.
+// OldError is that the daemon speaks no version that is known here.
+type OldError struct{ Offer uint16 }
+
+func (e *OldError) Error() string {
+	return fmt.Sprintf("The Nix daemon is too old: it speaks protocol %s, and Skerry needs %s (Nix 2.4) or later",
+		nixwire.VersionString(e.Offer), nixwire.VersionString(nixwire.Oldest))
+}
+
+// Open connects to the daemon and takes the newest version of both, to ask something of one's own. When ctx ends meanwhile,
+// so does Open; the connection is not bound to it.
 func (d Dialer) Open(ctx context.Context) (*Conn, nixwire.Version, error) {
 	up, offer, err := d.Dial(ctx)
 	if err != nil {
 		return nil, nixwire.Version{}, err
 	}
+	if offer < nixwire.Oldest {
+		return nil, nixwire.Version{}, errors.Join(&OldError{offer}, up.Close())
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, greetTime, errMute)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = up.Close() }) // which no deadline that is taken back undoes
 	v, _, err := up.Agree(nixwire.Version{Number: nixwire.Newest}, offer)
 	if err == nil {
 		err = up.Last(nil)
+	}
+	if !stop() {
+		return nil, v, errors.Join(context.Cause(ctx), err)
 	}
 	if err != nil {
 		return nil, v, errors.Join(err, up.Close())
 	}
 	return up, v, nil
 }
+
+var errMute = fmt.Errorf("the Nix daemon has said nothing more for %s after its greeting", greetTime)
 
 // FailureError is what a daemon says instead of an answer.
 type FailureError struct{ Message nixwire.Message }

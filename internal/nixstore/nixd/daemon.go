@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/boottime"
+	"gitlab.com/skerry/skerry/internal/nixstore/nixconn"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd/seed"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd/volumes"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd/worker"
@@ -207,21 +208,25 @@ func keep(l volumes.Layout, nix volumes.Program, s status, log *slog.Logger, qui
 func open(l volumes.Layout, fresh string, b *board, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
+	trusting := errors.New("nix-daemon trusts everybody who connects, although its nix.conf says nobody: it does not read " + l.Etc() + "/nix/nix.conf")
 	w, err := worker.Dial(ctx, fresh)
-	if err != nil {
+	var trusted *nixconn.TrustedError
+	switch {
+	case errors.As(err, &trusted):
+		return trusting
+	case err != nil:
 		return fmt.Errorf("nix-daemon does not answer: %w", err)
 	}
 	defer w.Close()
-	trusted, err := w.Trusted()
-	if err != nil {
+	switch trusts, err := w.Trusted(); {
+	case err != nil:
 		return fmt.Errorf("ask nix-daemon whom it trusts: %w", err)
-	}
-	if trusted {
-		return errors.New("nix-daemon trusts everybody who connects, although its nix.conf says nobody: it does not read " + l.Etc() + "/nix/nix.conf")
+	case trusts:
+		return trusting
 	}
 	if err := os.Rename(fresh, l.Socket()); err != nil {
 		return err
 	}
-	log.Info("The Nix daemon serves", "nix", w.Nix, "protocol", w.Protocol(), "sandbox", b.s.Sandbox)
+	log.Info("The Nix daemon serves", "nix", w.Nix(), "protocol", w.Protocol(), "sandbox", b.s.Sandbox)
 	return b.update(func(s *status) { s.Serving = true })
 }

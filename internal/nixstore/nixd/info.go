@@ -19,10 +19,9 @@ import (
 // Info is the answer of CommandInfo.
 type Info struct {
 	Nix         string `json:"nix"`      // version, as the daemon says it
-	Protocol    string `json:"protocol"` // of its connections, "1.35"; at most ours
+	Protocol    string `json:"protocol"` // of its connections, "1.38"; at most ours
 	Sandbox     string `json:"sandbox"`  // "on" or "off"
 	Why         string `json:"why,omitempty"`
-	Trusted     bool   `json:"trusted"`     // this connection; the daemon does not serve if it is true
 	Tools       string `json:"tools"`       // directory of Nix's programs in the store; empty: there are none, see Seeded.Why
 	Certs       string `json:"certs"`       // file of certificates in the store, or empty
 	Fingerprint string `json:"fingerprint"` // what the sandbox was proved with; see Config.Proved
@@ -70,8 +69,7 @@ func infoOf(ctx context.Context, l volumes.Layout, args []string) (Info, error) 
 		return i, err
 	}
 	defer w.Close()
-	i.Nix, i.Protocol = w.Nix, w.Protocol()
-	i.Trusted, _ = w.Greeted() // older ones have been asked before they served
+	i.Nix, i.Protocol = w.Nix(), w.Protocol()
 	return i, nil
 }
 

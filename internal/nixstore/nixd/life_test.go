@@ -43,7 +43,7 @@ func TestLife(t *testing.T) {
 		seeded := time.Now()
 		i := d.start(d.config())
 		served := time.Now()
-		if i.Sandbox != "on" || i.Trusted || i.Nix == "" || i.BuildUsers != 32 || i.Tools == "" || i.Certs == "" || i.Free <= 0 || s.Tools != "" && s.Tools != i.Tools || s.Why != "" {
+		if i.Sandbox != "on" || i.Nix == "" || i.BuildUsers != 32 || i.Tools == "" || i.Certs == "" || i.Free <= 0 || s.Tools != "" && s.Tools != i.Tools || s.Why != "" {
 			t.Fatalf("%+v\n%+v", i, s)
 		}
 		path := d.build(i.Tools, "hello")
@@ -164,7 +164,7 @@ func TestSandboxModes(t *testing.T) {
 				t.Fatal(err)
 			}
 			i := d.run()
-			if i.Sandbox != "off" || i.Why == "" || i.Trusted {
+			if i.Sandbox != "off" || i.Why == "" {
 				t.Errorf("%s: %+v", mode, i)
 			}
 			d.build(i.Tools, "unconfined-"+string(mode))

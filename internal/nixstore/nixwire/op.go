@@ -166,7 +166,7 @@ func Lookup(o Op) (Operation, bool) { //nolint:funlen // a table
 		return Operation{Name: "CollectGarbage", Request: Shape{
 			num(), without(FeatureDeadSpecificReferers, list(path())), with(FeatureDeadSpecificReferers, Field{Kind: Choice, Of: Shape{list(path()), num()}}),
 			num(), num(), num(), num(), num(),
-		}}, true
+		}, Answer: Shape{list(str(maxLine)), num(), num()}}, true // what is deleted, bytes, one that is obsolete
 	case QuerySubstitutablePathInfo:
 		return Operation{Name: "QuerySubstitutablePathInfo", Request: Shape{path()}, Answer: Shape{opt(substitutable...)}}, true
 	case QueryDerivationOutputs:

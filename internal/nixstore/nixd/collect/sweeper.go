@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 
+	"gitlab.com/skerry/skerry/internal/nixstore/nixconn"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd/volumes"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd/worker"
 )
@@ -143,7 +144,7 @@ func (s *sweeper) remove(ctx context.Context, batch []doomed) error {
 		}
 		freed, err := s.ask(ctx, batch)
 		rest := s.account(batch, freed, err != nil)
-		var refused worker.RemoteError
+		var refused *nixconn.FailureError
 		switch {
 		case err == nil, errors.As(err, &refused) && len(rest) == 0: // it ended by itself, as a build's lock does
 			return nil

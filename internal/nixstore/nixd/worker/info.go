@@ -1,8 +1,10 @@
 package worker
 
-import "slices"
+import (
+	"slices"
 
-const opQueryPathInfo = 26
+	"gitlab.com/skerry/skerry/internal/nixstore/nixwire"
+)
 
 // Info is what the daemon's database says of a valid path.
 type Info struct {
@@ -18,60 +20,46 @@ type Info struct {
 
 // Info describes a path; valid is false when there is none.
 func (c *Conn) Info(path string) (i Info, valid bool, err error) {
-	if err := c.send(uint64(opQueryPathInfo), path); err != nil {
+	p, err := nixwire.ParseStorePath(path)
+	if err != nil {
 		return i, false, err
 	}
-	if err := c.listen(); err != nil {
+	answer, err := c.conn.Call(c.version, nixwire.QueryPathInfo, []nixwire.Token{{Kind: nixwire.Path, Str: string(p)}}, nil)
+	if err != nil || answer[0].Int == 0 {
 		return i, false, err
 	}
-	there, err := c.number()
-	if err != nil || there == 0 {
-		return i, false, err
-	}
+	// In the order of nixwire.InfoShape.
+	left := parts(answer[1:])
 	i.Path = path
-	r := &results{c: c}
-	i.Deriver, i.Hash, i.References = r.text(), r.text(), r.texts()
-	_ = r.number()                         // when it was registered
-	i.Size = int64(min(r.number(), 1<<62)) //nolint:gosec // it fits
-	i.Built = r.number() != 0
-	i.Signatures, i.CA = r.texts(), r.text()
+	i.Deriver, i.Hash, i.References = left.text(), left.text(), left.texts()
+	left.number() // when it was registered
+	i.Size = size(left.number())
+	i.Built = left.number() != 0
+	i.Signatures, i.CA = left.texts(), left.text()
 	slices.Sort(i.References)
-	return i, r.err == nil, r.err
+	return i, true, nil
 }
 
-// results reads parts of an answer until one cannot be read.
-type results struct {
-	c   *Conn
-	err error
+// parts are the rest of a message that has the right shape.
+type parts []nixwire.Token
+
+func (p *parts) next() nixwire.Token {
+	t := (*p)[0]
+	*p = (*p)[1:]
+	return t
 }
 
-func (r *results) number() uint64 {
-	if r.err != nil {
-		return 0
-	}
-	var n uint64
-	n, r.err = r.c.number()
-	return n
-}
+func (p *parts) number() uint64 { return p.next().Int }
 
-func (r *results) text() string {
-	if r.err != nil {
-		return ""
-	}
-	var s string
-	s, r.err = r.c.text()
-	return s
-}
+func (p *parts) text() string { return p.next().Str }
 
-func (r *results) texts() []string {
-	if r.err != nil {
-		return nil
-	}
-	var n uint64
-	n, r.err = r.c.count()
+func (p *parts) texts() []string {
 	all := []string{}
-	for ; n > 0 && r.err == nil; n-- {
-		all = append(all, r.text())
+	for range p.number() {
+		all = append(all, p.text())
 	}
 	return all
 }
+
+// size is a number of bytes, which no store has more of.
+func size(n uint64) int64 { return int64(min(n, 1<<62)) } //nolint:gosec // it fits
