@@ -44,7 +44,7 @@ func (v *View) replicate(from *os.Root, name string, to *os.Root, as string) err
 	case fs.ModeDir:
 		err = v.replicateDir(from, name, to, as)
 	case 0:
-		err = replicateFile(from, name, to, as)
+		err = v.replicateFile(from, name, to, as)
 	default:
 		err = fmt.Errorf("%s is neither a file, a directory nor a link", name)
 	}
@@ -84,7 +84,7 @@ func (v *View) replicateDir(from *os.Root, name string, to *os.Root, as string) 
 	return nil
 }
 
-func replicateFile(from *os.Root, name string, to *os.Root, as string) error {
+func (v *View) replicateFile(from *os.Root, name string, to *os.Root, as string) error {
 	in, err := from.Open(name)
 	if err != nil {
 		return err
@@ -94,6 +94,23 @@ func replicateFile(from *os.Root, name string, to *os.Root, as string) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(out, in) // by copy_file_range(2)
-	return errors.Join(err, out.Close())
+	return errors.Join(copyContent(v.ctx, out, in), out.Close())
+}
+
+// pieceSize is how much of a file is copied before the end of the view is noticed.
+const pieceSize = 16 << 20
+
+// copyContent copies files by copy_file_range(2).
+func copyContent(ctx context.Context, to io.Writer, from io.Reader) error {
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		switch _, err := io.CopyN(to, from, pieceSize); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
 }
