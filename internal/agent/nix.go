@@ -27,12 +27,19 @@ func (a *Agent) startNix(ctx context.Context) (end func(), err error) {
 			a.o.Log.Error("The Nix gateway failed; the job has no Nix any more", "error", err)
 		}
 	}()
-	g.Ready(ctx) // before anything of the job runs
 	a.nix = g
 	return func() {
 		cancel()
 		<-served
 	}, nil
+}
+
+// awaitNix has a stage wait until the job sees what it knows of its Nix store from the beginning. While the daemon is away,
+// that takes as long as the gateway waits for it; who asks the agent for something else does not wait.
+func (a *Agent) awaitNix(ctx context.Context) {
+	if a.nix != nil {
+		a.nix.Ready(ctx)
+	}
 }
 
 // serveNix says what the job has had of its Nix store.

@@ -123,6 +123,7 @@ func (a *Agent) mark(id string) string { return a.state.Mark + "/" + id }
 
 // work1 runs one stage to its end.
 func (a *Agent) work1(ctx context.Context, r *run, scratch string) {
+	a.awaitNix(ctx) // before the stage's own time begins
 	if r.spec.Timeout > 0 {
 		e := &early{reason: stage.Timeout, message: fmt.Sprintf("The stage took longer than its time limit of %s.", r.spec.Timeout)}
 		if al, err := newAlarm(boottime.Now()+r.spec.Timeout, func() { r.end(e, r.grace()) }); err == nil {
