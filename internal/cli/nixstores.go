@@ -40,6 +40,9 @@ type stores struct{ c *control.Client }
 // Stat implements nix.Stores.
 func (s stores) Stat(ctx context.Context) ([]nix.Store, error) { return s.c.NixStores(ctx) }
 
+// Known implements nix.Stores.
+func (s stores) Known(ctx context.Context) ([]nix.Store, error) { return s.c.NixKnown(ctx) }
+
 // List implements nix.Stores.
 func (s stores) List(ctx context.Context, store string) ([]nix.Path, error) {
 	return s.c.NixPaths(ctx, store)

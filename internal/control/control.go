@@ -5,7 +5,7 @@
 //	GET  /v1/jobs/{id}/log?from=N | ?tail=N          -> the log's bytes as they come, from offset HeaderFrom; trailer TrailerResult when the job is over
 //	POST /v1/jobs/{id}/release                       -> 204; removes an environment that is kept
 //	POST /v1/jobs/{id}/terminal  messages            -> messages; package terminal: Begin (a Terminal) and so on, until Exit
-//	GET  /v1/nix                                     -> NixStores
+//	GET  /v1/nix | ?known                            -> NixStores; with known only what is known without asking the stores
 //	GET  /v1/nix/{store}/paths                       -> NixPaths
 //	POST /v1/nix/{store}/collect        NixCollection -> NixCollected
 //	POST /v1/nix/{store}/pins/{name}    NixPins      -> NixPins, all of that name

@@ -84,6 +84,8 @@ type NixPins struct {
 type Stores interface {
 	// Stat describes all, by name, and starts no daemon for it.
 	Stat(ctx context.Context) []NixStore
+	// Known is Stat without asking anything: what is known already, by name; what a daemon would have to say is missing.
+	Known() []NixStore
 	List(ctx context.Context, store string) ([]NixPath, error)
 	// Collect goes on when ctx ends.
 	Collect(ctx context.Context, store string, c NixCollection) (NixCollected, error)
@@ -92,13 +94,22 @@ type Stores interface {
 	Unpin(ctx context.Context, store, name string) ([]string, error)
 }
 
+// onlyKnown is a query's key that asks GET /v1/nix for Known. A runner that does not know it tells more, and takes longer.
+const onlyKnown = "known"
+
 // maxRequest bounds what is told of Nix stores, in bytes: arguments of a command line.
 const maxRequest = 4 << 20
 
 // routeNix adds the routes of s.
 func routeNix(m *http.ServeMux, s Stores) {
 	m.HandleFunc("GET /v1/nix", func(w http.ResponseWriter, r *http.Request) {
-		reply(w, NixStores{Stores: append([]NixStore{}, s.Stat(r.Context())...)}, nil)
+		stores := []NixStore{}
+		if r.URL.Query().Has(onlyKnown) {
+			stores = append(stores, s.Known()...)
+		} else {
+			stores = append(stores, s.Stat(r.Context())...)
+		}
+		reply(w, NixStores{Stores: stores}, nil)
 	})
 	m.HandleFunc("GET /v1/nix/{store}/paths", func(w http.ResponseWriter, r *http.Request) {
 		paths, err := s.List(r.Context(), r.PathValue("store"))
@@ -177,6 +188,13 @@ func (c *Client) ask(ctx context.Context, method, path string, request, answer a
 func (c *Client) NixStores(ctx context.Context) ([]NixStore, error) {
 	var s NixStores
 	err := c.ask(ctx, http.MethodGet, "/v1/nix", nil, &s)
+	return s.Stores, err
+}
+
+// NixKnown is what the runner knows of its Nix stores without asking them: their names above all.
+func (c *Client) NixKnown(ctx context.Context) ([]NixStore, error) {
+	var s NixStores
+	err := c.ask(ctx, http.MethodGet, "/v1/nix?"+onlyKnown, nil, &s)
 	return s.Stores, err
 }
 

@@ -27,6 +27,8 @@ func (*stores) Stat(context.Context) []control.NixStore {
 	return []control.NixStore{{Name: "a/b", Jobs: 2, All: control.NixShare{Paths: 3, Bytes: 4}, LastUsed: time.Unix(5, 0).UTC()}}
 }
 
+func (*stores) Known() []control.NixStore { return []control.NixStore{{Name: "a/b"}} }
+
 func (*stores) List(_ context.Context, store string) ([]control.NixPath, error) {
 	return []control.NixPath{{Path: "/nix/store/x", Bytes: 1, Roots: []string{"pin:p"}}}, there(store)
 }
@@ -55,6 +57,10 @@ func TestNixStores(t *testing.T) {
 	ctx := t.Context()
 	all, err := c.NixStores(ctx)
 	if diff := cmp.Diff((&stores{}).Stat(ctx), all); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+	known, err := c.NixKnown(ctx)
+	if diff := cmp.Diff((&stores{}).Known(), known); diff != "" || err != nil {
 		t.Error(diff, err)
 	}
 	paths, err := c.NixPaths(ctx, "a/b")

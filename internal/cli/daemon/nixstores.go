@@ -20,9 +20,16 @@ type controlledStores struct {
 
 // Stat implements control.Stores.
 func (c controlledStores) Stat(ctx context.Context) []control.NixStore {
+	return c.described(c.host.NixStores(ctx))
+}
+
+// Known implements control.Stores.
+func (c controlledStores) Known() []control.NixStore { return c.described(c.host.KnownNixStores()) }
+
+func (c controlledStores) described(stores []container.NixStore) []control.NixStore {
 	names := c.runners()
 	var out []control.NixStore
-	for _, s := range c.host.NixStores(ctx) {
+	for _, s := range stores {
 		out = append(out, controlStore(s, names))
 	}
 	return out

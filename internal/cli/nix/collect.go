@@ -33,7 +33,7 @@ func (c *command) collect() *cobra.Command {
 			if err != nil {
 				return usage(cmd, err)
 			}
-			return c.with(cmd, func(s Stores, some []Store) error { return c.collectIn(cmd, s, some, what) })
+			return c.with(cmd, Stores.Known, func(s Stores, some []Store) error { return c.collectIn(cmd, s, some, what) })
 		},
 	}
 	c.flags(cmd, "this store alone")

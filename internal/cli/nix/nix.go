@@ -20,6 +20,8 @@ import (
 type Stores interface {
 	// Stat describes every store that there is, also those whose daemon does not run.
 	Stat(ctx context.Context) ([]Store, error)
+	// Known lists them without looking what is in them, which takes long with a large store: Name and For are there.
+	Known(ctx context.Context) ([]Store, error)
 	// List lists the paths of a store with what holds them.
 	List(ctx context.Context, store string) ([]Path, error)
 	// Collect deletes what nothing holds, by c. It never deletes what a job that runs knows of.
@@ -95,14 +97,15 @@ func usage(cmd *cobra.Command, err error) error {
 	return &program.UsageError{Command: cmd.CommandPath(), Err: err}
 }
 
-// with connects, finds out which stores the command line means, and does something with them.
-func (c *command) with(cmd *cobra.Command, do func(Stores, []Store) error) error {
+// with connects, finds out which stores the command line means, and does something with them. list is Stores.Stat or
+// Stores.Known.
+func (c *command) with(cmd *cobra.Command, list func(Stores, context.Context) ([]Store, error), do func(Stores, []Store) error) error {
 	s, err := c.runner.Connect(cmd.Context())
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	all, err := s.Stat(cmd.Context())
+	all, err := list(s, cmd.Context())
 	if err != nil {
 		return err
 	}
@@ -123,7 +126,7 @@ func (c *command) with(cmd *cobra.Command, do func(Stores, []Store) error) error
 
 // one is with for a command that is about a single store.
 func (c *command) one(cmd *cobra.Command, do func(Stores, Store) error) error {
-	return c.with(cmd, func(s Stores, some []Store) error {
+	return c.with(cmd, Stores.Known, func(s Stores, some []Store) error {
 		switch len(some) {
 		case 0:
 			return errNone

@@ -37,6 +37,15 @@ func (f *fake) Close() { f.closed = true }
 
 func (f *fake) Stat(context.Context) ([]Store, error) { return f.stores, nil }
 
+// Known has nothing but names: nothing else may be needed of it.
+func (f *fake) Known(context.Context) ([]Store, error) {
+	var all []Store
+	for _, s := range f.stores {
+		all = append(all, Store{Name: s.Name, For: s.For})
+	}
+	return all, nil
+}
+
 func (f *fake) note(format string, args ...any) {
 	f.asked = append(f.asked, fmt.Sprintf(format, args...))
 }

@@ -20,7 +20,7 @@ func (c *command) stat() *cobra.Command {
 			"have used it: it is deleted when that is keep_for ago, or when space runs short) and unused (held by nothing, and no job has used it).",
 		Args: words(0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.with(cmd, func(_ Stores, some []Store) error { return c.showStores(some) })
+			return c.with(cmd, Stores.Stat, func(_ Stores, some []Store) error { return c.showStores(some) })
 		},
 	}
 	c.flags(cmd, "this store alone")

@@ -111,9 +111,16 @@ type NixStore struct {
 
 // NixStores describes the Nix stores of all engines that this process has had to do with, by name. No daemon is started for it.
 func (h *Host) NixStores(ctx context.Context) []NixStore {
+	return h.listNix(func(k *nixdaemon.Keeper) []nixdaemon.Store { return k.Stores(ctx) })
+}
+
+// KnownNixStores is NixStores without asking any engine or daemon: see nixdaemon.Keeper.Known.
+func (h *Host) KnownNixStores() []NixStore { return h.listNix((*nixdaemon.Keeper).Known) }
+
+func (h *Host) listNix(list func(*nixdaemon.Keeper) []nixdaemon.Store) []NixStore {
 	var all []NixStore
 	for _, s := range h.nixStores() {
-		for _, store := range s.keeper.Stores(ctx) {
+		for _, store := range list(s.keeper) {
 			all = append(all, NixStore{Store: store, Engine: s.engine})
 		}
 	}

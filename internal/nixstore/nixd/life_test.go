@@ -60,8 +60,8 @@ func TestLife(t *testing.T) {
 			t.Errorf("a pinned path is gone, or nothing was collected: %+v", c)
 		}
 		var st nixd.Stat
-		if d.ask(&st, "stat"); st.Pins["mine"].Paths != 1 || st.Dead.Paths != 0 {
-			t.Errorf("%+v", st)
+		if d.ask(&st, "stat"); st.Pins["mine"].Paths != 1 || st.Dead.Paths != 0 || c.Stat == nil || c.Stat.Paths != st.Paths || c.Stat.Dead != st.Dead {
+			t.Errorf("%+v, and the collection says %+v", st, c.Stat)
 		}
 		d.ask(&pinned, "unpin", "mine")
 		d.ask(&c, "gc", `{"dryRun":true}`)

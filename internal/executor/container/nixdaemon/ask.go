@@ -40,14 +40,26 @@ const (
 
 // Stores describes every store, by name. No daemon is started for it.
 func (k *Keeper) Stores(ctx context.Context) []Store {
+	return k.each(func(d *domain) Store { return k.describe(ctx, d) })
+}
+
+// Known is Stores without asking the engine or a daemon: what only these know is missing, or as it was last.
+func (k *Keeper) Known() []Store {
+	return k.each(func(d *domain) Store {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		return d.describe("", nixd.Info{}, nil)
+	})
+}
+
+func (k *Keeper) each(describe func(*domain) Store) (out []Store) {
 	k.mu.Lock()
 	k.recall()
 	names := slices.Sorted(maps.Keys(k.domains))
 	k.mu.Unlock()
-	var out []Store
 	for _, name := range names {
 		if d, err := k.known(name); err == nil {
-			out = append(out, k.describe(ctx, d))
+			out = append(out, describe(d))
 		}
 	}
 	return out
@@ -79,8 +91,13 @@ func (k *Keeper) describe(ctx context.Context, d *domain) Store {
 	if state == Running {
 		d.counted(stat)
 	}
+	return d.describe(state, info, stat.Pins)
+}
+
+// describe is what is known of a store. The caller holds Keeper.mu.
+func (d *domain) describe(state string, info nixd.Info, pins map[string]nixd.Share) Store {
 	return Store{
-		Name: spec.Name(), For: spec.For, Scopes: slices.Clone(d.Scopes), Daemon: state, Jobs: d.users, Info: info, Pins: stat.Pins,
+		Name: d.Spec.Name(), For: d.Spec.For, Scopes: slices.Clone(d.Scopes), Daemon: state, Jobs: d.users, Info: info, Pins: pins,
 		All: d.All, Recent: d.Recent, Dead: d.Dead, LastUsed: d.Used,
 	}
 }

@@ -140,7 +140,7 @@ func (k *Keeper) collect(ctx context.Context, d *domain, o Order, why string) (n
 		return done, err
 	}
 	k.mu.Lock()
-	s := d.Spec
+	s, used := d.Spec, d.Used
 	k.mu.Unlock()
 	k.release(ctx, d, s)
 	began := time.Now()
@@ -164,7 +164,13 @@ func (k *Keeper) collect(ctx context.Context, d *domain, o Order, why string) (n
 	}
 	k.log.Log(ctx, level, "A Nix store was collected", "store", s.Name(), "why", why, "freed", size(done.Freed), "paths", done.Count, "kept", done.Kept,
 		"free", size(done.Free), "took", time.Since(began).Round(time.Millisecond))
-	k.collected(ctx, d, s, done, began, least)
+	if done.Stat == nil { // of a container that an earlier version has made
+		done.Stat = &nixd.Stat{}
+		if err := k.ask(ctx, s, done.Stat, nixd.CommandStat); err != nil {
+			done.Stat = nil
+		}
+	}
+	k.collected(d, s, done, used, began, least)
 	return done, nil
 }
 
@@ -209,18 +215,13 @@ const otherClock = time.Hour
 // warnEvery is the time between two warnings that too little is free.
 const warnEvery = time.Hour
 
-// collected notes what a collection has done, and what is left.
-func (k *Keeper) collected(ctx context.Context, d *domain, s Spec, done nixd.Collected, began time.Time, least int64) {
-	k.mu.Lock()
-	used := d.Used
-	k.mu.Unlock()
-	var stat nixd.Stat
-	err := k.ask(ctx, s, &stat, nixd.CommandStat)
+// collected notes what a collection has done, and what is left. used is when the store had been used last when it began.
+func (k *Keeper) collected(d *domain, s Spec, done nixd.Collected, used, began time.Time, least int64) {
 	now := time.Now()
 	k.mu.Lock()
 	d.Collected = now
-	if err == nil {
-		d.counted(stat)
+	if stat := done.Stat; stat != nil {
+		d.counted(*stat)
 		d.Unused = stat.Recent.Paths+stat.Dead.Paths > 0 || !d.Used.Equal(used)
 	}
 	if s.Push != nil && len(done.Released) > 0 { // what they have built is in the queue

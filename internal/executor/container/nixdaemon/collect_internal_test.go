@@ -63,7 +63,8 @@ type orders struct {
 	paths  int // deleted each time
 	info   nixd.Info
 	fails  error
-	within func() // runs while it collects
+	within func()     // runs while it collects
+	left   *nixd.Stat // it says after a collection
 }
 
 func (o *orders) answer(_, command string, args []string) (any, error) {
@@ -85,7 +86,7 @@ func (o *orders) answer(_, command string, args []string) (any, error) {
 		if o.within != nil {
 			o.within()
 		}
-		return nixd.Collected{Count: o.paths, Freed: int64(o.paths) << 20, Free: o.free, Kept: 1}, o.fails
+		return nixd.Collected{Count: o.paths, Freed: int64(o.paths) << 20, Free: o.free, Kept: 1, Stat: o.left}, o.fails
 	case nixd.CommandRelease:
 		return len(args), nil
 	case nixd.CommandList:

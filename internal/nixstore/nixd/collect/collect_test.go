@@ -198,6 +198,26 @@ func TestTidyRecent(t *testing.T) {
 	}
 }
 
+// TestLeft counts after a collection what counting anew would find.
+func TestLeft(t *testing.T) {
+	t.Parallel()
+	l := volume(t)
+	hold(t, l.Pins()+"/x", name("a"))
+	hold(t, l.Recent()+"/2026-01-01T01", name("d"))
+	graph := func() volumes.Graph { return store("a: b", "b:", "c: b", "d:") }
+	h, err := findHolders(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := sweeper{l: l, g: graph(), gone: map[string]bool{name("c"): true, name("f"): true}}
+	now := graph()
+	delete(now, name("c"))
+	want := statistics(now, h)
+	if got := s.left(); got == nil || want.Paths != 3 || want.Recent.Paths != 1 || cmp.Diff(want, *got) != "" {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
 func TestHolders(t *testing.T) {
 	t.Parallel()
 	l := volume(t)

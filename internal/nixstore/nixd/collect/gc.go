@@ -44,6 +44,8 @@ type Result struct {
 	Kept     int      `json:"kept"`               // that were to be deleted and came to life meanwhile
 	Released []string `json:"released,omitempty"` // jobs that no longer run
 	Free     int64    `json:"free"`               // bytes of the file system, at the end
+	// Stat is what is in the store afterwards, but for what has come meanwhile; not of a dry run.
+	Stat *Stat `json:"stat,omitempty"`
 }
 
 // MaxPaths is how many paths a Result names.
@@ -95,9 +97,23 @@ func Run(ctx context.Context, l volumes.Layout, c Order) (Result, error) {
 	}
 	if !c.DryRun {
 		tidyRecent(l, h, s.gone)
+		done.Stat = s.left()
 	}
 	slices.Sort(done.Paths)
 	return done, err
+}
+
+// left counts what a collection has left.
+func (s *sweeper) left() *Stat {
+	h, err := findHolders(s.l)
+	if err != nil {
+		return nil // it can be asked for
+	}
+	for base := range s.gone {
+		delete(s.g, base)
+	}
+	st := statistics(s.g, h)
+	return &st
 }
 
 // doomed is a path that nothing holds.
