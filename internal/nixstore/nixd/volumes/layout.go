@@ -164,7 +164,7 @@ func IsStoreName(name string) bool {
 	}
 	for i := range len(name) {
 		switch c := name[i]; {
-		case i < 32 && !strings.ContainsRune("0123456789abcdfghijklmnpqrsvwxyz", rune(c)):
+		case i < 32 && !isDigit(c):
 			return false
 		case c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("+-._?=", c) >= 0:
 		default:
@@ -172,6 +172,11 @@ func IsStoreName(name string) bool {
 		}
 	}
 	return true
+}
+
+// isDigit reports whether a byte is a digit of a hash. A large store has millions.
+func isDigit(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' && c != 'e' && c != 'o' && c != 't' && c != 'u'
 }
 
 // Settle gives a file in the store the time of modification that Nix gives all.
