@@ -14,17 +14,11 @@ import (
 
 // site is a cache that takes objects by HTTP PUT.
 type site struct {
-	base   string
-	client *http.Client
-	login  *login
-	// patience is how long a server may take for anything: a piece of what it is sent, or its answer.
+	base     string
+	client   *http.Client
+	login    *login
 	patience time.Duration
 }
-
-const usualPatience = 2 * time.Minute
-
-// errStalled is a server that goes on with nothing: whoever waits for it keeps others from pushing.
-var errStalled = errors.New("the server takes too long")
 
 func openSite(base string, getenv func(string) string) (Cache, error) {
 	u, err := url.Parse(base)
@@ -39,7 +33,7 @@ func openSite(base string, getenv func(string) string) (Cache, error) {
 		Proxy: http.ProxyFromEnvironment, TLSHandshakeTimeout: 30 * time.Second, MaxIdleConnsPerHost: atOnce,
 		IdleConnTimeout: 30 * time.Second, ForceAttemptHTTP2: true,
 	}
-	return &site{base: base, client: &http.Client{Transport: t, CheckRedirect: sameMethod}, login: l, patience: usualPatience}, nil
+	return &site{base: base, client: &http.Client{Transport: watched{t}, CheckRedirect: sameMethod}, login: l, patience: usualPatience}, nil
 }
 
 // sameMethod follows no redirect that makes another request of a PUT: what answers a GET then, as the page of a login does, has
@@ -80,18 +74,25 @@ func (s *site) Put(ctx context.Context, name string, o Object) error {
 
 // do makes a request. An answer to a PUT that is none of success is an error.
 func (s *site) do(ctx context.Context, method, name string, o *Object) (int, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	watch := time.AfterFunc(s.patience, func() { cancel(fmt.Errorf("%w: nothing for %s", errStalled, s.patience)) })
-	defer watch.Stop()
+	var size int64
+	if o != nil {
+		size = o.Size
+	}
+	w := begin(ctx, s.patience, size)
+	code, err := s.request(w.ctx, method, name, o)
+	if err = w.end(err); errors.Is(err, errStalled) {
+		err = fmt.Errorf("%s %s/%s: %w", method, s.base, name, err)
+	}
+	return code, err
+}
+
+func (s *site) request(ctx context.Context, method, name string, o *Object) (int, error) {
 	r, err := http.NewRequestWithContext(ctx, method, s.base+"/"+name, http.NoBody)
 	if err != nil {
 		return 0, err
 	}
 	if o != nil {
-		r.GetBody = func() (io.ReadCloser, error) {
-			return io.NopCloser(taken{o.reader(), func() { watch.Reset(s.patience) }}), nil
-		}
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(o.reader()), nil }
 		r.Body, _ = r.GetBody() // there is no error
 		r.ContentLength = o.Size
 		r.Header.Set("Content-Type", o.Type)
@@ -101,9 +102,6 @@ func (s *site) do(ctx context.Context, method, name string, o *Object) (int, err
 	}
 	a, err := s.client.Do(r)
 	if err != nil {
-		if cause := context.Cause(ctx); errors.Is(cause, errStalled) {
-			err = fmt.Errorf("%s %s/%s: %w", method, s.base, name, cause)
-		}
 		return 0, err
 	}
 	defer a.Body.Close()
@@ -112,18 +110,6 @@ func (s *site) do(ctx context.Context, method, name string, o *Object) (int, err
 		return a.StatusCode, s.refused(method, name, a.StatusCode, string(bytes.ToValidUTF8(said, nil)))
 	}
 	return a.StatusCode, nil
-}
-
-// taken tells of each piece of what is read.
-type taken struct {
-	io.Reader
-
-	tell func()
-}
-
-func (t taken) Read(b []byte) (int, error) {
-	t.tell()
-	return t.Reader.Read(b)
 }
 
 // maxSaid bounds what is quoted of an answer.

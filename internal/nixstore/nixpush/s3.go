@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
@@ -13,8 +14,9 @@ import (
 
 // bucket is a cache in a bucket of S3, or of what speaks its protocol.
 type bucket struct {
-	name   string
-	client *minio.Client
+	name     string
+	client   *minio.Client
+	patience time.Duration
 }
 
 // What Nix takes where the address says nothing. Source: Nix, src/libstore/s3-binary-cache-store.cc.
@@ -41,18 +43,26 @@ func openBucket(p nixopt.Push) (Cache, error) {
 	if endpoint == "" {
 		endpoint, o.BucketLookup = amazon, minio.BucketLookupAuto
 	}
+	t, err := minio.DefaultTransport(p.Secure)
+	if err != nil {
+		return nil, fmt.Errorf("the binary cache s3://%s: %w", p.Bucket, err)
+	}
+	t.ResponseHeaderTimeout = 0 // that is watched for
+	o.Transport = watched{t}
 	c, err := minio.New(endpoint, o)
 	if err != nil {
 		return nil, fmt.Errorf("the binary cache s3://%s: %w", p.Bucket, err)
 	}
-	return &bucket{name: p.Bucket, client: c}, nil
+	return &bucket{name: p.Bucket, client: c, patience: usualPatience}, nil
 }
 
 func (b *bucket) String() string { return "s3://" + b.name }
 
 // Has implements Cache. Who may not list a bucket is told that he may not see what is not there.
 func (b *bucket) Has(ctx context.Context, name string) (bool, error) {
-	_, err := b.client.StatObject(ctx, b.name, name, minio.StatObjectOptions{})
+	w := begin(ctx, b.patience, 0)
+	_, err := b.client.StatObject(w.ctx, b.name, name, minio.StatObjectOptions{})
+	err = w.end(err)
 	switch minio.ToErrorResponse(err).StatusCode {
 	case http.StatusNotFound, http.StatusForbidden:
 		return false, nil
@@ -62,7 +72,8 @@ func (b *bucket) Has(ctx context.Context, name string) (bool, error) {
 
 // Put implements Cache.
 func (b *bucket) Put(ctx context.Context, name string, o Object) error {
+	w := begin(ctx, b.patience, o.Size)
 	// The length and, over TLS, the connection say that all has come; the archive's hash is in its description.
-	_, err := b.client.PutObject(ctx, b.name, name, o.reader(), o.Size, minio.PutObjectOptions{ContentType: o.Type, DisableContentSha256: true, SendContentMd5: true})
-	return err
+	_, err := b.client.PutObject(w.ctx, b.name, name, o.reader(), o.Size, minio.PutObjectOptions{ContentType: o.Type, DisableContentSha256: true, SendContentMd5: true})
+	return w.end(err)
 }
