@@ -137,6 +137,9 @@ func (k *Keeper) pushAll(ctx context.Context, d *domain, s Spec, left int) (Push
 		if err != nil {
 			return sum, err
 		}
+		for path, why := range pending.Bad {
+			done.Bad[path] = errors.New(why)
+		}
 		k.tellBad(s, done.Bad)
 		for some := range slices.Chunk(pending.Queue, releaseAtOnce) {
 			var n int

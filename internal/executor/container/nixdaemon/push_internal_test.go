@@ -29,7 +29,8 @@ type queues struct {
 	orders
 
 	mu     sync.Mutex
-	queue  []string // paths
+	queue  []string          // paths
+	bad    map[string]string // of these
 	told   []nixd.Over
 	fails  error
 	broken bool // archives end early
@@ -52,8 +53,11 @@ func (q *queues) answer(container, command string, args []string) (any, error) {
 			return nil, err
 		}
 		q.told = append(q.told, o)
-		p := nixd.Pending{Queue: q.queue}
+		p := nixd.Pending{Queue: q.queue, Bad: q.bad}
 		for _, path := range q.queue {
+			if q.bad[path] != "" {
+				continue
+			}
 			sum := sha256.Sum256(content(path))
 			p.Paths = append(p.Paths, worker.Info{Path: path, Hash: hex.EncodeToString(sum[:]), Size: int64(len(content(path))), Built: true})
 		}
@@ -194,6 +198,25 @@ func TestPushesWhatAnotherHasQueued(t *testing.T) {
 		}
 	case <-time.After(30 * time.Second):
 		t.Error("it is not pushed")
+	}
+}
+
+// TestPushesBesideWhatCannotBe has a path in the queue that is not whole: the others are pushed, and it is named once.
+func TestPushesBesideWhatCannotBe(t *testing.T) {
+	t.Parallel()
+	const bad = "/nix/store/11111111111111111111111111111111-bad"
+	var log lines
+	q, told := &queues{queue: []string{bad, built}, bad: map[string]string{bad: "something is not in the store"}}, make(pushes, 10)
+	s := &script{answer: q.answer}
+	k := s.keeper(t, Options{Tend: time.Hour, Log: slog.New(slog.NewTextHandler(&log, nil)), Pushed: told.told})
+	k.attach = q.attach
+	a, cache := pushing(t)
+	useOnce(t, k, a)
+	if p := <-told; p.Paths != 1 || p.Failed || p.Left != 0 || !there(cache, built) || there(cache, bad) {
+		t.Errorf("%+v", p)
+	}
+	if got := log.count("path=" + bad + " error=\"something is not in the store\""); got != 1 {
+		t.Errorf("it is named %d times: %s", got, log.String())
 	}
 }
 

@@ -25,6 +25,8 @@ type Over struct {
 type Pending struct {
 	Queue []string      `json:"queue"` // the paths that jobs have built
 	Paths []worker.Info `json:"paths"` // these and all below, what is referred to first
+	// Bad says of those in Queue that are not in Paths why they can never be pushed.
+	Bad map[string]string `json:"bad,omitempty"`
 }
 
 // queued are the roots of what is to be pushed: at once the queue, and what holds it.
@@ -83,89 +85,102 @@ func queue(ctx context.Context, l volumes.Layout, job string) error {
 	return nil
 }
 
-// maxPending is how many paths of the queue are told at once.
-const maxPending = 1000
+const (
+	// maxPending is how many paths of the queue are told at once,
+	maxPending = 1000
+	// maxBelow how many paths there are with what is below them until no other is told: an answer is no stream.
+	maxBelow = 20_000
+)
 
 func pending(ctx context.Context, l volumes.Layout) (Pending, error) {
-	all := Pending{Queue: []string{}, Paths: []worker.Info{}}
+	none := Pending{Queue: []string{}, Paths: []worker.Info{}}
 	paths, err := volumes.RootsIn(queued(l))
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(paths) == 0 {
-		return all, nil
+		return none, nil
 	}
 	if err != nil {
-		return all, err
+		return none, err
 	}
 	w, err := worker.Dial(ctx, l.Socket())
 	if err != nil {
-		return all, err
+		return none, err
 	}
 	defer w.Close()
-	c := closure{w: w, seen: map[string]bool{}}
-	for _, p := range paths[:min(len(paths), maxPending)] {
-		valid, err := c.add(p)
-		switch {
-		case err != nil:
+	return gather(w.Info, paths)
+}
+
+// gather describes what is to be pushed of a queue.
+func gather(info func(path string) (worker.Info, bool, error), queue []string) (Pending, error) {
+	all := Pending{Queue: []string{}, Paths: []worker.Info{}, Bad: map[string]string{}}
+	c := closure{info: info, seen: map[string]bool{}, bad: map[string]string{}}
+	for _, p := range queue[:min(len(queue), maxPending)] {
+		if len(c.all) >= maxBelow {
+			break
+		}
+		why, err := c.add(p)
+		if err != nil {
 			return all, err
-		case valid:
-			all.Queue = append(all.Queue, p)
-		default: // somebody has deleted it in spite of its root
-			_ = os.Remove(filepath.Join(queued(l), filepath.Base(p)))
+		}
+		all.Queue = append(all.Queue, p)
+		if why != "" {
+			all.Bad[p] = why
 		}
 	}
-	all.Paths = c.all
+	all.Paths = append(all.Paths, c.all...)
 	return all, nil
 }
 
 // closure gathers paths with all below them, in the order in which they can be added to a store.
 type closure struct {
-	w    *worker.Conn
+	info func(path string) (worker.Info, bool, error)
 	seen map[string]bool
+	bad  map[string]string // why
 	all  []worker.Info
 }
 
-// add adds a path after those that it refers to.
-func (c *closure) add(top string) (valid bool, err error) {
-	if c.seen[top] {
-		return true, nil
-	}
+// add adds a path after those that it refers to, or says why it and all below it are not a whole: then it is left out, with
+// what refers to the missing one.
+func (c *closure) add(top string) (why string, err error) {
 	type step struct {
 		info worker.Info
 		next int // reference
 	}
 	var stack []step
-	enter := func(p string) (bool, error) {
-		i, valid, err := c.w.Info(p)
-		if err != nil {
-			return false, fmt.Errorf("push: ask about %s: %w", p, err)
+	enter := func(p, by string) (why string, err error) {
+		if c.bad[p] != "" || c.seen[p] {
+			return c.bad[p], nil
 		}
-		if valid {
+		i, valid, err := c.info(p)
+		switch {
+		case err != nil:
+			return "", fmt.Errorf("push: ask about %s: %w", p, err)
+		case valid:
 			c.seen[p] = true
 			stack = append(stack, step{info: i})
+		case by == "":
+			why = "it is not in the store any more: somebody has deleted it in spite of its root"
+		default:
+			why = fmt.Sprintf("%s refers to %s, which is not in the store: the store is damaged, and `nix-store --verify` tells where", by, p)
 		}
-		return valid, nil
+		return why, nil
 	}
-	if valid, err := enter(top); err != nil || !valid {
-		return false, err
-	}
-	for len(stack) > 0 {
+	why, err = enter(top, "")
+	for err == nil && why == "" && len(stack) > 0 {
 		s := &stack[len(stack)-1]
 		if s.next == len(s.info.References) {
 			c.all = append(c.all, s.info)
 			stack = stack[:len(stack)-1]
 			continue
 		}
-		r := s.info.References[s.next]
 		s.next++
-		if c.seen[r] {
-			continue
-		}
-		if valid, err := enter(r); err != nil {
-			return false, err
-		} else if !valid {
-			return false, fmt.Errorf("push: %s refers to %s, which is not in the store: it is damaged", s.info.Path, r)
+		why, err = enter(s.info.References[s.next-1], s.info.Path)
+	}
+	if why != "" {
+		for _, s := range stack {
+			c.bad[s.info.Path] = why
 		}
 	}
-	return true, nil
+	return why, err
 }
 
 // dropQueue releases what is in the queue where nobody is to push it any more.
