@@ -5,30 +5,22 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"os"
+	"io"
 	"path/filepath"
 	"slices"
 	"time"
 
-	"gitlab.com/skerry/skerry/internal/nixopt"
+	"gitlab.com/skerry/skerry/internal/executor/container/carrier"
+	"gitlab.com/skerry/skerry/internal/nixstore/courier"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd"
-	"gitlab.com/skerry/skerry/internal/nixstore/nixpush"
 )
 
-// Push says where what the jobs of a domain build is pushed to.
-type Push struct {
-	To  string `json:"to"`  // see nixopt.ParsePush
-	Key string `json:"key"` // the file with the secret key to sign with; it is read for each push
-}
-
-// Pushed is what a push has come to.
-type Pushed struct {
-	Paths  int   // that were sent
-	Bytes  int64 // of their archives
-	Failed bool
-	Left   int // paths that jobs have built and that are still to be pushed
-}
+type (
+	// Push says where what the jobs of a domain build is pushed to.
+	Push = courier.Route
+	// Pushed is what a push has come to.
+	Pushed = courier.Pushed
+)
 
 // pushState is what this process knows of the pushes of a domain. It belongs to Keeper.mu.
 type pushState struct {
@@ -37,8 +29,7 @@ type pushState struct {
 	after  time.Time // not to be tried again before
 	wait   time.Duration
 	left   int // paths in the queue when it was looked at last
-	pusher *nixpush.Pusher
-	from   Push // that the pusher is made of
+	by     *courier.Courier
 }
 
 // maxPushWait is how long it is at most until a push that has failed is tried again.
@@ -69,10 +60,21 @@ const pushesAtOnce = 2
 func (k *Keeper) pushBeside(d *domain) {
 	k.mu.Lock()
 	s, left := d.Spec, d.push.left
+	if d.push.by == nil {
+		d.push.by = &courier.Courier{Name: s.Name(), Log: k.log}
+		if k.o.Path != "" {
+			d.push.by.Dir = filepath.Dir(k.o.Path)
+		}
+	}
+	by := d.push.by
 	k.mu.Unlock()
-	done, err := k.pushAll(k.ctx, d, s, left)
+	done := Pushed{Left: left}
+	var err error
+	if s.Push != nil {
+		done, err = by.Push(k.ctx, *s.Push, queue{k: k, d: d, s: s}, left)
+	}
 	if errors.Is(err, ErrNoStore) {
-		err = nil
+		err, done.Failed = nil, false
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -82,7 +84,7 @@ func (k *Keeper) pushBeside(d *domain) {
 	case k.ctx.Err() != nil:
 		return
 	case err != nil:
-		done.Failed, p.wanted, p.pusher = true, true, nil // another one reads logins anew
+		p.wanted = true
 		p.wait = min(max(2*p.wait, k.o.Tend), maxPushWait)
 		p.after = time.Now().Add(p.wait)
 		k.log.Warn("What jobs have built in a Nix store could not be pushed to its binary cache; it is kept and tried again", "store", s.Name(),
@@ -105,64 +107,49 @@ func (k *Keeper) pushBeside(d *domain) {
 	}
 }
 
-// pushAll pushes until nothing is left.
-func (k *Keeper) pushAll(ctx context.Context, d *domain, s Spec, left int) (Pushed, error) {
-	sum := Pushed{Left: left}
-	if s.Push == nil {
-		return sum, nil
+// queue is what is to be pushed of a domain, as its courier sees it.
+type queue struct {
+	k *Keeper
+	d *domain
+	s Spec
+}
+
+// Wake implements courier.Store.
+func (q queue) Wake(ctx context.Context) (done func(), err error) {
+	done = q.k.task(q.d)
+	if err := q.k.wake(ctx, q.d); err != nil {
+		done()
+		return nil, err
 	}
-	p, err := k.pusher(d, s)
+	return done, nil
+}
+
+// Queue implements courier.Store.
+func (q queue) Queue(ctx context.Context) (nixd.Pending, error) { return q.k.queue(ctx, q.d, q.s) }
+
+// Pushed implements courier.Store.
+func (q queue) Pushed(ctx context.Context, paths []string) error {
+	for some := range slices.Chunk(paths, releaseAtOnce) {
+		var n int
+		if err := q.k.ask(ctx, q.s, &n, append([]string{nixd.CommandPushed}, some...)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Archives implements courier.Store.
+func (q queue) Archives(ctx context.Context) (io.ReadWriteCloser, error) {
+	return q.k.attach(ctx, q.s, nixd.CommandArchives)
+}
+
+// attachTo runs a command of package nixd in a daemon that runs, and connects to its input and output.
+func (k *Keeper) attachTo(ctx context.Context, s Spec, command ...string) (io.ReadWriteCloser, error) {
+	e, err := k.connect(ctx)
 	if err != nil {
-		return sum, err
+		return nil, err
 	}
-	if err := p.Reach(ctx); err != nil { // before a daemon is started for it
-		return sum, err
-	}
-	defer k.task(d)()
-	if err := k.wake(ctx, d); err != nil {
-		return sum, err
-	}
-	from := &archives{k: k, s: s}
-	defer from.Close()
-	for {
-		pending, err := k.queue(ctx, d, s)
-		if err != nil {
-			return sum, err
-		}
-		if sum.Left = len(pending.Queue); sum.Left == 0 {
-			return sum, nil
-		}
-		done, err := p.Push(ctx, from, pathsOf(pending))
-		sum.Paths, sum.Bytes = sum.Paths+done.Paths, sum.Bytes+done.Bytes
-		if err != nil {
-			return sum, err
-		}
-		for path, why := range pending.Bad {
-			done.Bad[path] = errors.New(why)
-		}
-		k.tellBad(s, done.Bad)
-		for some := range slices.Chunk(pending.Queue, releaseAtOnce) {
-			var n int
-			if err := k.ask(ctx, s, &n, append([]string{nixd.CommandPushed}, some...)...); err != nil {
-				return sum, err
-			}
-		}
-	}
-}
-
-// tellBad tells of what will never be pushed.
-func (k *Keeper) tellBad(s Spec, bad map[string]error) {
-	for _, path := range slices.Sorted(maps.Keys(bad)) {
-		k.log.Error("A path of a Nix store is damaged and is not pushed to its binary cache", "store", s.Name(), "path", path, "error", bad[path])
-	}
-}
-
-func pathsOf(p nixd.Pending) []nixpush.Path {
-	all := make([]nixpush.Path, len(p.Paths))
-	for i, path := range p.Paths {
-		all[i] = nixpush.Path(path)
-	}
-	return all
+	return e.Attach(ctx, s.Name(), "0:0", nixd.Ready, append([]string{carrier.Exe, nixd.Command}, command...)...)
 }
 
 // queue has what ended jobs have built put into the queue, and says what is in it.
@@ -196,30 +183,4 @@ func (k *Keeper) queue(ctx context.Context, d *domain, s Spec) (nixd.Pending, er
 			return p, nil
 		}
 	}
-}
-
-// pusher is what pushes for a domain. The key is read anew: it may have been replaced.
-func (k *Keeper) pusher(d *domain, s Spec) (*nixpush.Pusher, error) {
-	key, err := nixpush.ReadKey(s.Push.Key)
-	if err != nil {
-		return nil, err
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if d.push.pusher == nil || d.push.from != *s.Push {
-		to, err := nixopt.ParsePush(s.Push.To)
-		if err != nil {
-			return nil, fmt.Errorf("push in [runners.nix] %w", err)
-		}
-		cache, err := nixpush.Open(to, os.Getenv)
-		if err != nil {
-			return nil, err
-		}
-		d.push.pusher, d.push.from = &nixpush.Pusher{Cache: cache, Plain: to.Plain}, *s.Push
-		if k.o.Path != "" {
-			d.push.pusher.Dir = filepath.Dir(k.o.Path)
-		}
-	}
-	d.push.pusher.Key = key
-	return d.push.pusher, nil
 }

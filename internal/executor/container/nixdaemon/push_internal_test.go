@@ -82,7 +82,7 @@ func (q *queues) attach(context.Context, Spec, ...string) (io.ReadWriteCloser, e
 			if err != nil {
 				return
 			}
-			w := nixwire.NewWriter(answer, archiveBuffer)
+			w := nixwire.NewWriter(answer, 4096)
 			f := nixwire.NewFrameWriter(w)
 			_, _ = f.Write(content(strings.TrimSpace(string(raw[:n])))) // Flush tells
 			q.mu.Lock()

@@ -1,4 +1,4 @@
-package nixdaemon
+package courier
 
 import (
 	"context"
@@ -6,18 +6,15 @@ import (
 	"fmt"
 	"io"
 
-	"gitlab.com/skerry/skerry/internal/executor/container/carrier"
-	"gitlab.com/skerry/skerry/internal/nixstore/nixd"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixpush"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixwire"
 )
 
 // archives reads those of a store whose daemon runs, one after the other, by one command in its container.
 type archives struct {
-	k    *Keeper
-	s    Spec
-	conn io.ReadWriteCloser // nil: the command does not run
-	in   *nixwire.Reader
+	store Store
+	conn  io.ReadWriteCloser // nil: the command does not run
+	in    *nixwire.Reader
 }
 
 const (
@@ -28,7 +25,7 @@ const (
 // Open implements nixpush.Source. One is read at a time.
 func (a *archives) Open(ctx context.Context, p nixpush.Path) (io.ReadCloser, error) {
 	if a.conn == nil {
-		conn, err := a.k.attach(ctx, a.s, nixd.CommandArchives)
+		conn, err := a.store.Archives(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -85,13 +82,4 @@ func (r *archive) Close() error {
 		r.a.Close()
 	}
 	return nil
-}
-
-// attachTo runs a command of package nixd in a daemon that runs, and connects to its input and output.
-func (k *Keeper) attachTo(ctx context.Context, s Spec, command ...string) (io.ReadWriteCloser, error) {
-	e, err := k.connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return e.Attach(ctx, s.Name(), "0:0", nixd.Ready, append([]string{carrier.Exe, nixd.Command}, command...)...)
 }
