@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"time"
 
 	"gitlab.com/skerry/skerry/internal/nixopt"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd"
@@ -79,7 +80,7 @@ func (c *Courier) push(ctx context.Context, r Route, s Store, sum *Pushed) error
 	from := &archives{store: s}
 	defer from.Close()
 	for {
-		pending, err := s.Queue(ctx)
+		pending, err := c.queue(ctx, s)
 		if err != nil {
 			return err
 		}
@@ -88,17 +89,36 @@ func (c *Courier) push(ctx context.Context, r Route, s Store, sum *Pushed) error
 		}
 		done, err := c.pusher.Push(ctx, from, pathsOf(pending))
 		sum.Paths, sum.Bytes = sum.Paths+done.Paths, sum.Bytes+done.Bytes
-		if err != nil {
-			return err
-		}
 		for path, why := range pending.Bad {
 			done.Bad[path] = errors.New(why)
 		}
-		c.tellBad(done.Bad)
-		if err := s.Pushed(ctx, pending.Queue); err != nil {
+		over := slices.DeleteFunc(pending.Queue, func(path string) bool { return done.Left[path] != nil })
+		if len(over) > 0 && ctx.Err() == nil {
+			if told := c.pushed(ctx, s, over); told != nil {
+				return errors.Join(err, told)
+			}
+			c.tellBad(done.Bad)
+			sum.Left -= len(over)
+		}
+		if err != nil {
 			return err
 		}
 	}
+}
+
+// askTime bounds how long a store's daemon, or what is between, may take for an answer: others wait for their turn.
+const askTime = 15 * time.Minute
+
+func (c *Courier) queue(ctx context.Context, s Store) (nixd.Pending, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	return s.Queue(ctx)
+}
+
+func (c *Courier) pushed(ctx context.Context, s Store, paths []string) error {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	return s.Pushed(ctx, paths)
 }
 
 // prepare makes what pushes. The key is read anew: it may have been replaced.

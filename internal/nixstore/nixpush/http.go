@@ -54,42 +54,57 @@ func (s *site) String() string { return s.base }
 // Has implements Cache. As Nix does, it takes what it may not see for absent: some servers say so of what they do not have.
 // Source: Nix, src/libstore/http-binary-cache-store.cc, fileExists.
 func (s *site) Has(ctx context.Context, name string) (bool, error) {
-	code, err := s.do(ctx, http.MethodHead, name, nil)
+	_, ok, err := s.ask(ctx, http.MethodHead, name)
+	return ok, err
+}
+
+// Get implements Cache.
+func (s *site) Get(ctx context.Context, name string) ([]byte, bool, error) {
+	return s.ask(ctx, http.MethodGet, name)
+}
+
+func (s *site) ask(ctx context.Context, method, name string) (said []byte, ok bool, err error) {
+	code, said, err := s.do(ctx, method, name, nil)
 	switch {
 	case err != nil:
-		return false, err
+		return nil, false, err
 	case code == http.StatusNotFound, code == http.StatusGone, code == http.StatusForbidden:
-		return false, nil
-	case code < http.StatusOK || code >= http.StatusMultipleChoices:
-		return false, s.refused(http.MethodHead, name, code, "")
+		return nil, false, nil
+	case !good(code):
+		return nil, false, s.refused(method, name, code, said)
 	}
-	return true, nil
+	return said, true, nil
 }
+
+func good(code int) bool { return code >= http.StatusOK && code < http.StatusMultipleChoices }
 
 // Put implements Cache.
 func (s *site) Put(ctx context.Context, name string, o Object) error {
-	_, err := s.do(ctx, http.MethodPut, name, &o)
+	code, said, err := s.do(ctx, http.MethodPut, name, &o)
+	if err == nil && !good(code) {
+		err = s.refused(http.MethodPut, name, code, said)
+	}
 	return err
 }
 
-// do makes a request. An answer to a PUT that is none of success is an error.
-func (s *site) do(ctx context.Context, method, name string, o *Object) (int, error) {
+// do makes a request, and returns how much of the answer is of interest.
+func (s *site) do(ctx context.Context, method, name string, o *Object) (code int, said []byte, err error) {
 	var size int64
 	if o != nil {
 		size = o.Size
 	}
 	w := begin(ctx, s.patience, size)
-	code, err := s.request(w.ctx, method, name, o)
+	code, said, err = s.request(w.ctx, method, name, o)
 	if err = w.end(err); errors.Is(err, errStalled) {
 		err = fmt.Errorf("%s %s/%s: %w", method, s.base, name, err)
 	}
-	return code, err
+	return code, said, err
 }
 
-func (s *site) request(ctx context.Context, method, name string, o *Object) (int, error) {
+func (s *site) request(ctx context.Context, method, name string, o *Object) (code int, said []byte, err error) {
 	r, err := http.NewRequestWithContext(ctx, method, s.base+"/"+name, http.NoBody)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	if o != nil {
 		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(o.reader()), nil }
@@ -102,26 +117,37 @@ func (s *site) request(ctx context.Context, method, name string, o *Object) (int
 	}
 	a, err := s.client.Do(r)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	defer a.Body.Close()
-	said, _ := io.ReadAll(io.LimitReader(a.Body, maxSaid)) // it is for people
-	if method == http.MethodPut && (a.StatusCode < http.StatusOK || a.StatusCode >= http.StatusMultipleChoices) {
-		return a.StatusCode, s.refused(method, name, a.StatusCode, string(bytes.ToValidUTF8(said, nil)))
+	said, err = io.ReadAll(io.LimitReader(a.Body, maxGot))
+	if method == http.MethodPut { // it is for people
+		err = nil
 	}
-	return a.StatusCode, nil
+	return a.StatusCode, said, err
 }
 
-// maxSaid bounds what is quoted of an answer.
-const maxSaid = 200
+const (
+	maxGot  = 4 << 10 // of an answer
+	maxSaid = 200     // of what is quoted of it
+)
 
-func (s *site) refused(method, name string, code int, said string) error {
-	hint := ""
+// refused is the error for an answer that is none of success.
+func (s *site) refused(method, name string, code int, said []byte) error {
+	hint, text := "", strings.Join(strings.Fields(string(bytes.ToValidUTF8(said[:min(len(said), maxSaid)], nil))), " ")
 	if code == http.StatusUnauthorized || code == http.StatusForbidden {
 		hint = "; a login for it is taken from the file that NETRC in the runner's environment names, or ~/.netrc of its user"
 	}
-	if said = strings.Join(strings.Fields(said), " "); said != "" {
-		said = " (" + said + ")"
+	if text != "" {
+		text = " (" + text + ")"
 	}
-	return fmt.Errorf("%s %s/%s was answered by %d %s%s%s", method, s.base, name, code, http.StatusText(code), said, hint)
+	err := fmt.Errorf("%s %s/%s was answered by %d %s%s%s", method, s.base, name, code, http.StatusText(code), text, hint)
+	switch code {
+	case http.StatusBadRequest, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity,
+		http.StatusUnavailableForLegalReasons:
+		if method == http.MethodPut { // another object may be one that it takes
+			return &RefusedError{err}
+		}
+	}
+	return err
 }

@@ -4,23 +4,19 @@
 package nixpush
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/klauspost/compress/zstd"
 )
 
-// Source is a store that paths are pushed from. Open returns the archive of a path; the caller closes it before it opens
-// another.
+// Source is a store that paths are pushed from. Open returns the archive of a path, whose reading ctx ends; the caller closes it
+// before it opens another.
 type Source interface {
 	Open(ctx context.Context, p Path) (io.ReadCloser, error)
 }
@@ -32,6 +28,9 @@ type Pusher struct {
 	Plain bool   // archives are not compressed
 	Dir   string // where archives lie until they are sent; empty: the usual place
 
+	patience time.Duration                                   // 0: the usual one
+	measure  func(dir string) (free, total int64, err error) // nil: the real one
+
 	mu    sync.Mutex
 	known map[string]bool // paths that the cache has
 	since time.Time       // has known been empty
@@ -42,6 +41,8 @@ type Done struct {
 	Paths int   // that were sent
 	Bytes int64 // that were sent of archives
 	Bad   map[string]error
+	// Left are the paths that the cache does not have but for Bad, and why.
+	Left map[string]error
 }
 
 // PathError is that a path of the store is not what its database says: trying again does not help.
@@ -54,46 +55,81 @@ func (e *PathError) Error() string { return fmt.Sprintf("%s cannot be pushed: %v
 
 func (e *PathError) Unwrap() error { return e.Err }
 
+// RefusedError is that a cache, or the place where archives lie until they are sent, does not take one object, as it is too large for
+// instance. It may take others.
+type RefusedError struct{ Err error }
+
+func (e *RefusedError) Error() string { return e.Err.Error() }
+
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// maxRefused is how many objects a cache may refuse, one after the other, until it is taken to refuse everything.
+const maxRefused = 10
+
 // Push sends those of paths that the cache does not have. They are closed under references, and each comes after those that
-// it refers to. Those that are bad, or refer to bad ones, are left out and in Done.Bad; any other error ends the push, and
-// what was sent before is good.
+// it refers to. Those that are bad, or refer to bad ones, are left out and in Done.Bad; those that are refused, or refer to such,
+// are left out as well, and the error is that of the first. Any other error ends the push. What was sent is good.
 func (p *Pusher) Push(ctx context.Context, from Source, paths []Path) (Done, error) {
-	done := Done{Bad: map[string]error{}}
+	done := Done{Bad: map[string]error{}, Left: map[string]error{}}
 	missing, err := p.missing(ctx, paths)
-	if err != nil || len(missing) == 0 {
+	if err == nil && len(missing) > 0 {
+		err = p.introduce(ctx)
+	}
+	if err != nil {
+		done.leave(paths, err)
 		return done, err
 	}
-	if err := p.introduce(ctx); err != nil {
-		return done, err
-	}
-	for _, path := range missing {
-		if bad := spoilt(path, done.Bad); bad != nil {
-			done.Bad[path.Path] = bad
+	var first error
+	refusals := 0
+	for i, path := range missing {
+		if done.depends(path) {
 			continue
 		}
 		n, err := p.send(ctx, from, path)
 		var bad *PathError
+		var refused *RefusedError
+		if err != nil && !errors.As(err, &bad) {
+			err = fmt.Errorf("push %s to %s: %w", path.Path, p.Cache, err)
+		}
 		switch {
-		case errors.As(err, &bad):
-			done.Bad[path.Path] = err
-		case err != nil:
-			return done, fmt.Errorf("push %s to %s: %w", path.Path, p.Cache, err)
-		default:
-			done.Paths, done.Bytes = done.Paths+1, done.Bytes+n
+		case err == nil:
+			done.Paths, done.Bytes, refusals = done.Paths+1, done.Bytes+n, 0
 			p.know(path.Path)
+		case bad != nil:
+			done.Bad[path.Path] = err
+		case errors.As(err, &refused) && refusals < maxRefused:
+			done.Left[path.Path], first = err, cmp.Or(first, err)
+			refusals++
+		default:
+			done.leave(missing[i:], err)
+			return done, err
 		}
 	}
-	return done, nil
+	return done, first
 }
 
-// spoilt is why a path cannot be pushed because of one that it refers to.
-func spoilt(path Path, bad map[string]error) error {
+// leave says that paths are not there.
+func (d *Done) leave(paths []Path, why error) {
+	for _, p := range paths {
+		d.Left[p.Path] = why
+	}
+}
+
+// depends reports whether a path cannot be pushed because of one that it refers to, and says so.
+func (d *Done) depends(path Path) bool {
 	for _, r := range path.References {
-		if err := bad[r]; err != nil {
-			return &PathError{path.Path, err}
+		if err := d.Bad[r]; err != nil {
+			d.Bad[path.Path] = &PathError{path.Path, err}
+			return true
 		}
 	}
-	return nil
+	for _, r := range path.References {
+		if err := d.Left[r]; err != nil {
+			d.Left[path.Path] = err
+			return true
+		}
+	}
+	return false
 }
 
 func (p *Pusher) know(path string) {
@@ -153,9 +189,14 @@ func (p *Pusher) missing(ctx context.Context, paths []Path) ([]Path, error) {
 	return missing, context.Cause(ctx)
 }
 
-// Reach finds out whether the cache can be asked at all.
+// Reach finds out whether the cache can be asked at all, and is one: what answers to everything, as the page of a login does, has
+// nothing that was ever pushed.
 func (p *Pusher) Reach(ctx context.Context) error {
-	if _, err := p.Cache.Has(ctx, cacheInfo); err != nil {
+	said, there, err := p.Cache.Get(ctx, cacheInfo)
+	if err == nil && there {
+		err = checkInfo(said)
+	}
+	if err != nil {
 		return fmt.Errorf("reach the binary cache %s: %w", p.Cache, err)
 	}
 	return nil
@@ -164,11 +205,26 @@ func (p *Pusher) Reach(ctx context.Context) error {
 // cacheInfo says of a cache what it is.
 const cacheInfo = "nix-cache-info"
 
+const storeDir = "/nix/store"
+
+// checkInfo reads a cache's description. Source: Nix, src/libstore/binary-cache-store.cc, init.
+func checkInfo(said []byte) error {
+	for line := range strings.Lines(string(said)) {
+		if dir, is := strings.CutPrefix(line, "StoreDir:"); is {
+			if dir = strings.TrimSpace(dir); dir != storeDir {
+				return fmt.Errorf("it is one of paths in %s, and not in %s", dir, storeDir)
+			}
+			return nil
+		}
+	}
+	return fmt.Errorf("its %s does not say StoreDir, but %.*q: something else answers at this address, such as the page of a login", cacheInfo, maxSaid, said)
+}
+
 // introduce says in a new cache what it is.
 func (p *Pusher) introduce(ctx context.Context) error {
 	has, err := p.Cache.Has(ctx, cacheInfo)
 	if err == nil && !has {
-		const text = "StoreDir: /nix/store\n"
+		const text = "StoreDir: " + storeDir + "\n"
 		err = p.Cache.Put(ctx, cacheInfo, Object{Type: "text/x-nix-cache-info", Size: int64(len(text)), Content: strings.NewReader(text)})
 	}
 	if err != nil {
@@ -207,55 +263,3 @@ func (p *Pusher) send(ctx context.Context, from Source, path Path) (int64, error
 	text := string(info)
 	return sent, p.Cache.Put(ctx, path.hashPart()+".narinfo", Object{Type: "text/x-nix-narinfo", Size: int64(len(text)), Content: strings.NewReader(text)})
 }
-
-// pack writes a path's archive to a file, and checks it on its way.
-func (p *Pusher) pack(ctx context.Context, from Source, path Path, to io.Writer) (archive, error) {
-	r, err := from.Open(ctx, path)
-	if err != nil {
-		return archive{}, err
-	}
-	defer r.Close()
-	packed, content := &meter{w: to, hash: sha256.New()}, sha256.New()
-	a := archive{compression: "none"}
-	var w io.WriteCloser = unpacked{packed}
-	suffix := ""
-	if !p.Plain {
-		a.compression, suffix = "zstd", ".zst"
-		if w, err = zstd.NewWriter(packed, zstd.WithEncoderConcurrency(1)); err != nil {
-			return a, err
-		}
-	}
-	n, err := io.Copy(io.MultiWriter(w, content), io.LimitReader(r, path.Size+1))
-	if err = errors.Join(err, w.Close()); err != nil {
-		return a, fmt.Errorf("read its archive: %w", err)
-	}
-	if n < path.Size {
-		return a, fmt.Errorf("read its archive: it ends after %d of %d bytes: %w", n, path.Size, io.ErrUnexpectedEOF)
-	}
-	if got := hex.EncodeToString(content.Sum(nil)); n > path.Size || got != path.Hash {
-		return a, &PathError{path.Path, fmt.Errorf("its content is not what the store's database says (hash %s instead of %s): `nix-store --verify --check-contents` finds what is damaged", got, path.Hash)}
-	}
-	a.hash, a.size = packed.hash.Sum(nil), packed.n
-	a.name = "nar/" + base32(a.hash) + ".nar" + suffix
-	return a, nil
-}
-
-// meter counts and hashes what is written.
-type meter struct {
-	w    io.Writer
-	hash hash.Hash
-	n    int64
-}
-
-func (m *meter) Write(b []byte) (int, error) {
-	n, err := m.w.Write(b)
-	m.hash.Write(b[:n])
-	m.n += int64(n)
-	return n, err
-}
-
-// unpacked is a writer that needs no end.
-type unpacked struct{ io.Writer }
-
-// Close implements io.Closer.
-func (unpacked) Close() error { return nil }

@@ -3,6 +3,7 @@ package nixpush
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -62,7 +63,11 @@ func (b *bucket) String() string { return "s3://" + b.name }
 func (b *bucket) Has(ctx context.Context, name string) (bool, error) {
 	w := begin(ctx, b.patience, 0)
 	_, err := b.client.StatObject(w.ctx, b.name, name, minio.StatObjectOptions{})
-	err = w.end(err)
+	return there(w.end(err))
+}
+
+// there is what an error of S3 means.
+func there(err error) (bool, error) {
 	switch minio.ToErrorResponse(err).StatusCode {
 	case http.StatusNotFound, http.StatusForbidden:
 		return false, nil
@@ -70,10 +75,26 @@ func (b *bucket) Has(ctx context.Context, name string) (bool, error) {
 	return err == nil, err
 }
 
+// Get implements Cache.
+func (b *bucket) Get(ctx context.Context, name string) ([]byte, bool, error) {
+	w := begin(ctx, b.patience, 0)
+	o, err := b.client.GetObject(w.ctx, b.name, name, minio.GetObjectOptions{})
+	var said []byte
+	if err == nil {
+		said, err = io.ReadAll(io.LimitReader(o, maxGot))
+		_ = o.Close() // it was read
+	}
+	ok, err := there(w.end(err))
+	return said, ok, err
+}
+
 // Put implements Cache.
 func (b *bucket) Put(ctx context.Context, name string, o Object) error {
 	w := begin(ctx, b.patience, o.Size)
 	// The length and, over TLS, the connection say that all has come; the archive's hash is in its description.
 	_, err := b.client.PutObject(w.ctx, b.name, name, o.reader(), o.Size, minio.PutObjectOptions{ContentType: o.Type, DisableContentSha256: true, SendContentMd5: true})
-	return w.end(err)
+	if err = w.end(err); minio.ToErrorResponse(err).Code == minio.EntityTooLarge {
+		err = &RefusedError{err}
+	}
+	return err
 }
