@@ -204,7 +204,7 @@ func (k *Keeper) order(ctx context.Context, s Spec, o Order, began time.Time) (o
 	if s.Agent.Volume != "" { // the engine's clock may be another one
 		began = began.Add(-otherClock)
 	}
-	order.Push = s.Push != nil
+	order.Push = s.Push != nil || s.Image == "" // of a store of which nothing is written down nobody knows
 	order.KeepFor, order.MaxFreed, order.Live, order.AsOf, order.DryRun = p.KeepFor, o.MaxFreed, live, began, o.DryRun
 	return order, least, nil
 }

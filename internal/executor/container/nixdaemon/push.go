@@ -28,7 +28,8 @@ type pushState struct {
 	now    bool      // somebody is at it
 	after  time.Time // not to be tried again before
 	wait   time.Duration
-	left   int // paths in the queue when it was looked at last
+	left   int  // paths in the queue when it was looked at last
+	quiet  bool // then all jobs were over whose roots have not been released
 	by     *courier.Courier
 }
 
@@ -38,6 +39,16 @@ const maxPushWait = 10 * time.Minute
 // wantsPush reports whether it is time to push. The caller holds Keeper.mu.
 func (d *domain) wantsPush(now time.Time) bool {
 	return d.Spec.Push != nil && d.push.wanted && !d.push.now && !now.Before(d.push.after)
+}
+
+// wantPush has pushed what is in the queue, or will be, by the next process if need be. The caller holds mu.
+func (k *Keeper) wantPush(d *domain) {
+	d.push.wanted = true
+	if !d.Unpushed {
+		d.Unpushed = true
+		k.save()
+	}
+	k.wakeTender()
 }
 
 // beginPush pushes beside the jobs. The caller holds mu.
@@ -59,7 +70,8 @@ const pushesAtOnce = 2
 
 func (k *Keeper) pushBeside(d *domain) {
 	k.mu.Lock()
-	s, left := d.Spec, d.push.left
+	s, left, used := d.Spec, d.push.left, d.Used
+	d.push.quiet = false
 	if d.push.by == nil {
 		d.push.by = &courier.Courier{Name: s.Name(), Log: k.log}
 		if k.o.Path != "" {
@@ -85,13 +97,17 @@ func (k *Keeper) pushBeside(d *domain) {
 		return
 	case err != nil:
 		p.wanted = true
+		if done.Paths > 0 { // it gets on
+			p.wait = 0
+		}
 		p.wait = min(max(2*p.wait, k.o.Tend), maxPushWait)
 		p.after = time.Now().Add(p.wait)
 		k.log.Warn("What jobs have built in a Nix store could not be pushed to its binary cache; it is kept and tried again", "store", s.Name(),
 			"left", done.Left, "again in", p.wait, "error", err)
 	default:
 		p.wait, p.after = 0, time.Time{}
-		if !p.wanted && d.users == 0 && d.Unpushed {
+		// A job that has been here meanwhile may not have said yet that it is over; it will, or the next process finds out.
+		if !p.wanted && d.users == 0 && d.Unpushed && p.quiet && d.Used.Equal(used) {
 			d.Unpushed = false
 			k.save()
 		}
@@ -166,6 +182,7 @@ func (k *Keeper) queue(ctx context.Context, d *domain, s Spec) (nixd.Pending, er
 	over := d.over
 	d.over = nil
 	k.mu.Unlock()
+	quiet := !slices.ContainsFunc(live, func(job string) bool { return !slices.Contains(over, job) })
 	for {
 		some := over[:min(len(over), releaseAtOnce)]
 		order, err := json.Marshal(nixd.Over{Jobs: some, Live: live, AsOf: began})
@@ -180,6 +197,9 @@ func (k *Keeper) queue(ctx context.Context, d *domain, s Spec) (nixd.Pending, er
 			return p, err
 		}
 		if over = over[len(some):]; len(over) == 0 {
+			k.mu.Lock()
+			d.push.quiet = d.push.quiet || quiet
+			k.mu.Unlock()
 			return p, nil
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -311,5 +312,62 @@ func TestAnotherProcessPushes(t *testing.T) {
 	r, err := readRecord(path)
 	if err != nil || r.Domains["a"].Unpushed {
 		t.Errorf("what is pushed is to be pushed: %+v, %v", r, err)
+	}
+}
+
+// TestRemembersWhatIsToBePushed has a process vanish at the moments at which it alone knows that something is to be pushed.
+func TestRemembersWhatIsToBePushed(t *testing.T) {
+	t.Parallel()
+	q, told := &queues{queue: []string{built}}, make(pushes, 1000)
+	s := &script{answer: q.answer}
+	path := filepath.Join(t.TempDir(), "nix.json")
+	var live atomic.Value
+	live.Store([]string{"job", "late"})
+	k := s.keeper(t, Options{Tend: time.Hour, Path: path, Pushed: told.told, Live: func(string) ([]string, error) {
+		jobs, _ := live.Load().([]string)
+		return jobs, nil
+	}})
+	k.attach = q.attach
+	remembered := func() bool {
+		t.Helper()
+		k.mu.Lock() // a push is told of while it is held
+		defer k.mu.Unlock()
+		r, err := readRecord(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Domains["a"].Unpushed
+	}
+	a, _ := pushing(t)
+	useOnce(t, k, a)
+	if p := <-told; p.Failed || !remembered() {
+		t.Errorf("%+v: what another job has built is forgotten", p)
+	}
+	live.Store([]string{"late"})
+	k.Over("a", "late")
+	if p := <-told; p.Failed || remembered() {
+		t.Errorf("%+v: all is pushed, and is to be", p)
+	}
+	q.mu.Lock()
+	q.fails = errors.New("the process is killed")
+	q.mu.Unlock()
+	k.Over("a", "again")
+	if !remembered() {
+		t.Error("the end of a job is forgotten")
+	}
+}
+
+// TestKeepsTheQueueOfAStoreThatItDoesNotKnow collects in a store of which nothing is written down any more.
+func TestKeepsTheQueueOfAStoreThatItDoesNotKnow(t *testing.T) {
+	t.Parallel()
+	q := &queues{}
+	s := &script{answer: q.answer}
+	k := s.keeper(t, Options{Tend: time.Hour})
+	s.mu.Lock()
+	s.containers["a"] = &words{running: true, started: true}
+	s.mu.Unlock()
+	k.Adopt("o", []string{"a"}, nil)
+	if _, err := k.Collect(t.Context(), "a", Order{}); err != nil || !q.all()[0].Push {
+		t.Errorf("%+v, %v", q.all(), err)
 	}
 }

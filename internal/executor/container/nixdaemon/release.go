@@ -27,8 +27,7 @@ func (k *Keeper) Over(domain, job string) {
 		d.over = append(d.over, job)
 	}
 	if d.Spec.Push != nil {
-		d.push.wanted = true
-		k.wakeTender()
+		k.wantPush(d)
 	}
 }
 
@@ -48,8 +47,7 @@ func (k *Keeper) release(ctx context.Context, d *domain, s Spec) {
 		}
 		if len(p.Queue) > 0 { // a push at work may have looked before
 			k.mu.Lock()
-			d.push.wanted, d.Unpushed = true, true
-			k.wakeTender()
+			k.wantPush(d)
 			k.mu.Unlock()
 		}
 		return
