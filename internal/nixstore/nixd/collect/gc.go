@@ -69,14 +69,12 @@ func Run(ctx context.Context, l volumes.Layout, c Order) (Result, error) {
 	}
 	defer k.Release()
 	if !c.DryRun {
-		if done.Released, err = releaseDead(ctx, l, c); err != nil {
-			return done, fmt.Errorf("gc: release the roots of jobs that have ended: %w", err)
-		}
-		if err := dropQueue(l, c); err != nil {
-			return done, fmt.Errorf("gc: release what is not to be pushed any more: %w", err)
+		if done.Released, err = letGo(ctx, l, c); err != nil && !errors.Is(err, unix.ENOSPC) { // without it more is held
+			return done, err
 		}
 		forgetLogs(l, c.KeepFor)
 	}
+	full := err
 	nix, err := volumes.FindNix(l, "")
 	if err != nil {
 		return done, err
@@ -97,9 +95,14 @@ func Run(ctx context.Context, l volumes.Layout, c Order) (Result, error) {
 	}
 	if !c.DryRun {
 		tidyRecent(l, h, s.gone)
-		done.Stat = s.left()
 	}
 	slices.Sort(done.Paths)
+	if err == nil && full != nil { // there may be room now, for the next one
+		done.Released, err = letGo(ctx, l, c)
+	}
+	if !c.DryRun {
+		done.Stat = s.left()
+	}
 	return done, err
 }
 
@@ -114,6 +117,17 @@ func (s *sweeper) left() *Stat {
 	}
 	st := statistics(s.g, h)
 	return &st
+}
+
+// letGo releases what jobs have held that have ended, and what is not to be pushed any more.
+func letGo(ctx context.Context, l volumes.Layout, c Order) (released []string, err error) {
+	if released, err = releaseDead(ctx, l, c); err != nil {
+		return released, fmt.Errorf("gc: release the roots of jobs that have ended: %w", err)
+	}
+	if err := dropQueue(l, c); err != nil {
+		return released, fmt.Errorf("gc: release what is not to be pushed any more: %w", err)
+	}
+	return released, nil
 }
 
 // doomed is a path that nothing holds.

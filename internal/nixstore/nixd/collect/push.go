@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd/volumes"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd/worker"
 )
@@ -32,20 +34,31 @@ type Pending struct {
 // queued are the roots of what is to be pushed: at once the queue, and what holds it.
 func queued(l volumes.Layout) string { return filepath.Join(l.Pushes(), "queue") }
 
-// Queue has what jobs that have ended have built pushed, before it releases their roots, and returns all that is pending.
+// Queue has what jobs that have ended have built pushed, before it releases their roots, and returns all that is pending. On a full
+// disk it does so with what is in the queue already; the jobs keep their roots.
 func Queue(ctx context.Context, l volumes.Layout, over Over) (Pending, error) {
-	for _, job := range over.Jobs {
-		if err := queue(ctx, l, job); err != nil {
-			return Pending{}, err
-		}
-		if _, err := release(l, job, time.Now()); err != nil {
-			return Pending{}, err
-		}
-	}
-	if _, err := releaseDead(ctx, l, Order{Live: over.Live, AsOf: over.AsOf, Push: true}); err != nil {
+	err := queueAll(ctx, l, over)
+	if err != nil && !errors.Is(err, unix.ENOSPC) {
 		return Pending{}, err
 	}
-	return pending(ctx, l)
+	p, pendingErr := pending(ctx, l)
+	if pendingErr == nil && err != nil && len(p.Queue) == 0 {
+		return Pending{}, err
+	}
+	return p, pendingErr
+}
+
+func queueAll(ctx context.Context, l volumes.Layout, over Over) error {
+	for _, job := range over.Jobs {
+		if err := queue(ctx, l, job); err != nil {
+			return err
+		}
+		if _, err := release(l, job, time.Now()); err != nil {
+			return err
+		}
+	}
+	_, err := releaseDead(ctx, l, Order{Live: over.Live, AsOf: over.AsOf, Push: true})
+	return err
 }
 
 // queue has pushed what a job knows and this store's daemon has built. The job's own roots hold it meanwhile.
