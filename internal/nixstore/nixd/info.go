@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gitlab.com/skerry/skerry/internal/nixstore/nixd/seed"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd/volumes"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd/worker"
 )
@@ -35,13 +36,9 @@ type Info struct {
 }
 
 func infoOf(ctx context.Context, l volumes.Layout, args []string) (Info, error) {
-	var wait time.Duration
-	for _, a := range args {
-		value, ok := strings.CutPrefix(a, "--wait=")
-		var err error
-		if wait, err = time.ParseDuration(value); !ok || err != nil {
-			return Info{}, fmt.Errorf("info: %q is not --wait=DURATION", a)
-		}
+	wait, err := waitOf(CommandInfo, args)
+	if err != nil {
+		return Info{}, err
 	}
 	s, err := serving(ctx, l, wait)
 	if err != nil {
@@ -71,6 +68,39 @@ func infoOf(ctx context.Context, l volumes.Layout, args []string) (Info, error) 
 	defer w.Close()
 	i.Nix, i.Protocol = w.Nix(), w.Protocol()
 	return i, nil
+}
+
+// waitOf reads how long a command is to wait.
+func waitOf(command string, args []string) (wait time.Duration, err error) {
+	for _, a := range args {
+		value, ok := strings.CutPrefix(a, "--wait=")
+		if wait, err = time.ParseDuration(value); !ok || err != nil {
+			return 0, fmt.Errorf("%s: %q is not --wait=DURATION", command, a)
+		}
+	}
+	return wait, nil
+}
+
+// seededOf waits until the volumes are seeded from an image, and says what came of it.
+func seededOf(ctx context.Context, image string, l volumes.Layout, args []string) (s Seeded, err error) {
+	wait, err := waitOf(CommandSeeded, args)
+	if err != nil {
+		return s, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, max(wait, time.Millisecond))
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if s, err = seed.Done(image, l); err == nil {
+			return s, nil
+		}
+		select {
+		case <-ctx.Done():
+			return s, fmt.Errorf("the store is not filled from the image (yet): see the container's log (%w)", err)
+		case <-tick.C:
+		}
+	}
 }
 
 // serving waits for the daemon to serve. When it cannot, its container ends, and we with it.

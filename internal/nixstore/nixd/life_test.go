@@ -46,6 +46,10 @@ func TestLife(t *testing.T) {
 		if i.Sandbox != "on" || i.Nix == "" || i.BuildUsers != 32 || i.Tools == "" || i.Certs == "" || i.Free <= 0 || s.Tools != "" && s.Tools != i.Tools || s.Why != "" {
 			t.Fatalf("%+v\n%+v", i, s)
 		}
+		var own nixd.Seeded
+		if d.ask(&own, "seeded", "--wait=10s"); own.Tools != i.Tools || own.Certs != i.Certs {
+			t.Errorf("%+v", own)
+		}
 		path := d.build(i.Tools, "hello")
 		t.Logf("%s: seeded %d paths after %v, served after %v more, built in %v", i.Nix, s.Seeded, seeded.Sub(begun), served.Sub(seeded), time.Since(served))
 
@@ -76,7 +80,7 @@ func TestLife(t *testing.T) {
 		if c.Count != 1 || d.has(path) || c.Freed <= 0 {
 			t.Errorf("%+v", c)
 		}
-		for _, bad := range [][]string{{"pin", "x", path}, {"pin", "x", "/etc"}, {"pin", "../x", path}, {"unpin", "mine"}, {"gc", "{"}, {"info", "x"}} {
+		for _, bad := range [][]string{{"pin", "x", path}, {"pin", "x", "/etc"}, {"pin", "../x", path}, {"unpin", "mine"}, {"gc", "{"}, {"info", "x"}, {"seeded", "x"}} {
 			if _, err := d.try(bad...); err == nil {
 				t.Errorf("%v succeeds", bad)
 			}

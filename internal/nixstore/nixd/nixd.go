@@ -48,6 +48,7 @@ const Command = "nix"
 const (
 	CommandDaemon   = "daemon"   // first process of the daemon's container; settings in Variable
 	CommandSeed     = "seed"     // fill the volumes; needed only after ExitUnseeded; settings in Variable; prints Seeded
+	CommandSeeded   = "seeded"   // prints Seeded once that is done in the daemon's container, by it or before; --wait=DURATION waits for it
 	CommandInfo     = "info"     // prints Info; --wait=DURATION waits for the daemon to serve
 	CommandStat     = "stat"     // prints Stat
 	CommandList     = "ls"       // prints []Path; --roots adds what holds each
@@ -147,6 +148,8 @@ func Main(args []string, out io.Writer) (ok bool, err error) {
 // ask answers what is asked of a running daemon's container.
 func ask(ctx context.Context, l volumes.Layout, command string, args []string, out io.Writer) (ok bool, err error) {
 	switch command {
+	case CommandSeeded:
+		return true, withConfig(func(c Config) error { return print(out)(seededOf(ctx, c.Image, l, args)) })
 	case CommandInfo:
 		return true, print(out)(infoOf(ctx, l, args))
 	case CommandStat:

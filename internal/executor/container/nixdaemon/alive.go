@@ -7,16 +7,18 @@ import (
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd"
 )
 
-// madeOf notes of which image a daemon is made.
-func (k *Keeper) madeOf(d *domain, imageID string) {
+// madeOf notes of which image a daemon is made, and reports whether that is another than before.
+func (k *Keeper) madeOf(d *domain, imageID string) (first bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if d.ImageID != imageID {
+	first = d.ImageID != imageID
+	if first {
 		d.ImageID, d.unsaved = imageID, true
 	}
 	if d.unsaved {
 		k.save()
 	}
+	return first
 }
 
 // serves notes that a daemon runs. One that has been started, or that this process sees

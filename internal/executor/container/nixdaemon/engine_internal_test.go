@@ -25,7 +25,9 @@ import (
 // script is an engine whose containers are words: what runs in them answers by answer.
 type script struct {
 	t      *testing.T
-	mount  string // where all volumes are said to be
+	mount  string   // where all volumes are said to be
+	env    []string // of all images
+	hidden bool     // the volumes hide the image's Nix until somebody has filled them
 	answer func(container, command string, args []string) (any, error)
 	stop   func() // called while a container is being stopped; may be nil
 
@@ -40,6 +42,7 @@ type words struct {
 	running bool
 	started bool
 
+	exit     int
 	ended    time.Time
 	removing bool // is said of it
 	looks    int  // after so many more looks at it somebody has removed it; 0: nobody does
@@ -87,6 +90,9 @@ func (s *script) keeper(t *testing.T, o Options) *Keeper {
 		s.mu.Unlock()
 		if !runs {
 			return nil, fmt.Errorf("container %s does not run", spec.Name())
+		}
+		if command[0] == nixd.CommandSeeded {
+			return json.Marshal(nixd.Seeded{Tools: tools})
 		}
 		a, err := s.answer(spec.Name(), command[0], command[1:])
 		if err != nil {
@@ -157,6 +163,8 @@ func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(http.StatusOK, map[string]any{"Version": "20.10", "ApiVersion": "1.41", "Arch": "amd64", "Os": "linux"})
 	case "info":
 		answer(http.StatusOK, map[string]any{})
+	case "images":
+		answer(http.StatusOK, map[string]any{"Id": "id", "Config": map[string]any{"Env": s.env}})
 	case "volumes":
 		s.serveVolumes(answer, r, parts)
 	case "containers":
@@ -232,10 +240,16 @@ func (s *script) serveContainers(w http.ResponseWriter, answer func(int, any), r
 			status = "running"
 		}
 		answer(http.StatusOK, map[string]any{
-			"Id": name, "State": map[string]any{"Running": c.running, "Status": status, "FinishedAt": c.ended}, "Config": map[string]any{"Labels": c.labels},
+			"Id": name, "State": map[string]any{"Running": c.running, "Status": status, "FinishedAt": c.ended, "ExitCode": c.exit}, "Config": map[string]any{"Labels": c.labels},
 		})
 	case parts[2] == "start":
-		c.started, c.running = true, !seed
+		c.started, c.running, c.exit = true, !seed, 0
+		if !seed && s.hidden {
+			c.running, c.exit = false, nixd.ExitUnseeded
+		}
+		if seed {
+			s.hidden = false
+		}
 		s.log = append(s.log, "start "+name)
 		answer(http.StatusNoContent, nil)
 	case parts[2] == "stop":
@@ -243,10 +257,12 @@ func (s *script) serveContainers(w http.ResponseWriter, answer func(int, any), r
 		s.log = append(s.log, "stop "+name)
 		answer(http.StatusNoContent, nil)
 	case parts[2] == "logs":
-		said, _ := json.Marshal(map[string]string{"tools": "/nix/store/nix/bin"})
+		said, _ := json.Marshal(map[string]string{"tools": tools})
 		_, _ = stdcopyFrame(w, said)
 	}
 }
+
+const tools = "/nix/store/nix/bin"
 
 // stdcopyFrame writes standard output as engines do.
 func stdcopyFrame(w http.ResponseWriter, said []byte) (int, error) {

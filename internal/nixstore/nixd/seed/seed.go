@@ -25,7 +25,7 @@ func Run(ctx context.Context, image string, own volumes.Layout) (volumes.Seeded,
 	if err := to.Make(); err != nil {
 		return volumes.Seeded{}, err
 	}
-	if s, err := volumes.ReadSeeded(to); err == nil && s.Image == image && complete(s, to) {
+	if s, err := Done(image, to); err == nil {
 		s.Seeded = 0
 		return s, retireOthers(to, pinOf(image)) // in case that was not reached
 	}
@@ -44,13 +44,22 @@ func Run(ctx context.Context, image string, own volumes.Layout) (volumes.Seeded,
 	return fill(ctx, image, own, to, nix)
 }
 
+// Done tells what has come of a seeding from the image, by whomever. There is an error unless all that it has brought is there.
+func Done(image string, l volumes.Layout) (volumes.Seeded, error) {
+	s, err := volumes.ReadSeeded(l)
+	if err == nil && (s.Image != image || !complete(s, l)) {
+		err = errors.New("it was from another image, or is not whole any more")
+	}
+	return s, err
+}
+
 // ErrHidden is what Inside says of other images.
 var ErrHidden = errors.New("the image's own Nix is hidden by the domain's volumes: run the command seed in a container of it first")
 
 // Inside is Run in the daemon's own container, for an image whose Nix is not in /nix/store: the volumes hide nothing of it.
 // The caller owns them.
 func Inside(ctx context.Context, image string, l volumes.Layout, nix volumes.Program) (volumes.Seeded, error) {
-	if s, err := volumes.ReadSeeded(l); err == nil && s.Image == image && complete(s, l) {
+	if s, err := Done(image, l); err == nil {
 		return s, nil
 	}
 	if real, err := filepath.EvalSymlinks(nix.Dir + "/nix-store"); err != nil || volumes.Basename(real) != "" {
