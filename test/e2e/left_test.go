@@ -12,7 +12,7 @@ import (
 
 	"github.com/moby/moby/client"
 
-	"gitlab.com/skerry/skerry/internal/executor/container/nixdaemon"
+	"gitlab.com/skerry/skerry/internal/executor/container/nixspec"
 )
 
 // owned lists what the engine has of the runner r: containers, networks and volumes, but not the daemons of its Nix
@@ -26,7 +26,7 @@ func (r *runner) owned(api *client.Client, owner string) (things []string, volum
 		r.t.Fatal(err)
 	}
 	for _, c := range cs.Items {
-		if c.Labels[nixdaemon.LabelSpec] != "" {
+		if c.Labels[nixspec.LabelSpec] != "" {
 			continue
 		}
 		things = append(things, "container "+strings.Join(c.Names, ","))

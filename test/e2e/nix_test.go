@@ -12,6 +12,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/executor/container/enginetest"
 	"gitlab.com/skerry/skerry/internal/executor/container/nixdaemon"
+	"gitlab.com/skerry/skerry/internal/executor/container/nixspec"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
 	"gitlab.com/skerry/skerry/internal/gitlab/jobpayload"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd"
@@ -120,13 +121,13 @@ func TestNixPipeline(t *testing.T) {
 func (m machine) nixDaemons(t *testing.T, r *runner) (all []nixdaemon.Spec) {
 	t.Helper()
 	list, err := m.client(t).ContainerList(t.Context(), client.ContainerListOptions{
-		Filters: make(client.Filters).Add("label", labelOwner+"="+r.owner(t)).Add("label", nixdaemon.LabelSpec),
+		Filters: make(client.Filters).Add("label", labelOwner+"="+r.owner(t)).Add("label", nixspec.LabelSpec),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range list.Items {
-		all = append(all, nixdaemon.Spec{Owner: r.owner(t), Domain: c.Labels[nixdaemon.LabelDomain]})
+		all = append(all, nixdaemon.Spec{Owner: r.owner(t), Domain: c.Labels[nixspec.LabelDomain]})
 	}
 	return all
 }

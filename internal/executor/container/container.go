@@ -27,7 +27,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/carrier"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
-	"gitlab.com/skerry/skerry/internal/executor/container/nixdaemon"
+	"gitlab.com/skerry/skerry/internal/executor/container/nixspec"
 	"gitlab.com/skerry/skerry/internal/executor/container/slot"
 	"gitlab.com/skerry/skerry/internal/job"
 )
@@ -142,7 +142,7 @@ func (e *Executor) removeLeft(
 		errs = append(errs, err)
 	}
 	for _, v := range volumes {
-		if part := v.Labels[labelPart]; (part == partVolume || part == nixdaemon.PartVolume) && left(v) { // a temporary one: the others carry no ref
+		if part := v.Labels[labelPart]; (part == partVolume || part == nixspec.PartVolume) && left(v) { // a temporary one: the others carry no ref
 			errs = append(errs, engine.RemoveVolume(ctx, v.Name))
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/images"
 	"gitlab.com/skerry/skerry/internal/executor/container/nixdaemon"
+	"gitlab.com/skerry/skerry/internal/executor/container/nixspec"
 	"gitlab.com/skerry/skerry/internal/job"
 	"gitlab.com/skerry/skerry/internal/nixstore/domain"
 	"gitlab.com/skerry/skerry/internal/nixstore/gateway"
@@ -269,7 +270,7 @@ func (v *environment) nixMounts(place executor.Place) []mount.Mount {
 	return append(mounts, volume(v.nixVolumes().Store, nixd.StoreDir, true))
 }
 
-func (v *environment) nixVolumes() nixdaemon.Volumes {
+func (v *environment) nixVolumes() nixspec.Volumes {
 	return nixdaemon.Spec{Owner: string(v.b.Ref.Owner), Domain: v.b.Nix.Domain}.Volumes()
 }
 
@@ -280,7 +281,7 @@ func (v *environment) nixConfig(c *agent.Config, place executor.Place) {
 		return
 	}
 	if place == executor.Helper {
-		c.Nix = &gateway.Config{Listen: nixGate + "/socket", Upstream: path.Join(nixDaemon, nixdaemon.Socket), Roots: nixDaemon, Job: v.b.Ref.ID}
+		c.Nix = &gateway.Config{Listen: nixGate + "/socket", Upstream: path.Join(nixDaemon, nixspec.Socket), Roots: nixDaemon, Job: v.b.Ref.ID}
 		if n.Host {
 			c.Nix.Upstream, c.Nix.Roots, c.Nix.Unprivileged = path.Join(nixDaemon, filepath.Base(v.e.o.Nix.HostSocket)), "", true
 			if v.e.o.Nix.Path && n.Offer != nil {

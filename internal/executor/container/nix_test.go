@@ -12,7 +12,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/executor/container"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 	"gitlab.com/skerry/skerry/internal/executor/container/enginetest"
-	"gitlab.com/skerry/skerry/internal/executor/container/nixdaemon"
+	"gitlab.com/skerry/skerry/internal/executor/container/nixspec"
 	"gitlab.com/skerry/skerry/internal/nixstore/domain"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd"
 	"gitlab.com/skerry/skerry/internal/stage"
@@ -36,12 +36,12 @@ func (b *bench) dropNix(t *testing.T, engine *engineapi.Engine) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	containers, _, err := engine.Owned(ctx, nixdaemon.LabelOwner, string(b.owner))
+	containers, _, err := engine.Owned(ctx, nixspec.LabelOwner, string(b.owner))
 	if err != nil {
 		t.Error(err)
 	}
 	for _, c := range containers {
-		if c.Labels[nixdaemon.LabelDomain] != "" {
+		if c.Labels[nixspec.LabelDomain] != "" {
 			if t.Failed() {
 				said, _ := engine.Logs(ctx, c.Name, 100, 64<<10)
 				t.Log(c.Name, "says:", said)
@@ -51,12 +51,12 @@ func (b *bench) dropNix(t *testing.T, engine *engineapi.Engine) {
 			}
 		}
 	}
-	volumes, err := engine.OwnedVolumes(ctx, nixdaemon.LabelOwner, string(b.owner))
+	volumes, err := engine.OwnedVolumes(ctx, nixspec.LabelOwner, string(b.owner))
 	if err != nil {
 		t.Error(err)
 	}
 	for _, v := range volumes {
-		if v.Labels[nixdaemon.LabelDomain] != "" {
+		if v.Labels[nixspec.LabelDomain] != "" {
 			if err := engine.RemoveVolume(ctx, v.Name); err != nil {
 				t.Error(err)
 			}
@@ -213,12 +213,12 @@ func TestNixIdle(t *testing.T) {
 		}
 		engine := e.Connect(t)
 		eventually(t, "the daemon stops", func() bool {
-			containers, _, err := engine.Owned(t.Context(), nixdaemon.LabelOwner, string(b.owner))
+			containers, _, err := engine.Owned(t.Context(), nixspec.LabelOwner, string(b.owner))
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, c := range containers {
-				if s, err := engine.State(t.Context(), c.Name); c.Labels[nixdaemon.LabelSpec] != "" && (err != nil || s.Running) {
+				if s, err := engine.State(t.Context(), c.Name); c.Labels[nixspec.LabelSpec] != "" && (err != nil || s.Running) {
 					return false
 				}
 			}

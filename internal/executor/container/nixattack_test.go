@@ -16,6 +16,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/enginetest"
 	"gitlab.com/skerry/skerry/internal/executor/container/nixdaemon"
+	"gitlab.com/skerry/skerry/internal/executor/container/nixspec"
 	"gitlab.com/skerry/skerry/internal/nixstore/domain"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd"
 )
@@ -262,13 +263,13 @@ func (b *bench) wholeNix(t *testing.T) {
 // daemons are those of the bench.
 func (b *bench) daemons(t *testing.T) (all []nixdaemon.Spec) {
 	t.Helper()
-	containers, _, err := b.e.Connect(t).Owned(context.WithoutCancel(t.Context()), nixdaemon.LabelOwner, string(b.owner))
+	containers, _, err := b.e.Connect(t).Owned(context.WithoutCancel(t.Context()), nixspec.LabelOwner, string(b.owner))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range containers {
-		if c.Labels[nixdaemon.LabelSpec] != "" {
-			all = append(all, nixdaemon.Spec{Owner: string(b.owner), Domain: c.Labels[nixdaemon.LabelDomain]})
+		if c.Labels[nixspec.LabelSpec] != "" {
+			all = append(all, nixdaemon.Spec{Owner: string(b.owner), Domain: c.Labels[nixspec.LabelDomain]})
 		}
 	}
 	return all

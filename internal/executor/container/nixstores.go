@@ -16,6 +16,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 	"gitlab.com/skerry/skerry/internal/executor/container/nixdaemon"
+	"gitlab.com/skerry/skerry/internal/executor/container/nixspec"
 )
 
 // nixStores are the stores of one engine.
@@ -85,7 +86,7 @@ func nixJobs(dir, domain string) ([]string, error) {
 func (e *Executor) adoptNix(owner executor.OwnerID, containers []engineapi.Thing, left func(engineapi.Thing) bool) {
 	var names []string
 	for _, c := range containers {
-		if c.Labels[labelPart] == nixdaemon.PartDaemon && c.Labels[labelRef] == "" {
+		if c.Labels[labelPart] == nixspec.PartDaemon && c.Labels[labelRef] == "" {
 			names = append(names, c.Name)
 		}
 	}

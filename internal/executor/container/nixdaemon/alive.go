@@ -50,7 +50,7 @@ func (k *Keeper) inspect(d *domain, l *life, s Spec) {
 		k.o.Sandbox(s.Name(), on)
 	}
 	k.mu.Unlock()
-	if !on && s.auto() && k.firstOf(s) {
+	if !on && s.Auto() && k.firstOf(s) {
 		k.log.Warn("NIX BUILDS WITHOUT A SANDBOX in this store: builds see the files and the network of the daemon's container, and what they make may depend on it; "+
 			"docs/nix.md says what the sandbox needs, and sandbox = \"required\" in [runners.nix] refuses jobs without it", "store", s.Name(), "for", s.For, "why", l.info.Why)
 	}
@@ -59,7 +59,7 @@ func (k *Keeper) inspect(d *domain, l *life, s Spec) {
 // firstOf reports whether this process has not been told yet of the store's sandbox. Stores of single jobs count as one.
 func (k *Keeper) firstOf(s Spec) bool {
 	name := s.Name()
-	if s.alone() {
+	if s.Alone() {
 		name = ""
 	}
 	k.mu.Lock()
@@ -85,5 +85,5 @@ func (k *Keeper) Unsandboxed(ctx context.Context, s Spec) (why string, off bool)
 	case <-k.ctx.Done():
 		return "", false
 	}
-	return l.info.Why, l.err == nil && s.auto() && l.info.Sandbox != "on"
+	return l.info.Why, l.err == nil && s.Auto() && l.info.Sandbox != "on"
 }

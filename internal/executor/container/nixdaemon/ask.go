@@ -12,6 +12,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/executor/container/carrier"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/executor/container/nixspec"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd"
 )
 
@@ -232,7 +233,7 @@ func (k *Keeper) stored(ctx context.Context, d *domain, s Spec) error {
 	if err != nil {
 		return err
 	}
-	volumes, err := e.StoredVolumes(ctx, LabelDomain, s.Domain)
+	volumes, err := e.StoredVolumes(ctx, nixspec.LabelDomain, s.Domain)
 	if err != nil || slices.ContainsFunc(volumes, func(v engineapi.StoredVolume) bool { return v.Name == s.Volumes().Store }) {
 		return err
 	}

@@ -60,7 +60,7 @@ func (d *domain) sleeps() bool { return d.users+d.tasks == 0 && d.idle == nil &&
 // wantsLook reports whether the free space is to be looked at: after jobs, and while there are some where it costs nothing.
 // The caller holds Keeper.mu.
 func (d *domain) wantsLook(now time.Time) bool {
-	return d.Spec.Collect.wantsSpace() && past(now, d.looked, spaceEvery) && (d.look || d.users > 0 && d.mount != noMount)
+	return d.Spec.Collect.WantsSpace() && past(now, d.looked, spaceEvery) && (d.look || d.users > 0 && d.mount != noMount)
 }
 
 // collectBeside collects by the policy, unless somebody does.
@@ -190,12 +190,12 @@ func (k *Keeper) order(ctx context.Context, s Spec, o Order, began time.Time) (o
 	if o.MinFree > 0 || o.MinFreePercent > 0 {
 		p.MinFree, p.MinFreePercent = o.MinFree, o.MinFreePercent
 	}
-	if p.wantsSpace() || o.More > 0 {
+	if p.WantsSpace() || o.More > 0 {
 		var i nixd.Info
 		if err := k.ask(ctx, s, &i, nixd.CommandInfo); err != nil {
 			return order, 0, err
 		}
-		least = p.least(i.Total)
+		least = p.Least(i.Total)
 		order.MinFree = least
 		if o.More > 0 {
 			order.MinFree = max(least, i.Free+o.More)

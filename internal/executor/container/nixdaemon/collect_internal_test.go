@@ -48,7 +48,7 @@ func TestLeast(t *testing.T) {
 		p    Policy
 		want int64
 	}{{Policy{}, 0}, {Policy{MinFree: 7}, 7}, {Policy{MinFreePercent: 10}, 100}, {Policy{MinFree: 7, MinFreePercent: 0.5}, 5}} {
-		if got := c.p.least(1000); got != c.want || c.p.wantsSpace() != (got > 0) {
+		if got := c.p.Least(1000); got != c.want || c.p.WantsSpace() != (got > 0) {
 			t.Errorf("%+v: %d", c.p, got)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/moby/moby/api/pkg/stdcopy"
 
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/executor/container/nixspec"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd"
 )
 
@@ -192,7 +193,7 @@ func (s *script) serveVolumes(answer func(int, any), r *http.Request, parts []st
 	default:
 		var list []map[string]any
 		for name, labels := range s.volumes {
-			if d := labels[LabelDomain]; d != "" && strings.Contains(r.URL.Query().Get("filters"), LabelDomain+"="+d+`"`) {
+			if d := labels[nixspec.LabelDomain]; d != "" && strings.Contains(r.URL.Query().Get("filters"), nixspec.LabelDomain+"="+d+`"`) {
 				list = append(list, map[string]any{"Name": name, "Labels": labels, "Mountpoint": s.mount})
 			}
 		}

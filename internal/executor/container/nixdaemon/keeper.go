@@ -1,3 +1,7 @@
+// Package nixdaemon keeps the Nix daemons of jobs: for each trust domain a container with a store, a database and a
+// socket on volumes of its own, made when a job first needs it and stopped when none has needed it for a while. What a
+// container and its volumes are is package nixspec, what is in it package nixd; what jobs see of it is the gateway in their
+// helper's agent.
 package nixdaemon
 
 import (
@@ -10,7 +14,15 @@ import (
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/executor/container/nixspec"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd"
+)
+
+type (
+	// Spec is all that one domain's daemon is made of.
+	Spec = nixspec.Spec
+	// Policy says what of a store is collected, and when.
+	Policy = nixspec.Policy
 )
 
 // Options is what a Keeper is made of.
@@ -273,7 +285,7 @@ func (k *Keeper) Adopt(owner string, names []string, over func(labels map[string
 	defer k.mu.Unlock()
 	k.recall()
 	maps.DeleteFunc(k.domains, func(_ string, d *domain) bool {
-		return d.users == 0 && d.Spec.alone() && over(d.Spec.Labels)
+		return d.users == 0 && d.Spec.Alone() && over(d.Spec.Labels)
 	})
 	for _, name := range names {
 		if d := k.domain(name); d.Spec.Domain == "" { // nothing is written down

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/executor/container/nixspec"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd/volumes"
 )
@@ -19,7 +20,7 @@ func (k *Keeper) Ensure(ctx context.Context, s Spec, imageID string) (Offer, err
 	d := k.lookUp(s)
 	d.making.Lock()
 	defer d.making.Unlock()
-	hash, err := s.hash(imageID)
+	hash, err := s.Hash(imageID)
 	if err != nil {
 		return Offer{}, err
 	}
@@ -32,7 +33,7 @@ func (k *Keeper) Ensure(ctx context.Context, s Spec, imageID string) (Offer, err
 		return Offer{}, err
 	}
 	there := err == nil
-	if there && c.Labels[LabelSpec] != hash && k.alone(d) {
+	if there && c.Labels[nixspec.LabelSpec] != hash && k.alone(d) {
 		k.log.Info("The image or the settings of a Nix daemon have changed: it is made anew, its store stays", "container", s.Name())
 		if err := e.Remove(ctx, s.Name()); err != nil {
 			return Offer{}, err
@@ -182,7 +183,7 @@ func (k *Keeper) create(ctx context.Context, e *engineapi.Engine, s Spec, imageI
 	if err := k.Volumes(ctx, s); err != nil {
 		return err
 	}
-	o, err := s.daemon(e, imageID)
+	o, err := s.Daemon(e, imageID)
 	if err != nil {
 		return err
 	}
@@ -206,7 +207,7 @@ func (k *Keeper) Volumes(ctx context.Context, s Spec) error {
 	var making sync.WaitGroup
 	errs := make([]error, len(s.Volumes().All()))
 	for i, name := range s.Volumes().All() {
-		making.Go(func() { errs[i] = e.Volume(ctx, name, s.labels(PartVolume)) })
+		making.Go(func() { errs[i] = e.Volume(ctx, name, s.LabelsOf(nixspec.PartVolume)) })
 	}
 	making.Wait()
 	if err := errors.Join(errs...); err != nil {
@@ -227,7 +228,7 @@ func (k *Keeper) Drop(ctx context.Context, s Spec) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(e.Remove(ctx, s.seedName()), e.Remove(ctx, s.Name())); err != nil {
+	if err := errors.Join(e.Remove(ctx, s.SeedName()), e.Remove(ctx, s.Name())); err != nil {
 		return err
 	}
 	var errs []error

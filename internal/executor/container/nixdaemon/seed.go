@@ -9,15 +9,12 @@ import (
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd/volumes"
 )
 
-// seedName is the name of the container that fills the domain's store.
-func (s Spec) seedName() string { return s.Name() + "-seed" }
-
 // seed brings the image's own store and Nix for jobs into the volumes.
 func (k *Keeper) seed(ctx context.Context, e *engineapi.Engine, s Spec, imageID string) (Offer, error) {
 	if err := k.Volumes(ctx, s); err != nil {
 		return Offer{}, err
 	}
-	name := s.seedName()
+	name := s.SeedName()
 	if err := e.Remove(ctx, name); err != nil { // an earlier process's
 		return Offer{}, err
 	}
@@ -26,7 +23,7 @@ func (k *Keeper) seed(ctx context.Context, e *engineapi.Engine, s Spec, imageID 
 			k.log.Warn("The container that filled a Nix store could not be removed", "container", name, "error", err)
 		}
 	})
-	o, err := s.seed(name, imageID)
+	o, err := s.Seed(imageID)
 	if err != nil {
 		return Offer{}, err
 	}

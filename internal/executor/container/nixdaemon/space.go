@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gitlab.com/skerry/skerry/internal/executor/container/nixspec"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd"
 )
 
@@ -20,7 +21,7 @@ func (k *Keeper) lookAtSpace(d *domain) {
 	cancel()
 	k.mu.Lock()
 	now, name := time.Now(), d.Spec.Name()
-	least := d.Spec.Collect.least(total)
+	least := d.Spec.Collect.Least(total)
 	if err != nil || free >= least {
 		count := past(now, d.weighed, weighEvery)
 		if count {
@@ -113,7 +114,7 @@ func (k *Keeper) findMount(ctx context.Context, s Spec) (string, error) {
 	if err != nil || !strings.HasPrefix(e.Address.Host, "unix://") {
 		return noMount, err
 	}
-	volumes, err := e.StoredVolumes(ctx, LabelDomain, s.Domain)
+	volumes, err := e.StoredVolumes(ctx, nixspec.LabelDomain, s.Domain)
 	for _, v := range volumes {
 		if v.Name != s.Volumes().Store || !path.IsAbs(v.Mountpoint) {
 			continue
@@ -142,7 +143,7 @@ func (k *Keeper) Relieve(bytes int64) {
 	now := time.Now()
 	var chosen *domain
 	for _, d := range k.domains {
-		if d.Spec.alone() || !d.Unused || now.Before(d.relieved) || len(d.collecting) > 0 || d.sleeps() && !d.wakeable(now) {
+		if d.Spec.Alone() || !d.Unused || now.Before(d.relieved) || len(d.collecting) > 0 || d.sleeps() && !d.wakeable(now) {
 			continue
 		}
 		if chosen == nil || !d.sleeps() && chosen.sleeps() || d.sleeps() == chosen.sleeps() && d.Used.Before(chosen.Used) {

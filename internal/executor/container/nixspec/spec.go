@@ -1,6 +1,5 @@
-// Package nixdaemon keeps the Nix daemons of jobs: for each trust domain a container with a store, a database and a
-// socket on volumes of its own, made when a job first needs it and stopped when none has needed it for a while. What
-// is in the container is package nixd; what jobs see of it is the gateway in their helper's agent.
+// Package nixspec says what the Nix daemon of a trust domain is made of: its container, its volumes and their labels, as an engine is
+// told. When it is made, and what becomes of it, is package nixdaemon.
 //
 // # Volumes
 //
@@ -11,7 +10,7 @@
 // where DOMAIN is the domain's name, which is the container's as well.
 //
 // They outlive the container: another image, other settings and another runner find the same store.
-package nixdaemon
+package nixspec
 
 import (
 	"crypto/sha256"
@@ -26,6 +25,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/executor/container/carrier"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/nixstore/courier"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd"
 )
 
@@ -54,9 +54,9 @@ type Spec struct {
 	Labels   map[string]string `json:"labels,omitempty"`
 	Settings nixd.Config       `json:"settings"`
 	// Idle is how long the daemon runs on when no job needs it; 0: for ever.
-	Idle    time.Duration `json:"idle,omitempty"`
-	Collect Policy        `json:"collect,omitzero"`
-	Push    *Push         `json:"push,omitempty"` // nil: what jobs build is not pushed
+	Idle    time.Duration  `json:"idle,omitempty"`
+	Collect Policy         `json:"collect,omitzero"`
+	Push    *courier.Route `json:"push,omitempty"` // nil: what jobs build is not pushed
 	// Agent says how the agent's program comes into containers, and AgentPath where it is on this machine.
 	Agent     carrier.Way `json:"agent"`
 	AgentPath string      `json:"agent_path"`
@@ -64,6 +64,9 @@ type Spec struct {
 
 // Name is that of the daemon's container.
 func (s Spec) Name() string { return s.Domain }
+
+// SeedName is that of the container that fills the domain's store.
+func (s Spec) SeedName() string { return s.Name() + "-seed" }
 
 // Volumes are the names of a domain's volumes.
 type Volumes struct {
@@ -80,7 +83,8 @@ func (s Spec) Volumes() Volumes {
 // All lists them.
 func (v Volumes) All() []string { return []string{v.Store, v.Var, v.Gate} }
 
-func (s Spec) labels(part string) map[string]string {
+// LabelsOf are the labels of one of the things that are made.
+func (s Spec) LabelsOf(part string) map[string]string {
 	l := map[string]string{LabelOwner: s.Owner, LabelDomain: s.Domain, carrier.LabelPart: part}
 	for k, v := range s.Labels {
 		l[k] = v
@@ -88,11 +92,11 @@ func (s Spec) labels(part string) map[string]string {
 	return l
 }
 
-// auto reports whether builds are to be in the sandbox where that is possible, and otherwise without.
-func (s Spec) auto() bool { return s.Settings.Sandbox == "" || s.Settings.Sandbox == nixd.SandboxAuto }
+// Auto reports whether builds are to be in the sandbox where that is possible, and otherwise without.
+func (s Spec) Auto() bool { return s.Settings.Sandbox == "" || s.Settings.Sandbox == nixd.SandboxAuto }
 
-// alone reports whether the domain is a single job's.
-func (s Spec) alone() bool { return len(s.Labels) > 0 }
+// Alone reports whether the domain is a single job's.
+func (s Spec) Alone() bool { return len(s.Labels) > 0 }
 
 // settings are what the container is told.
 func (s Spec) settings(imageID string) (string, error) {
@@ -105,16 +109,16 @@ func (s Spec) settings(imageID string) (string, error) {
 	return string(text), err
 }
 
-// hash tells whether a container is made as the spec says.
-func (s Spec) hash(imageID string) (string, error) {
+// Hash tells whether a container is made as the spec says.
+func (s Spec) Hash(imageID string) (string, error) {
 	settings, err := s.settings(imageID)
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s", settings, s.Agent.Volume, s.AgentPath))
 	return hex.EncodeToString(sum[:8]), err
 }
 
-// daemon is the container that serves.
-func (s Spec) daemon(e *engineapi.Engine, imageID string) (client.ContainerCreateOptions, error) {
-	hash, err := s.hash(imageID)
+// Daemon is the container that serves.
+func (s Spec) Daemon(e *engineapi.Engine, imageID string) (client.ContainerCreateOptions, error) {
+	hash, err := s.Hash(imageID)
 	if err != nil {
 		return client.ContainerCreateOptions{}, err
 	}
@@ -133,11 +137,11 @@ func (s Spec) daemon(e *engineapi.Engine, imageID string) (client.ContainerCreat
 	return o, nil
 }
 
-// seed is the container that brings what the image has of a store into the volumes. It has no network: it needs none.
-func (s Spec) seed(name, imageID string) (client.ContainerCreateOptions, error) {
+// Seed is the container that brings what the image has of a store into the volumes. It has no network: it needs none.
+func (s Spec) Seed(imageID string) (client.ContainerCreateOptions, error) {
 	settings, err := s.settings(imageID)
 	v := s.Volumes()
-	o := s.container(name, PartSeed, imageID, nixd.CommandSeed, map[string]string{
+	o := s.container(s.SeedName(), PartSeed, imageID, nixd.CommandSeed, map[string]string{
 		v.Store: nixd.SeedStoreDir, v.Var: nixd.SeedStateDir, v.Gate: nixd.SeedGateDir,
 	})
 	o.Config.Env = []string{nixd.Variable + "=" + settings}
@@ -156,7 +160,7 @@ func (s Spec) container(name, part, imageID, command string, volumes map[string]
 		Name: name,
 		Config: &container.Config{
 			Image: imageID, User: "0:0", Entrypoint: []string{carrier.Exe, nixd.Command, command}, Cmd: []string{},
-			Labels: s.labels(part), WorkingDir: "/",
+			Labels: s.LabelsOf(part), WorkingDir: "/",
 		},
 		HostConfig: h,
 	}
