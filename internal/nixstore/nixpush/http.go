@@ -31,7 +31,7 @@ func openSite(base string, getenv func(string) string) (Cache, error) {
 	}
 	t := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, TLSHandshakeTimeout: 30 * time.Second, MaxIdleConnsPerHost: atOnce,
-		IdleConnTimeout: 30 * time.Second, ForceAttemptHTTP2: true,
+		IdleConnTimeout: 30 * time.Second, ForceAttemptHTTP2: true, ExpectContinueTimeout: 2 * time.Second,
 	}
 	return &site{base: base, client: &http.Client{Transport: watched{t}, CheckRedirect: sameMethod}, login: l, patience: usualPatience}, nil
 }
@@ -111,6 +111,9 @@ func (s *site) request(ctx context.Context, method, name string, o *Object) (cod
 		r.Body, _ = r.GetBody() // there is no error
 		r.ContentLength = o.Size
 		r.Header.Set("Content-Type", o.Type)
+		if o.Size > askFirst {
+			r.Header.Set("Expect", "100-continue")
+		}
 	}
 	if s.login != nil {
 		r.SetBasicAuth(s.login.user, s.login.password)
@@ -128,6 +131,10 @@ func (s *site) request(ctx context.Context, method, name string, o *Object) (cod
 }
 
 const (
+	// askFirst is the size of objects beyond which a server may refuse one before it is sent: some break the connection of what they
+	// refuse, and nobody hears why.
+	askFirst = 1 << 20
+
 	maxGot  = 4 << 10 // of an answer
 	maxSaid = 200     // of what is quoted of it
 )

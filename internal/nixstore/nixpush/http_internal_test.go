@@ -2,6 +2,7 @@ package nixpush
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -32,4 +33,37 @@ func TestServerStalls(t *testing.T) {
 	if _, err := s.Has(t.Context(), "name"); !errors.Is(err, errStalled) {
 		t.Error(err)
 	}
+}
+
+// TestServerRefusesAtOnce has a server refuse what is too large for it without a look at it, and break the connection.
+func TestServerRefusesAtOnce(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Connection", "close")
+		w.WriteHeader(http.StatusRequestEntityTooLarge)
+	}))
+	t.Cleanup(server.Close)
+	c, err := openSite(server.URL, func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := 0
+	content := counted{strings.NewReader(strings.Repeat("x", 32<<20)), &sent}
+	var refused *RefusedError
+	if err := c.Put(t.Context(), "name", Object{Type: "text/plain", Size: 32 << 20, Content: content}); !errors.As(err, &refused) || sent > 0 {
+		t.Errorf("%v, after %d bytes", err, sent)
+	}
+}
+
+// counted counts what is read.
+type counted struct {
+	io.ReaderAt
+
+	n *int
+}
+
+func (c counted) ReadAt(b []byte, off int64) (int, error) {
+	n, err := c.ReaderAt.ReadAt(b, off)
+	*c.n += n
+	return n, err
 }
