@@ -160,12 +160,15 @@ func TestKillContainer(t *testing.T) {
 	})
 }
 
-// TestKillSeed has seeding die again and again.
+// TestKillSeed has seeding die again and again, in the daemon's container and in another one.
 func TestKillSeed(t *testing.T) {
 	t.Parallel()
 	eachEngine(t, func(t *testing.T, d *domain) {
 		for pause := 20 * time.Millisecond; pause < time.Second; pause = pause * 3 / 2 {
 			o := d.seedOptions()
+			if d.n%2 == 0 {
+				o = d.options(o.Name, d.image, nixd.StoreDir, nixd.StateDir, nixd.GateDir, false, d.config(), "/.skerry/bin/agent", "nix", "daemon")
+			}
 			if _, err := d.api.Create(t.Context(), o); err != nil {
 				t.Fatal(err)
 			}
@@ -178,7 +181,9 @@ func TestKillSeed(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		d.seed()
+		if d.kind == enginetest.NixStore { // which the volumes hide
+			d.seed()
+		}
 		i := d.start(d.config())
 		d.build(i.Tools, "hello")
 		d.clean()
