@@ -13,6 +13,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/cli/daemon"
 	"gitlab.com/skerry/skerry/internal/cli/program"
 	"gitlab.com/skerry/skerry/internal/config"
+	"gitlab.com/skerry/skerry/internal/systemid"
 )
 
 // runOptions is what `run` is told.
@@ -88,7 +89,7 @@ func loadOrAwait(p *program.Program, path string) (*config.Config, error) {
 		return nil, err
 	}
 	empty := *draft.Config()
-	empty.SystemID, err = config.SystemID(empty.Dir())
+	empty.SystemID, err = systemid.Of(empty.Dir())
 	if empty.SystemID == "" {
 		return nil, err
 	}

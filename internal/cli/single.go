@@ -15,6 +15,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/cli/program"
 	"gitlab.com/skerry/skerry/internal/config"
 	"gitlab.com/skerry/skerry/internal/journal"
+	"gitlab.com/skerry/skerry/internal/systemid"
 )
 
 // singleOptions is what `run-single` is told.
@@ -158,7 +159,7 @@ func (o *singleOptions) daemon(ctx context.Context, p *program.Program, c *confi
 		}
 		if c.SystemID == "" {
 			var err error
-			if options.SystemID, err = config.SystemID(options.StateDir); options.SystemID == "" {
+			if options.SystemID, err = systemid.Of(options.StateDir); options.SystemID == "" {
 				return nil, err
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/config/schema"
+	"gitlab.com/skerry/skerry/internal/wholefile"
 )
 
 // Edit changes the file at path while no other Edit does: it reads the file (a missing one counts as
@@ -20,14 +21,14 @@ import (
 // the old file, 0600 for a new one and for one that every user could read. Symbolic links are followed. When change fails or changes
 // nothing, nothing is written. That the place can be written is certain before change is called.
 func Edit(ctx context.Context, path string, opts Options, change func(*Draft) error) error {
-	target, err := resolveLinks(path)
+	target, err := wholefile.Resolve(path)
 	if err != nil {
 		return fmt.Errorf("edit configuration: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
 		return fmt.Errorf("edit configuration: %w", err)
 	}
-	unlock, err := lockDir(ctx, filepath.Dir(target))
+	unlock, err := wholefile.Lock(ctx, filepath.Dir(target))
 	if err != nil {
 		return fmt.Errorf("edit configuration: %w", err)
 	}
@@ -40,18 +41,18 @@ func Edit(ctx context.Context, path string, opts Options, change func(*Draft) er
 	if err != nil {
 		return err
 	}
-	r, err := newReplacement(target)
+	r, err := wholefile.New(target)
 	if err != nil {
 		return fmt.Errorf("edit configuration: %w", err)
 	}
-	defer r.discard()
+	defer r.Discard()
 	if err := change(d); err != nil {
 		return err
 	}
 	if bytes.Equal(d.Text(), text) {
 		return nil
 	}
-	if err := r.commit(d.Text()); err != nil {
+	if err := r.Commit(d.Text()); err != nil {
 		return fmt.Errorf("write configuration: %w", err)
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"gitlab.com/skerry/skerry/internal/config/schema"
+	"gitlab.com/skerry/skerry/internal/systemid"
 )
 
 // MaxSize is how large a config.toml may be, in bytes.
@@ -53,7 +54,7 @@ func Load(path string, opts Options) (*Config, error) {
 			"can be read by every user of this machine (mode %04o) although it holds tokens: run chmod 600 on it", mark.mode.Perm())})
 	}
 	if !opts.NoSystemID {
-		id, err := SystemID(filepath.Dir(path))
+		id, err := systemid.Of(filepath.Dir(path))
 		if id == "" {
 			return nil, err
 		}

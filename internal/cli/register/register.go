@@ -15,6 +15,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/config"
 	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/gitlab/runnertoken"
+	"gitlab.com/skerry/skerry/internal/systemid"
 )
 
 // New returns the command. executors are those that this program can run jobs with.
@@ -114,7 +115,7 @@ func (g *registration) systemID() (string, error) {
 	if c.SystemID != "" {
 		return c.SystemID, nil
 	}
-	id, err := config.SystemID(c.Dir())
+	id, err := systemid.Of(c.Dir())
 	if id != "" {
 		return id, nil // one that cannot be kept is made anew next time
 	}

@@ -1,4 +1,4 @@
-package config
+package wholefile
 
 import (
 	"path/filepath"

@@ -1,4 +1,5 @@
-package config
+// Package wholefile replaces files as a whole: whoever reads one, and whenever power is lost, finds the old one or the new one.
+package wholefile
 
 import (
 	"context"
@@ -13,20 +14,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// newFileMode is the mode of a file that was not there before: it holds tokens.
-const newFileMode = 0o600
+// newMode is the mode of a file that was not there before: it holds tokens.
+const newMode = 0o600
 
-// replacement is a file about to take another one's place. Making it proves that the directory
+// Replacement is a file about to take another one's place. Making it proves that the directory
 // can be written before anything is done that needs the outcome kept.
-type replacement struct {
+type Replacement struct {
 	target string
 	temp   *os.File
 }
 
-// newReplacement makes an empty file beside target with target's owner and mode. The mode is 0600 when
+// New makes an empty file beside target with target's owner and mode. The mode is 0600 when
 // there is no target, and when every user could read it: what is going to be written may be a secret.
-func newReplacement(target string) (_ *replacement, err error) {
-	mode, owner, group := fs.FileMode(newFileMode), -1, -1
+func New(target string) (_ *Replacement, err error) {
+	mode, owner, group := fs.FileMode(newMode), -1, -1
 	info, err := os.Stat(target)
 	switch {
 	case err == nil:
@@ -46,10 +47,10 @@ func newReplacement(target string) (_ *replacement, err error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &replacement{target: target, temp: temp}
+	r := &Replacement{target: target, temp: temp}
 	defer func() {
 		if err != nil {
-			r.discard()
+			r.Discard()
 		}
 	}()
 	made, err := temp.Stat()
@@ -75,8 +76,8 @@ func replaceable(target string) error {
 	return nil
 }
 
-// commit puts text in the place of the target so that power loss leaves either version whole.
-func (r *replacement) commit(text []byte) error {
+// Commit puts text in the place of the target so that power loss leaves either version whole.
+func (r *Replacement) Commit(text []byte) error {
 	_, err := r.temp.Write(text)
 	if err == nil {
 		err = r.temp.Sync()
@@ -85,7 +86,7 @@ func (r *replacement) commit(text []byte) error {
 		err = os.Rename(r.temp.Name(), r.target)
 	}
 	if err != nil {
-		r.discard()
+		r.Discard()
 		return err
 	}
 	if err := r.temp.Close(); err != nil {
@@ -99,28 +100,28 @@ func (r *replacement) commit(text []byte) error {
 	return dir.Sync()
 }
 
-// discard removes what is not going to be used. It may be called after commit.
-func (r *replacement) discard() {
+// Discard removes what is not going to be used. It may be called after Commit.
+func (r *Replacement) Discard() {
 	if r.temp.Close() == nil {
 		_ = os.Remove(r.temp.Name()) // nothing more can be done about a leftover
 	}
 }
 
-// replace writes text to path by rename, through symbolic links.
-func replace(path string, text []byte) error {
-	target, err := resolveLinks(path)
+// Replace writes text to path by rename, through symbolic links.
+func Replace(path string, text []byte) error {
+	target, err := Resolve(path)
 	if err != nil {
 		return err
 	}
-	r, err := newReplacement(target)
+	r, err := New(target)
 	if err != nil {
 		return err
 	}
-	return r.commit(text)
+	return r.Commit(text)
 }
 
-// resolveLinks follows path to the file that is meant, which need not exist yet.
-func resolveLinks(path string) (string, error) {
+// Resolve follows path to the file that is meant, which need not exist yet.
+func Resolve(path string) (string, error) {
 	const most = 40 // as the kernel's limit
 	for range most {
 		link, err := os.Readlink(path)
@@ -138,9 +139,9 @@ func resolveLinks(path string) (string, error) {
 	return "", fmt.Errorf("follow %s: %w", path, syscall.ELOOP)
 }
 
-// lockDir takes the lock that all editors of files in dir share. It makes no file: the lock is on
+// Lock takes the lock that all editors of files in dir share. It makes no file: the lock is on
 // the directory itself. The lock ends with close or with the process.
-func lockDir(ctx context.Context, dir string) (unlock func(), err error) {
+func Lock(ctx context.Context, dir string) (unlock func(), err error) {
 	f, err := os.Open(dir)
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package config
+package systemid
 
 import (
 	"errors"
@@ -17,13 +17,13 @@ func TestSystemID(t *testing.T) {
 	if err := os.WriteFile(machine, []byte("0123456789abcdef0123456789abcdef\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(dir, "new", SystemIDFile)
+	file := filepath.Join(dir, "new", File)
 	// printf gitlab-runner | openssl dgst -sha256 -hmac 0123456789abcdef0123456789abcdef
-	id, err := systemID(file, filepath.Join(dir, "none"), machine)
+	id, err := of(file, filepath.Join(dir, "none"), machine)
 	if err != nil || id != "s_ee3af03959fe" {
 		t.Errorf("%q, %v", id, err)
 	}
-	again, err := systemID(file)
+	again, err := of(file)
 	if err != nil || again != id {
 		t.Errorf("%q became %q, %v", id, again, err)
 	}
@@ -34,8 +34,8 @@ func TestSystemID(t *testing.T) {
 		if err := os.WriteFile(file, []byte(bad), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		id, err := systemID(file)
-		if err != nil || !strings.HasPrefix(id, "r_") || !validSystemID(id) {
+		id, err := of(file)
+		if err != nil || !strings.HasPrefix(id, "r_") || !valid(id) {
 			t.Errorf("%q became %q, %v", bad, id, err)
 		}
 	}
@@ -43,7 +43,7 @@ func TestSystemID(t *testing.T) {
 		if err := os.WriteFile(file, []byte(good), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if id, err := systemID(file); err != nil || id != strings.TrimSpace(good) {
+		if id, err := of(file); err != nil || id != strings.TrimSpace(good) {
 			t.Errorf("%q became %q, %v", good, id, err)
 		}
 	}
@@ -56,13 +56,13 @@ func TestSystemIDThatCannotBeRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	denied := &fs.PathError{Op: "open", Path: "x", Err: syscall.EACCES}
-	if id, err := unreadSystemID(denied, []string{machine}); id != "s_ee3af03959fe" || !errors.Is(err, fs.ErrPermission) {
+	if id, err := unread(denied, []string{machine}); id != "s_ee3af03959fe" || !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("%q, %v", id, err)
 	}
-	if id, err := unreadSystemID(denied, nil); id != "" || err == nil {
+	if id, err := unread(denied, nil); id != "" || err == nil {
 		t.Errorf("without a machine's id: %q, %v", id, err)
 	}
-	if id, err := unreadSystemID(&fs.PathError{Op: "read", Path: "x", Err: syscall.EISDIR}, []string{machine}); id != "" || err == nil {
+	if id, err := unread(&fs.PathError{Op: "read", Path: "x", Err: syscall.EISDIR}, []string{machine}); id != "" || err == nil {
 		t.Errorf("of a directory: %q, %v", id, err)
 	}
 }
@@ -73,14 +73,14 @@ func TestSystemIDThatCannotBeKept(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if id, err := systemID(filepath.Join(file, SystemIDFile)); err == nil {
+	if id, err := of(filepath.Join(file, File)); err == nil {
 		t.Errorf("%q without an error", id)
 	}
 	dir := filepath.Join(t.TempDir(), "dir")
-	if err := os.MkdirAll(filepath.Join(dir, SystemIDFile), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, File), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if id, err := systemID(filepath.Join(dir, SystemIDFile)); id != "" || err == nil {
+	if id, err := of(filepath.Join(dir, File)); id != "" || err == nil {
 		t.Errorf("%q, %v", id, err)
 	}
 }
