@@ -98,7 +98,9 @@ func Run(ctx context.Context, l volumes.Layout, c Order) (Result, error) {
 	}
 	slices.Sort(done.Paths)
 	if err == nil && full != nil { // there may be room now, for the next one
-		done.Released, err = letGo(ctx, l, c)
+		var more []string
+		more, err = letGo(ctx, l, c)
+		done.Released = append(done.Released, more...)
 	}
 	if !c.DryRun {
 		done.Stat = s.left()
