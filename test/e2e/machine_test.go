@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -50,6 +51,10 @@ func everywhere(t *testing.T, test func(t *testing.T, m machine), only ...string
 	onEngines(t, test, only...)
 }
 
+// racedOnEngines are the tests that have engines under the race detector, too. Of the others it sees the runner and its agent
+// where the jobs are this machine's; containers add the engine's work, and an agent without the detector.
+var racedOnEngines = []string{"TestStorm", "TestTwoRunnersOnOneEngine", "TestNixBuildOutlivesTheRunner"}
+
 // onEngines runs test with every engine, or with those that are named, as subtests.
 func onEngines(t *testing.T, test func(t *testing.T, m machine), only ...string) {
 	t.Helper()
@@ -62,6 +67,9 @@ func onEngines(t *testing.T, test func(t *testing.T, m machine), only ...string)
 			}
 			t.Skip(says)
 		})
+		return
+	}
+	if agenttest.Race && !slices.Contains(racedOnEngines, t.Name()) {
 		return
 	}
 	for _, e := range engines {

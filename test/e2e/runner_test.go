@@ -17,13 +17,14 @@ import (
 	"testing"
 	"time"
 
+	"gitlab.com/skerry/skerry/internal/agent/agenttest"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
 )
 
 // patience bounds every wait of these tests; reaching it is a failure, not a measurement.
 const patience = 2 * time.Minute
 
-// program is the path of bin/skerry, built once for all tests of the package.
+// program is the path of bin/skerry, built once for all tests of the package, under the race detector when they are.
 var program = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "skerry-e2e")
 	if err != nil {
@@ -33,8 +34,12 @@ var program = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "skerry")
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", path, "gitlab.com/skerry/skerry/cmd/skerry")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0") // for images without a C library
+	args, cgo := []string{"build", "-buildvcs=false", "-o", path}, "CGO_ENABLED=0" // for images without a C library
+	if agenttest.Race {
+		args, cgo = append(args, "-race"), "CGO_ENABLED=1"
+	}
+	build := exec.Command("go", append(args, "gitlab.com/skerry/skerry/cmd/skerry")...)
+	build.Env = append(os.Environ(), cgo)
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build skerry: %w: %s", err, out)
 	}
@@ -118,6 +123,9 @@ func (m machine) runnerWith(t *testing.T, co *gitlabtest.Coordinator, lines []st
 	}
 	t.Cleanup(func() {
 		r.finish()
+		if strings.Contains(r.log.String(), "WARNING: DATA RACE") {
+			t.Error("the runner has a data race")
+		}
 		if t.Failed() {
 			t.Logf("the runner's log:\n%s", r.log)
 		}

@@ -15,7 +15,7 @@ import (
 )
 
 // build is memoised: the program does not change while a test binary runs.
-var build = sync.OnceValues(func() (string, error) { return buildAgent(race) }) //nolint:gochecknoglobals // see above
+var build = sync.OnceValues(func() (string, error) { return buildAgent(Race) }) //nolint:gochecknoglobals // see above
 
 // Build returns the path of cmd/skerry-agent, built from the work tree as it is. The file is shared
 // by all tests of the machine: link it (embedded.Place) or execute it, do not change it.

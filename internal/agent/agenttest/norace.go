@@ -2,4 +2,5 @@
 
 package agenttest
 
-const race = false
+// Race reports whether this program, and with it what it builds, is under the race detector.
+const Race = false

@@ -2,4 +2,5 @@
 
 package agenttest
 
-const race = true
+// Race reports whether this program, and with it what it builds, is under the race detector.
+const Race = true
