@@ -99,6 +99,7 @@ func built(name, flags string) string {
 // TestHostNix gives jobs a machine's Nix, whose daemon trusts root, and has root in them try to be more than anybody,
 // while the machine collects all the time.
 func TestHostNix(t *testing.T) { //nolint:paralleltest // it sets variables
+	enginetest.NotRaced(t)
 	enginetest.NixBases(t)
 	hosts := []hostNix{newHostNix(t, "2.8", ""), newHostNix(t, "2.26", "")}
 	for _, h := range hosts {
@@ -217,6 +218,7 @@ func TestHostNixTools(t *testing.T) {
 
 // TestHostNixClosure gives jobs of the machine's store what they know, and nothing that the machine or other jobs have.
 func TestHostNixClosure(t *testing.T) { //nolint:paralleltest // it sets variables
+	enginetest.NotRaced(t)
 	enginetest.NixBases(t)
 	h := newHostNix(t, "2.26", "")
 	if h.nix != nil {
@@ -295,6 +297,7 @@ func TestHostNixMissing(t *testing.T) {
 // TestNixByHand gives jobs a daemon in the old ways, with nothing of [runners.nix]: they work as in GitLab Runner, and
 // root in a job is trusted, which is what the warning is about.
 func TestNixByHand(t *testing.T) { //nolint:paralleltest // it sets variables
+	enginetest.NotRaced(t)
 	enginetest.NixBases(t)
 	h := newHostNix(t, "2.26", "")
 	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {

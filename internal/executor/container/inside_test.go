@@ -22,6 +22,7 @@ import (
 // TestConformanceInside runs the suite in a container that has nothing of the host but the engine's socket.
 func TestConformanceInside(t *testing.T) {
 	t.Parallel()
+	enginetest.NotRaced(t)
 	if os.Getuid() != 0 || len(enginetest.All()) == 0 {
 		t.Skip("needs root and engines: the suite's own program is built and given to each of them")
 	}

@@ -22,6 +22,7 @@ const develop = `test -x /usr/bin/bash-static || { echo hello; exit; }; export N
 // TestNixUsers has root and other users, with and without a name, install into their profiles.
 func TestNixUsers(t *testing.T) {
 	t.Parallel()
+	enginetest.NotRaced(t)
 	enginetest.NixBases(t)
 	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
 		e.Load(t, enginetest.Image{Name: busybox})

@@ -25,6 +25,7 @@ func kind(e enginetest.Engine) enginetest.Nix {
 
 func eachEngine(t *testing.T, test func(t *testing.T, d *domain)) {
 	t.Helper()
+	enginetest.NotRaced(t)
 	if len(enginetest.All()) > 0 {
 		if testing.Short() {
 			t.Skip("takes minutes")

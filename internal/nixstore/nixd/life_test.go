@@ -13,6 +13,7 @@ import (
 // eachNix runs a test with every engine and every kind of image.
 func eachNix(t *testing.T, test func(t *testing.T, d *domain)) {
 	t.Helper()
+	enginetest.NotRaced(t)
 	if len(enginetest.All()) > 0 && testing.Short() {
 		t.Skip("takes minutes")
 	}
@@ -107,6 +108,7 @@ func TestLife(t *testing.T) {
 // TestUpgrade puts a new image on an old store, and the old one back.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
+	enginetest.NotRaced(t)
 	if len(enginetest.All()) > 0 {
 		enginetest.NixBases(t)
 	}
@@ -144,6 +146,7 @@ func TestUpgrade(t *testing.T) {
 // TestSandboxModes has a container in which the sandbox cannot work.
 func TestSandboxModes(t *testing.T) {
 	t.Parallel()
+	enginetest.NotRaced(t)
 	if len(enginetest.All()) > 0 {
 		enginetest.NixBases(t)
 	}

@@ -27,6 +27,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/moby/moby/client"
 
+	"gitlab.com/skerry/skerry/internal/agent/agenttest"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 )
 
@@ -59,6 +60,15 @@ func Each(t *testing.T, test func(t *testing.T, e Engine)) {
 			}
 			test(t, e)
 		})
+	}
+}
+
+// NotRaced skips a test under the race detector that would show it nothing: what it tries runs in containers, by programs that
+// are built without the detector, or is Nix's or the engine's own. The test itself is run without it.
+func NotRaced(t *testing.T) {
+	t.Helper()
+	if agenttest.Race {
+		t.Skip("what it tries runs in containers, where the race detector does not see it")
 	}
 }
 
