@@ -203,7 +203,7 @@ func wholeGroupKilled(t *testing.T, m machine, own bool, there func(r *runner, g
 		}
 	}
 	id := r.add(gitlabtest.JobSpec{Script: append(append(script, g.lines()...), "echo said after", "exit 7")})
-	until(t, "the step", func() bool { return there(r, g) })
+	atOnce(t, "the step", func() bool { return there(r, g) })
 	s.kill(t)
 	r.kill() // waits for it
 	r.co.RunnerDied()

@@ -134,7 +134,7 @@ func disturbed(t *testing.T, m machine, key string) (log string, keys []string) 
 		kept := keep(t, c.runner)
 		id := c.add(wholeJob(c.dependency))
 		if key != "" {
-			until(t, "the step "+key, func() bool { return c.outlineHas(key) || over(c, id) })
+			atOnce(t, "the step "+key, func() bool { return c.outlineHas(key) || over(c, id) })
 			c.restart()
 		}
 		j, log := c.wait(id)

@@ -131,7 +131,7 @@ func TestKilledWhilePreparing(t *testing.T) {
 					Project: "group/project", Edit: withService,
 					Script: append(append([]string{"echo said before", "nc web 80 < /dev/null"}, g.lines()...), "cat README", "exit 7"),
 				})
-				until(t, piece, func() bool {
+				atOnce(t, piece, func() bool {
 					if piece == "record" {
 						files, err := filepath.Glob(filepath.Join(r.stateDir(), "envs", "[^.]*", "env.json"))
 						return err == nil && len(files) > 0

@@ -130,7 +130,7 @@ func TestKilledBetweenAnswerAndRecord(t *testing.T) {
 		handed := make(chan struct{})
 		co.Fault(fault.Fault{Endpoint: gitlabtest.EndpointRequest, Skip: 1, Handle: true, Cut: true, Then: func() { close(handed) }})
 		r.start()
-		until(t, "the runner asks", func() bool { return strings.Contains(r.log.String(), "request_job") })
+		atOnce(t, "the runner asks", func() bool { return strings.Contains(r.log.String(), "request_job") })
 		id := r.add(gitlabtest.JobSpec{Script: []string{"echo at last"}})
 		select {
 		case <-handed:

@@ -241,7 +241,8 @@ func (r *runner) add(spec gitlabtest.JobSpec) int64 {
 	return id
 }
 
-// until polls cond; it is for conditions of the file system, which nobody announces.
+// until polls cond; it is for conditions of the file system, which nobody announces. They have to last: it looks less and less
+// often, as looking keeps others from their work.
 func until(t *testing.T, what string, cond func() bool) {
 	t.Helper()
 	untilWithin(t, patience, what, cond)
@@ -250,12 +251,23 @@ func until(t *testing.T, what string, cond func() bool) {
 // untilWithin is until for what takes longer on a busy machine.
 func untilWithin(t *testing.T, limit time.Duration, what string, cond func() bool) {
 	t.Helper()
+	look(t, limit, 50*time.Millisecond, what, cond)
+}
+
+// atOnce is until for a moment in which the test does something: it looks all the time.
+func atOnce(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	look(t, patience, time.Millisecond, what, cond)
+}
+
+func look(t *testing.T, limit, pause time.Duration, what string, cond func() bool) {
+	t.Helper()
 	deadline := time.Now().Add(limit)
-	for !cond() {
+	for next := time.Millisecond; !cond(); next = min(next*3/2, pause) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain: %s", what)
 		}
-		time.Sleep(time.Millisecond)
+		time.Sleep(next)
 	}
 }
 
