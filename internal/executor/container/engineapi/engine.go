@@ -142,18 +142,7 @@ func (e *Engine) identify(ctx context.Context) error {
 			e.Kind = Podman
 		}
 	}
-	info, err := e.c.Info(ctx, client.InfoOptions{})
-	if err != nil {
-		return err
-	}
-	for _, option := range info.Info.SecurityOptions {
-		if strings.Contains(option, "name=rootless") {
-			e.Rootless = true
-		}
-	}
-	if e.Kind == Podman && !e.Rootless {
-		e.Rootless, err = e.askRootless(ctx)
-	}
+	e.Rootless, err = e.askRootless(ctx)
 	return err
 }
 
