@@ -4,13 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,6 +15,7 @@ import (
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/agent/agenttest"
+	"gitlab.com/skerry/skerry/internal/executor/container/enginetest"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
 )
 
@@ -34,7 +32,8 @@ var program = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "skerry")
-	args, cgo := []string{"build", "-buildvcs=false", "-o", path}, "CGO_ENABLED=0" // for images without a C library
+	// As make build does, so that what that has compiled is used again; and for images without a C library.
+	args, cgo := []string{"build", "-trimpath", "-buildvcs=false", "-o", path}, "CGO_ENABLED=0"
 	if agenttest.Race {
 		args, cgo = append(args, "-race"), "CGO_ENABLED=1"
 	}
@@ -47,10 +46,7 @@ var program = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	if few := flag.Lookup("test.parallel"); few.Value.String() == few.DefValue { // most tests wait most of the time
-		_ = flag.Set(few.Name, strconv.Itoa(3*runtime.GOMAXPROCS(0)))
-	}
+	enginetest.Parallel(3)
 	code := m.Run()
 	if path, err := program(); err == nil {
 		os.RemoveAll(filepath.Dir(path))

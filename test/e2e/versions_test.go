@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,19 +17,22 @@ import (
 	"gitlab.com/skerry/skerry/internal/journal"
 )
 
+// later is the path of a program by two versions later, for all tests of the package.
+var later = sync.OnceValues(func() (string, error) {
+	path, err := program()
+	if err != nil {
+		return "", err
+	}
+	return laterProgram(filepath.Join(filepath.Dir(path), "later"), 2, 2)
+})
+
 // laterProgram builds the program as a later version of it would be: with the protocol between runner
 // and agent, and the journal's version, so many steps on. The sources are replaced for the compiler
 // only (go build -overlay).
-func laterProgram(t *testing.T, protocol, journalVersion int) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "skerry-e2e-later")
-	if err == nil {
-		err = os.Chmod(dir, 0o755) // other users run it, too
+func laterProgram(dir string, protocol, journalVersion int) (string, error) {
+	if err := os.Mkdir(dir, 0o755); err != nil { // other users run it, too
+		return "", err
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	replace := map[string]string{}
 	for _, c := range []struct {
 		file, constant string
@@ -39,37 +43,38 @@ func laterProgram(t *testing.T, protocol, journalVersion int) string {
 	} {
 		path, err := filepath.Abs(c.file)
 		if err != nil {
-			t.Fatal(err)
+			return "", err
 		}
 		b, err := os.ReadFile(path)
 		if err != nil {
-			t.Fatal(err)
+			return "", err
 		}
 		line := regexp.MustCompile(`(?m)^const ` + c.constant + ` = \d+$`)
 		if len(line.FindAll(b, -1)) != 1 {
-			t.Fatalf("%s does not define %s once", path, c.constant)
+			return "", fmt.Errorf("%s does not define %s once", path, c.constant)
 		}
 		later := filepath.Join(dir, filepath.Base(path))
 		text := line.ReplaceAll(b, []byte("const "+c.constant+" = "+strconv.Itoa(c.value)))
 		if err := os.WriteFile(later, text, 0o600); err != nil {
-			t.Fatal(err)
+			return "", err
 		}
 		replace[path] = later
 	}
 	overlay := filepath.Join(dir, "overlay.json")
 	b, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	if err := os.WriteFile(overlay, b, 0o600); err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	path := filepath.Join(dir, "skerry")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-overlay", overlay, "-o", path, "gitlab.com/skerry/skerry/cmd/skerry")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-overlay", overlay, "-o", path, "gitlab.com/skerry/skerry/cmd/skerry")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build a later version: %v: %s", err, out)
+		return "", fmt.Errorf("build a later version: %w: %s", err, out)
 	}
-	return path
+	return path, nil
 }
 
 // upgraded is a runner that has been killed while its job waits at the gate.
@@ -89,7 +94,10 @@ func upgraded(t *testing.T, m machine, path string) (*runner, gate, int64) {
 // while a job runs: the agent and the journal of the older one do.
 func TestLaterVersionFinishesTheJob(t *testing.T) {
 	t.Parallel()
-	later := laterProgram(t, 2, 2)
+	later, err := later()
+	if err != nil {
+		t.Fatal(err)
+	}
 	everywhere(t, func(t *testing.T, m machine) {
 		r, g, id := upgraded(t, m, "")
 		r.startAs(later)
@@ -104,7 +112,10 @@ func TestLaterVersionFinishesTheJob(t *testing.T) {
 // ends, and has changed nothing, so that the later version finishes the job.
 func TestEarlierVersionLeavesTheJournal(t *testing.T) {
 	t.Parallel()
-	later := laterProgram(t, 2, 2)
+	later, err := later()
+	if err != nil {
+		t.Fatal(err)
+	}
 	everywhere(t, func(t *testing.T, m machine) {
 		r, g, id := upgraded(t, m, later)
 		r.start()
@@ -129,7 +140,18 @@ func TestEarlierVersionLeavesTheJournal(t *testing.T) {
 // the job's author is told why, and nothing of the job stays behind.
 func TestMuchLaterVersionRefusesTheAgent(t *testing.T) {
 	t.Parallel()
-	later := laterProgram(t, 3, 0)
+	dir, err := os.MkdirTemp("", "skerry-e2e-later")
+	if err == nil {
+		err = os.Chmod(dir, 0o755) // other users run it, too
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	later, err := laterProgram(filepath.Join(dir, "later"), 3, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
 	everywhere(t, func(t *testing.T, m machine) {
 		r, _, id := upgraded(t, m, "")
 		r.startAs(later)

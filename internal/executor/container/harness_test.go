@@ -21,6 +21,11 @@ import (
 	"gitlab.com/skerry/skerry/internal/stage"
 )
 
+func TestMain(m *testing.M) {
+	enginetest.Parallel(2)
+	os.Exit(m.Run())
+}
+
 // bench is what the tests of one engine share, so that not each has to make a network of its own.
 type bench struct {
 	e     enginetest.Engine

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"gitlab.com/skerry/skerry/internal/executor/container/enginetest"
 )
 
 // The supervisor waits for all children of its process, so each test has one of its own.
@@ -25,6 +27,7 @@ func TestMain(m *testing.M) {
 	if script := os.Getenv(asSupervisor); script != "" {
 		os.Exit(supervise(script))
 	}
+	enginetest.Parallel(2)
 	os.Exit(m.Run())
 }
 

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"flag"
 	"io"
 	"maps"
 	"os"
@@ -60,6 +61,15 @@ func Each(t *testing.T, test func(t *testing.T, e Engine)) {
 			}
 			test(t, e)
 		})
+	}
+}
+
+// Parallel lets a package's tests run so many at once for each processor, unless -parallel says how many: they wait for engines
+// more than they work. TestMain calls it.
+func Parallel(each int) {
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		_ = flag.Set(f.Name, strconv.Itoa(each*runtime.GOMAXPROCS(0)))
 	}
 }
 
