@@ -28,10 +28,10 @@ type hostNix struct {
 // as another user.
 const hostVariable = enginetest.PassPrefix + "NIX_"
 
-// newHostNix starts a daemon, with further lines in its nix.conf. Its test cannot be parallel, its subtests can.
+// newHostNix starts a daemon, with further lines in its nix.conf.
 func newHostNix(t *testing.T, version, conf string) hostNix {
 	t.Helper()
-	variable := hostVariable + strings.ReplaceAll(version, ".", "_")
+	variable := hostVariable + t.Name() + "_" + strings.ReplaceAll(version, ".", "_")
 	if os.Getuid() != 0 {
 		return hostNix{version: version, dir: os.Getenv(variable)}
 	}
@@ -44,7 +44,10 @@ func newHostNix(t *testing.T, version, conf string) hostNix {
 		}
 	}
 	n.Daemon(t)
-	t.Setenv(variable, n.Dir)
+	if err := os.Setenv(variable, n.Dir); err != nil { //nolint:usetesting // it is this test's alone, which is parallel
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Unsetenv(variable) })
 	return h
 }
 
@@ -98,7 +101,7 @@ func built(name, flags string) string {
 
 // TestHostNix gives jobs a machine's Nix, whose daemon trusts root, and has root in them try to be more than anybody,
 // while the machine collects all the time.
-func TestHostNix(t *testing.T) { //nolint:paralleltest // it sets variables
+func TestHostNix(t *testing.T) { //nolint:paralleltest // its collections would run while it waits for others
 	enginetest.NotRaced(t)
 	enginetest.NixBases(t)
 	hosts := []hostNix{newHostNix(t, "2.8", ""), newHostNix(t, "2.26", "")}
@@ -163,7 +166,8 @@ func testHostNix(t *testing.T, b *bench, h hostNix, client enginetest.Nix) {
 func lastLine(said string) string { return said[strings.LastIndexByte(said, '\n')+1:] }
 
 // TestHostNixTrusts has the machine's daemon trust everybody: no job is served, and each is told whom to leave out.
-func TestHostNixTrusts(t *testing.T) { //nolint:paralleltest // it sets variables
+func TestHostNixTrusts(t *testing.T) {
+	t.Parallel()
 	enginetest.NixBases(t)
 	h := newHostNix(t, "2.26", "trusted-users = root *\n")
 	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
@@ -217,7 +221,8 @@ func TestHostNixTools(t *testing.T) {
 }
 
 // TestHostNixClosure gives jobs of the machine's store what they know, and nothing that the machine or other jobs have.
-func TestHostNixClosure(t *testing.T) { //nolint:paralleltest // it sets variables
+func TestHostNixClosure(t *testing.T) {
+	t.Parallel()
 	enginetest.NotRaced(t)
 	enginetest.NixBases(t)
 	h := newHostNix(t, "2.26", "")
@@ -296,7 +301,8 @@ func TestHostNixMissing(t *testing.T) {
 
 // TestNixByHand gives jobs a daemon in the old ways, with nothing of [runners.nix]: they work as in GitLab Runner, and
 // root in a job is trusted, which is what the warning is about.
-func TestNixByHand(t *testing.T) { //nolint:paralleltest // it sets variables
+func TestNixByHand(t *testing.T) {
+	t.Parallel()
 	enginetest.NotRaced(t)
 	enginetest.NixBases(t)
 	h := newHostNix(t, "2.26", "")

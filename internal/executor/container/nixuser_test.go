@@ -48,18 +48,22 @@ func testNixUser(t *testing.T, b *bench, image, user string) {
 	nix := *o.Nix
 	nix.Path = image == ""
 	o.Nix = &nix
-	for what, line := range map[string]string{
-		"nix-env":     program + ` && nix-env -i $p && nix-env -q && ~/.nix-profile/bin/greet`,
-		"nix profile": program + ` && nix --extra-experimental-features "nix-command flakes" profile install $p && ~/.nix-profile/bin/greet`,
-		"home":        `cd && touch mine && test -O . && echo hello`,
-		"nix develop": develop,
+	for _, lines := range []map[string]string{ // of a job each, as the two profiles do not go together
+		{
+			"nix-env":     program + ` && nix-env -i $p && nix-env -q && ~/.nix-profile/bin/greet`,
+			"home":        `cd && touch mine && test -O . && echo hello`,
+			"nix develop": develop,
+		},
+		{"nix profile": program + ` && nix --extra-experimental-features "nix-command flakes" profile install $p && ~/.nix-profile/bin/greet`},
 	} {
 		j := theJob(cmp.Or(image, busybox))
 		j.Image.User = user
 		r := b.prepare(t, o, j)
 		r.script(executor.Helper, "true")
-		if got := r.script(executor.Build, "{ id -u; echo $HOME $USER; "+line+"; } 2>&1"); !strings.HasSuffix(got, "hello") {
-			t.Errorf("%s: %s", what, got)
+		for what, line := range lines {
+			if got := r.script(executor.Build, "{ id -u; echo $HOME $USER; "+line+"; } 2>&1"); !strings.HasSuffix(got, "hello") {
+				t.Errorf("%s: %s", what, got)
+			}
 		}
 	}
 }
