@@ -10,9 +10,8 @@ ARCHES    ?= $(shell $(GO) env GOARCH)
 LINT      := $(GO) tool -modfile=tools/go.mod golangci-lint
 PKG       ?= ./...
 TIMEOUT   ?= 25m
-# With -p 1, one package at a time: several use the same engines, which are machines of their own to keep busy.
 ENGINES   := scripts/engines.sh run
-TEST      := $(GO) test -p 1 -timeout $(TIMEOUT)
+TEST      := scripts/test.sh -timeout=$(TIMEOUT)
 
 .PHONY: help build agents demo test race lint bench check fuzz clean setup
 
@@ -37,7 +36,7 @@ setup: ## install what the tests need, where that is allowed
 test: setup agents ## every test, with Docker and Podman where they can be started (root)
 	$(ENGINES) $(TEST) $(PKG)
 
-race: setup agents ## every test under the race detector, of the engines with Podman
+race: setup agents ## the tests of concurrent code under the race detector, of the engines with Podman (CONTRIBUTING.md)
 	ONLY=podman $(ENGINES) $(TEST) -race $(PKG)
 
 lint: ## formatting, vet and golangci-lint
