@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"compress/gzip"
 	"fmt"
 	"io"
 	"io/fs"
@@ -66,7 +67,7 @@ func (e Engine) NixImage(t *testing.T, n Nix) string {
 }
 
 func writeNixImage(w io.Writer, image, base string, n Nix) error {
-	layer, err := tarball.LayerFromFile(base)
+	layer, err := tarball.LayerFromFile(base, tarball.WithCompressionLevel(gzip.NoCompression)) // which takes longer than all else
 	if err != nil {
 		return err
 	}
