@@ -70,6 +70,7 @@ func onEngines(t *testing.T, test func(t *testing.T, m machine), only ...string)
 		return
 	}
 	if agenttest.Race && !slices.Contains(racedOnEngines, t.Name()) {
+		t.Run("engines", func(t *testing.T) { t.Skip("not under the race detector: see racedOnEngines") })
 		return
 	}
 	for _, e := range engines {

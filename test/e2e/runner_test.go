@@ -32,10 +32,13 @@ var program = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "skerry")
-	// As make build does, so that what that has compiled is used again; and for images without a C library.
-	args, cgo := []string{"build", "-trimpath", "-buildvcs=false", "-o", path}, "CGO_ENABLED=0"
+	// As make build does, or go test under the detector, so that what that has compiled is used again; and without it for images
+	// that have no C library.
+	args, cgo := []string{"build", "-buildvcs=false", "-o", path}, "CGO_ENABLED=0"
 	if agenttest.Race {
 		args, cgo = append(args, "-race"), "CGO_ENABLED=1"
+	} else {
+		args = append(args, "-trimpath")
 	}
 	build := exec.Command("go", append(args, "gitlab.com/skerry/skerry/cmd/skerry")...)
 	build.Env = append(os.Environ(), cgo)

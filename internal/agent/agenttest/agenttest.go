@@ -61,9 +61,10 @@ func buildAgent(race bool) (string, error) {
 		return "", err
 	}
 	out := filepath.Join(dir, "building")
-	args, cgo := []string{"build", "-trimpath", "-buildvcs=false"}, "CGO_ENABLED=0"
+	// As make build does, or go test under the detector, so that what that has compiled is used again.
+	args, cgo := []string{"build", "-buildvcs=false", "-trimpath"}, "CGO_ENABLED=0"
 	if race { // the agent is under the detector when its tests are
-		out, args, cgo = out+"-race", append(args, "-race"), "CGO_ENABLED=1"
+		out, args, cgo = out+"-race", []string{"build", "-buildvcs=false", "-race"}, "CGO_ENABLED=1"
 	}
 	cmd := exec.Command("go", append(args, "-o", out, "gitlab.com/skerry/skerry/cmd/skerry-agent")...) //nolint:noctx // shared by tests, no one's context
 	cmd.Env = append(os.Environ(), cgo)
