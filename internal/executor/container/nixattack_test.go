@@ -131,6 +131,7 @@ func attacks() map[string]attack {
 // and others work.
 func TestNixAttacks(t *testing.T) {
 	t.Parallel()
+	enginetest.NotRaced(t)
 	loadAttack(t)
 	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
 		for _, trust := range []domain.Trust{domain.Runner, domain.Protected, domain.Job} {
@@ -278,6 +279,7 @@ func (b *bench) daemons(t *testing.T) (all []nixdaemon.Spec) {
 // TestNixForkBomb has a build start as many processes as it can: others build meanwhile.
 func TestNixForkBomb(t *testing.T) {
 	t.Parallel()
+	enginetest.NotRaced(t)
 	loadAttack(t)
 	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
 		if e.Name != "docker" { // Podman's engines limit the processes of every container anyway
@@ -320,6 +322,7 @@ func TestNixForkBomb(t *testing.T) {
 // container, and the environment can be removed.
 func TestNixImageOfLinks(t *testing.T) {
 	t.Parallel()
+	enginetest.NotRaced(t)
 	enginetest.NixBases(t)
 	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
 		for name, links := range map[string]map[string]string{
