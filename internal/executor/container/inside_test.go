@@ -27,7 +27,7 @@ func TestConformanceInside(t *testing.T) {
 		t.Skip("needs root and engines: the suite's own program is built and given to each of them")
 	}
 	program := filepath.Join(t.TempDir(), "test")
-	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-o", program, ".")
+	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-trimpath", "-o", program, ".") // as make build does, whose work is used again
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
