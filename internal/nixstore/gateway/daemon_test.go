@@ -37,6 +37,8 @@ type reply struct {
 type daemon struct {
 	socket string
 	offer  uint16
+	oldest uint16       // of clients that it serves
+	gone   []nixwire.Op // operations that it has given up
 	trust  nixwire.Trust
 	nix    string
 	answer func(call) reply
@@ -143,6 +145,9 @@ func (d *daemon) serve(c net.Conn) error {
 	if err != nil {
 		return err
 	}
+	if v.Number < d.oldest {
+		return errors.New("the client is too old")
+	}
 	if err := nixwire.Welcome(r, w, v, nixwire.Hello{Nix: d.nix, Trust: d.trust}); err != nil {
 		return err
 	}
@@ -158,6 +163,13 @@ func (d *daemon) serve(c net.Conn) error {
 		shape, known := nixwire.Lookup(nixwire.Op(op))
 		if !known {
 			return d.complain(fmt.Errorf("unknown operation %d", op))
+		}
+		if why := d.givenUp(nixwire.Op(op)); why != "" { // and once more as the connection ends
+			for range 2 {
+				m := nixwire.Message{Kind: nixwire.Failure, Text: why}
+				m.Write(w)
+			}
+			return errors.Join(w.Flush(), errors.New(why))
 		}
 		cl := call{op: nixwire.Op(op), v: v}
 		if cl.request, err = nixwire.Read(r, v, shape.Request, &nixwire.Limit{Left: 1 << 30}); err != nil {

@@ -36,7 +36,7 @@ func (s *session) revive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	v, _, err := up.Agree(s.v, offer)
+	v, _, err := s.agree(up, offer)
 	if err == nil {
 		err = up.Last(s.relay)
 	}

@@ -67,7 +67,7 @@ func (s *session) run(ctx context.Context) error {
 	if err := s.adopt(ctx, up); err != nil {
 		return err
 	}
-	if err := s.handshake(ctx, offer); err != nil {
+	if err := s.handshake(offer); err != nil {
 		return err
 	}
 	for {
@@ -85,7 +85,7 @@ func (s *session) run(ctx context.Context) error {
 }
 
 // handshake brings client and daemon to the same version.
-func (s *session) handshake(ctx context.Context, offer uint16) error {
+func (s *session) handshake(offer uint16) error {
 	_ = s.client.SetDeadline(time.Now().Add(s.g.c.Handshake)) // of an open connection
 	if offer < nixwire.Oldest {
 		return s.turnAway(&nixconn.OldError{Offer: offer})
@@ -98,12 +98,10 @@ func (s *session) handshake(ctx context.Context, offer uint16) error {
 	if v.Number < nixwire.Oldest {
 		refuse = fmt.Errorf("This Nix is too old: it speaks protocol %s, and Skerry's gateway needs %s (Nix 2.4) or later", //nolint:staticcheck // for people
 			nixwire.VersionString(v.Number), nixwire.VersionString(nixwire.Oldest))
-	} else if v.Minor() < 35 && offer >= 1<<8|35 {
-		refuse = s.probe(ctx)
 	}
 	s.v = v
 	if refuse == nil {
-		s.v, s.hello, refuse = s.up.Agree(v, offer)
+		s.v, s.hello, refuse = s.agree(s.up, offer)
 	}
 	if refuse != nil {
 		s.v = nixwire.Version{Number: v.Number}
@@ -125,14 +123,16 @@ func (s *session) handshake(ctx context.Context, offer uint16) error {
 	return s.client.SetDeadline(time.Time{})
 }
 
-// probe asks the daemon by a connection of the gateway's own whether it trusts us: it does not say so to clients as old
-// as this one.
-func (s *session) probe(ctx context.Context) error {
-	up, _, err := s.g.dial.Open(ctx)
-	if err != nil {
-		return err
+// agree brings the daemon to the client's version, s.v. An older client's daemon is spoken to in version 1.35, where it has
+// that: there it says whether it trusts us, Lix speaks no other, and but for the handshake nothing has changed since Oldest.
+func (s *session) agree(up *nixconn.Conn, offer uint16) (nixwire.Version, nixwire.Hello, error) {
+	const told = 1<<8 | 35
+	if s.v.Number >= told || offer < told {
+		return up.Agree(s.v, offer)
 	}
-	return up.Close()
+	v, hello, err := up.Agree(nixwire.Version{Number: told}, offer)
+	v.Number = s.v.Number
+	return v, hello, err
 }
 
 // turnAway tells a client that has said no more than its greeting why it is not served.
