@@ -101,6 +101,11 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer reaper.Close()
+	if config.Confined {
+		if err := reaper.Confine(); err != nil {
+			return err
+		}
+	}
 	a := &Agent{
 		o: o, config: config, store: st, reaper: reaper, archives: archives, stages: map[string]*run{},
 		stopped: make(chan struct{}), tools: newTools(), meter: meter.New(config.Shared),

@@ -44,6 +44,9 @@ type Config struct {
 	// Nix is the gateway to a Nix daemon that the agent keeps for the job; nil: none. Its socket is there before the
 	// agent answers, until every process of the job has ended.
 	Nix *gateway.Config `json:"nix,omitempty"`
+	// Confined keeps the place's processes from unix sockets and from the agent (proc.Reaper.Confine): what hooks and git run is
+	// the job's, too, and the daemon's socket is not.
+	Confined bool `json:"confined,omitempty"`
 	// NixJob makes the place ready for Nix before the agent answers; nil: there is none.
 	NixJob *nixjob.Config `json:"nix_job,omitempty"`
 }

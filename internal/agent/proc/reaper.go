@@ -30,7 +30,8 @@ type Reaper struct {
 	log   *slog.Logger
 	chld  chan os.Signal
 	quit  chan struct{}
-	ended chan struct{}
+	ended sync.WaitGroup
+	forks chan func() // to the thread whose children are confined; nil: none is
 	oom   oomScore
 	asked asked
 
@@ -53,7 +54,7 @@ func NewReaper(log *slog.Logger) (*Reaper, error) {
 		return nil, fmt.Errorf("become a subreaper: %w", err)
 	}
 	r := &Reaper{
-		log: log, chld: make(chan os.Signal, 1), quit: make(chan struct{}), ended: make(chan struct{}),
+		log: log, chld: make(chan os.Signal, 1), quit: make(chan struct{}),
 		oom:      newOOMScore(),
 		children: map[int]*child{}, groups: map[*Group]struct{}{}, spared: map[identity]struct{}{},
 	}
@@ -63,7 +64,7 @@ func NewReaper(log *slog.Logger) (*Reaper, error) {
 			r.spared[p.identity] = struct{}{}
 		}
 	}
-	go r.loop()
+	r.ended.Go(r.loop)
 	return r, nil
 }
 
@@ -71,11 +72,10 @@ func NewReaper(log *slog.Logger) (*Reaper, error) {
 func (r *Reaper) Close() {
 	signal.Stop(r.chld)
 	close(r.quit)
-	<-r.ended
+	r.ended.Wait()
 }
 
 func (r *Reaper) loop() {
-	defer close(r.ended)
 	for {
 		select {
 		case <-r.quit:
@@ -113,8 +113,9 @@ func (r *Reaper) reap() (more bool) {
 func (r *Reaper) fork(g *Group, path string, args []string, attr *syscall.ProcAttr) (*child, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	pid, err := 0, os.ErrProcessDone
 	lower := r.oom.raise()
-	pid, err := syscall.ForkExec(path, args, attr)
+	r.onThread(func() { pid, err = syscall.ForkExec(path, args, attr) })
 	lower()
 	if err != nil {
 		return nil, &os.PathError{Op: "exec", Path: path, Err: err}

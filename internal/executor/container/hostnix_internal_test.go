@@ -61,6 +61,9 @@ func TestHostNixPlaces(t *testing.T) {
 	if diff := cmp.Diff(&nixjob.Config{Remote: "daemon", Tools: "/nix/store/nix/bin", Certs: v.b.Nix.Offer.Certs, Path: true}, build.NixJob); diff != "" {
 		t.Error(diff)
 	}
+	if !helper.Confined || build.Confined {
+		t.Errorf("confined are the helper: %t, the build: %t", helper.Confined, build.Confined) // the daemon trusts root, as which hooks run
+	}
 	if build.Nix != nil || helper.NixJob != nil || len(v.b.Warnings) > 0 {
 		t.Errorf("build %+v, helper %+v, warnings %q", build.Nix, helper.NixJob, v.b.Warnings)
 	}

@@ -257,7 +257,7 @@ func (v *environment) nixMounts(place executor.Place) []mount.Mount {
 		if n.Host {
 			return append(mounts, v.hostHelper()...)
 		}
-		return append(mounts, volume(v.nixVolumes().Gate, nixDaemon, false))
+		return append(mounts, volume(v.nixVolumes().Gate, nixDaemon, true)) // hooks of the job run here, too
 	}
 	gate := mount.Mount{Type: mount.TypeBind, Source: filepath.Join(v.dir, string(executor.Helper), nixDir), Target: nixSocket, ReadOnly: true}
 	if n.Gate != "" {
@@ -281,9 +281,10 @@ func (v *environment) nixConfig(c *agent.Config, place executor.Place) {
 		return
 	}
 	if place == executor.Helper {
-		c.Nix = &gateway.Config{Listen: nixGate + "/socket", Upstream: path.Join(nixDaemon, nixspec.Socket), Roots: nixDaemon, Job: v.b.Ref.ID}
+		c.Confined = true
+		c.Nix = &gateway.Config{Listen: nixGate + "/socket", Upstream: path.Join(nixDaemon, nixspec.Socket), Holder: path.Join(nixDaemon, nixspec.Holder), Job: v.b.Ref.ID}
 		if n.Host {
-			c.Nix.Upstream, c.Nix.Roots, c.Nix.Unprivileged = path.Join(nixDaemon, filepath.Base(v.e.o.Nix.HostSocket)), "", true
+			c.Nix.Upstream, c.Nix.Holder, c.Nix.Unprivileged = path.Join(nixDaemon, filepath.Base(v.e.o.Nix.HostSocket)), "", true
 			if v.e.o.Nix.Path && n.Offer != nil {
 				c.Nix.Known = []string{n.Offer.Tools, n.Offer.Certs}
 			}

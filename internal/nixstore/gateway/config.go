@@ -42,7 +42,9 @@ type Config struct {
 	// like the path in the store.
 	// Empty: a connection to the daemon that is kept open holds them.
 	Roots string `json:"roots,omitempty"`
-	// Job names the job among those that share Roots: one part of a path.
+	// Holder is the socket of a hold.Server that makes them instead, for a gateway that cannot write to Roots; that is empty then.
+	Holder string `json:"holder,omitempty"`
+	// Job names the job among those that share Roots or Holder: one part of a path.
 	Job string `json:"job,omitempty"`
 	// Known are paths in the store that the job knows from the beginning: each is held like one that it was told of.
 	Known []string `json:"known,omitempty"`
@@ -68,12 +70,15 @@ func (c Config) complete() (Config, error) {
 			errs = append(errs, fmt.Errorf("%s: %q is not an absolute path of a socket", p.key, p.path))
 		}
 	}
-	if c.Roots != "" {
-		if !filepath.IsAbs(c.Roots) {
-			errs = append(errs, fmt.Errorf("roots: %q is not an absolute path of a directory", c.Roots))
+	for key, path := range map[string]string{"roots": c.Roots, "holder": c.Holder} {
+		if path == "" {
+			continue
+		}
+		if !filepath.IsAbs(path) {
+			errs = append(errs, fmt.Errorf("%s: %q is not an absolute path", key, path))
 		}
 		if c.Job == "" || strings.ContainsAny(c.Job, "/\x00") || c.Job[0] == '.' {
-			errs = append(errs, fmt.Errorf("job: %q cannot name a directory in %s", c.Job, c.Roots))
+			errs = append(errs, fmt.Errorf("job: %q cannot name a directory in %s", c.Job, path))
 		}
 	}
 	if c.View != "" && (!filepath.IsAbs(c.View) || !filepath.IsAbs(c.Store)) {

@@ -63,7 +63,10 @@ func New(c Config, log *slog.Logger) (*Gateway, error) {
 		known: make(chan struct{}),
 	}
 	var holder hold.Holder = hold.NewKept(g.dial, h, log)
-	if c.Roots != "" {
+	switch {
+	case c.Holder != "":
+		holder = hold.NewRemote(c.Holder, c.Job, c.Wait)
+	case c.Roots != "":
 		if holder, err = hold.NewLinks(c.Roots, c.Job); err != nil {
 			h.Close()
 			return nil, err

@@ -174,6 +174,11 @@ func keep(l volumes.Layout, nix volumes.Program, s status, log *slog.Logger, qui
 		return err
 	}
 	defer socket.Close()
+	stop, err := holdRoots(l)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	self, err := os.Executable()
 	if err != nil {
 		return err

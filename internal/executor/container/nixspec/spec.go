@@ -5,7 +5,7 @@
 //
 //	DOMAIN-store   /nix/store; jobs have it read-only
 //	DOMAIN-var     /nix/var/nix: database, profiles, temporary roots; nobody else's
-//	DOMAIN-gate    /nix/var/nix/gcroots/skerry: the daemon's socket and the roots that jobs hold; helpers have it
+//	DOMAIN-gate    /nix/var/nix/gcroots/skerry: the daemon's socket and the roots that jobs hold; helpers have it read-only
 //
 // where DOMAIN is the domain's name, which is the container's as well.
 //
@@ -29,8 +29,11 @@ import (
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd"
 )
 
-// Socket is the daemon's, in the gate volume.
-const Socket = "daemon/socket"
+// Sockets in the gate volume.
+const (
+	Socket = "daemon/socket"         // the daemon's
+	Holder = "daemon/" + nixd.Holder // of the hold.Server that makes the roots of jobs
+)
 
 // The labels of what belongs to a domain.
 const (

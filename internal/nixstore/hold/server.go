@@ -1,0 +1,162 @@
+package hold
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"gitlab.com/skerry/skerry/internal/nixstore/nixwire"
+)
+
+// What a Remote says to a Server: a job's name, and then requests, of one of these numbers, how many paths, and their last
+// parts. The answer to each request is what went wrong, "" for nothing.
+const (
+	askHold    = 1
+	askRelease = 2
+	maxJobName = 255
+	maxAnswer  = 4 << 10
+	wireBuffer = 16 << 10
+)
+
+// Server makes the roots of jobs for their gateways, which can read the directory of roots but not write to it: in a
+// gateway's container the job has commands run, too, which could remove the roots of others. It does only what harms nobody:
+// anybody may hold a path for any job, and no root of a path that is in the store is released.
+type Server struct {
+	Roots string // has jobs/JOB
+	Store string // the directory of the store
+
+	mu    sync.Mutex
+	ended bool
+	conns map[net.Conn]bool
+}
+
+// Serve serves until the listener is closed, and then closes all connections. It is called once.
+func (s *Server) Serve(l net.Listener) error {
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer s.end()
+	for {
+		c, err := l.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		case err != nil: // out of descriptors: others give theirs back
+			time.Sleep(100 * time.Millisecond)
+			continue
+		case !s.add(c):
+			_ = c.Close() // nothing to lose
+			return nil
+		}
+		all.Go(func() {
+			_ = s.serve(c) // the other side has gone, or been told
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			delete(s.conns, c)
+			_ = c.Close() // nothing to lose
+		})
+	}
+}
+
+func (s *Server) add(c net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conns == nil {
+		s.conns = map[net.Conn]bool{}
+	}
+	s.conns[c] = true
+	return !s.ended
+}
+
+func (s *Server) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	for c := range s.conns {
+		_ = c.Close() // its goroutine comes back
+	}
+}
+
+// serve serves one job's gateway.
+func (s *Server) serve(c net.Conn) error {
+	r, w := nixwire.NewReader(c, wireBuffer), nixwire.NewWriter(c, wireBuffer)
+	job, err := r.String(maxJobName)
+	if err == nil {
+		err = checkJob(job)
+	}
+	if err != nil {
+		return err
+	}
+	links, err := NewLinks(s.Roots, job)
+	if err != nil {
+		return errors.Join(err, say(w, err))
+	}
+	defer links.Close() //nolint:errcheck // nothing was written
+	for {
+		ask, err := r.Uint64()
+		if err != nil {
+			return err
+		}
+		if err = s.do(links, ask, r); errors.Is(err, errBroken) {
+			return err
+		}
+		if err := say(w, err); err != nil {
+			return err
+		}
+	}
+}
+
+// say answers a request.
+func say(w *nixwire.Writer, failed error) error {
+	text := ""
+	if failed != nil {
+		text = failed.Error()
+	}
+	w.String(text[:min(len(text), maxAnswer)])
+	return w.Flush()
+}
+
+// errBroken is that nothing more can be understood.
+var errBroken = errors.New("the connection is broken")
+
+// do does one request, to the end of its paths.
+func (s *Server) do(links *Links, ask uint64, r *nixwire.Reader) (failed error) {
+	n, err := r.Uint64()
+	if err != nil || ask != askHold && ask != askRelease {
+		return errors.Join(errBroken, err)
+	}
+	for range n {
+		base, err := r.String(nixwire.MaxPathLen)
+		if err != nil {
+			return errors.Join(errBroken, err)
+		}
+		p, err := nixwire.FromBase(base)
+		switch {
+		case err != nil:
+			return errors.Join(errBroken, err)
+		case failed != nil: // the others are read all the same
+		case ask == askHold:
+			if err := links.hold(p); err != nil {
+				failed = fmt.Errorf("make a root of %s: %w", p, err)
+			}
+		default:
+			if _, err := os.Lstat(filepath.Join(s.Store, base)); errors.Is(err, fs.ErrNotExist) {
+				links.Release([]nixwire.StorePath{p})
+			}
+		}
+	}
+	return failed
+}
+
+// checkJob reports a name that is none of a directory.
+func checkJob(job string) error {
+	if job == "" || strings.HasPrefix(job, ".") || strings.ContainsAny(job, "/\x00") {
+		return fmt.Errorf("%q is no job's name", job)
+	}
+	return nil
+}
