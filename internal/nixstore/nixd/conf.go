@@ -88,7 +88,7 @@ var ours = map[string]string{ //nolint:gochecknoglobals // a table
 	"require-sigs": "it lets jobs add anything under any name", "secret-key-files": "secrets do not belong in this container",
 	"builders": "there are none", "build-hook": "it runs outside of the sandbox", "post-build-hook": "it runs outside of the sandbox",
 	"pre-build-hook": "it runs outside of the sandbox", "diff-hook": "it runs outside of the sandbox", "run-diff-hook": "it runs outside of the sandbox",
-	"plugin-files": "it runs outside of the sandbox", "include": "it reads other files", "store": "it is this one",
+	"allowed-impure-host-deps": "it opens the sandbox", "plugin-files": "it runs outside of the sandbox", "include": "it reads other files", "store": "it is this one",
 	"min-free": "the runner collects garbage", "max-free": "the runner collects garbage", "keep-outputs": "the runner decides what is kept",
 	"keep-derivations": "the runner decides what is kept", "auto-optimise-store": "it is off",
 	"gc-keep-outputs": "the runner decides what is kept", "gc-keep-derivations": "the runner decides what is kept",
@@ -127,6 +127,9 @@ func parseConfig(raw string) (Config, error) {
 	return c, nil
 }
 
+// maxLog is how many bytes of output a build may have, all of which are kept on the volume, unless a line says otherwise.
+const maxLog = 256 << 20
+
 // nixConf is the daemon's nix.conf. With sandbox it is on, and nothing is built without. Later lines win in Nix, so the
 // user's come first. Trust and roots: see the package's comment; keep-derivations is off because collect deletes
 // what it has found by references alone.
@@ -134,6 +137,7 @@ func (c Config) nixConf(sandbox bool, group string) []byte {
 	var b strings.Builder
 	b.WriteString("# Written by skerry at every start.\n")
 	set := func(name, value string) { b.WriteString(strings.TrimRight(name+" = "+value, " ") + "\n") }
+	set("max-build-log-size", strconv.Itoa(maxLog))
 	for _, line := range c.Lines {
 		if m := settingLine().FindStringSubmatch(line); m != nil {
 			set(m[1], m[2]) // Nix wants spaces around the sign

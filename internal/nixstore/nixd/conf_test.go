@@ -21,6 +21,7 @@ func TestNixConf(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `# Written by skerry at every start.
+max-build-log-size = 268435456
 connect-timeout = 5
 trusted-substituters = https://a https://b
 trusted-users =
@@ -60,6 +61,7 @@ func TestValidate(t *testing.T) {
 		"allowed-users = a":                     "gateway",
 		"sandbox = false":                       "use the setting sandbox",
 		"extra-sandbox-paths = /":               "use the setting sandbox",
+		"allowed-impure-host-deps = /":          "opens the sandbox",
 		"sandbox-fallback = true":               "use the setting sandbox",
 		"build-use-sandbox = false":             "use the setting sandbox",
 		"require-sigs = false":                  "any name",
