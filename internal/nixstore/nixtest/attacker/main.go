@@ -20,6 +20,8 @@ const usage = `attacker:
   hold N SOCKET         open N connections, begin to speak on each, and keep them until the other side has ended them all
   garbage N SOCKET      send N messages that are malformed, each on a connection of its own
   force PATH SOCKET     add PATH to the store without a signature, in every way that the protocol has
+  forbidden PATH SOCKET ask for all that no job may do, with PATH for a path of the store
+  handle DIR            open what is above DIR by the kernel's handles of files
   cache DIR PATH        make an unsigned binary cache with PATH
   export PATH           print PATH as nix-store --export would, without a signature`
 
@@ -47,6 +49,10 @@ func run(args []string) error {
 		return garbage(n, word(2))
 	case "force":
 		return force(word(1), word(2))
+	case "forbidden":
+		return forbidden(word(1), word(2))
+	case "handle":
+		return handle(word(1))
 	case "cache":
 		return cache(word(1), word(2))
 	case "export":
