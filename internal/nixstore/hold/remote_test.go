@@ -21,7 +21,7 @@ type server struct {
 	roots, store, socket string
 
 	l      net.Listener
-	served chan error
+	served sync.WaitGroup
 }
 
 func newServer(t *testing.T) *server {
@@ -45,17 +45,14 @@ func (s *server) start(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.l, s.served = l, make(chan error, 1)
-	go func() { s.served <- (&hold.Server{Roots: s.roots, Store: s.store}).Serve(l) }()
+	s.l = l
+	s.served.Go(func() { (&hold.Server{Roots: s.roots, Store: s.store}).Serve(l) })
 	t.Cleanup(func() { _ = l.Close() })
 }
 
-func (s *server) stop(t *testing.T) {
-	t.Helper()
+func (s *server) stop() {
 	_ = s.l.Close()
-	if err := <-s.served; err != nil {
-		t.Error(err)
-	}
+	s.served.Wait()
 }
 
 // TestRemote holds paths for a job, also after its server was restarted, and releases only what is not in the store.
@@ -83,7 +80,7 @@ func TestRemote(t *testing.T) {
 	if got := names(t, s.roots); len(got) != 1 || got[0] != there.Base() {
 		t.Errorf("after the release: %q", got)
 	}
-	s.stop(t)
+	s.stop()
 	s.start(t)
 	var all sync.WaitGroup
 	for range 4 {
@@ -97,7 +94,7 @@ func TestRemote(t *testing.T) {
 	if got := names(t, s.roots); len(got) != 2 {
 		t.Errorf("after a restart: %q", got)
 	}
-	s.stop(t)
+	s.stop()
 }
 
 // TestRemoteFails has a server that is away, one that is hurried, and one that cannot make roots.
@@ -118,7 +115,7 @@ func TestRemoteFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.start(t)
-	defer s.stop(t)
+	defer s.stop()
 	r := hold.NewRemote(s.socket, "j", time.Minute)
 	defer r.Close()
 	if err := r.Hold(t.Context(), p); err == nil || !strings.Contains(err.Error(), "directory for the job's Nix roots") {
@@ -131,7 +128,7 @@ func TestServerHostile(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	s.start(t)
-	defer s.stop(t)
+	defer s.stop()
 	for name, say := range map[string]func(w *nixwire.Writer){
 		"no job":        func(w *nixwire.Writer) { w.String("") },
 		"above":         func(w *nixwire.Writer) { w.String("..") },

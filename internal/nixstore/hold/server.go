@@ -37,7 +37,7 @@ type Server struct {
 }
 
 // Serve serves until the listener is closed, and then closes all connections. It is called once.
-func (s *Server) Serve(l net.Listener) error {
+func (s *Server) Serve(l net.Listener) {
 	var all sync.WaitGroup
 	defer all.Wait()
 	defer s.end()
@@ -45,13 +45,13 @@ func (s *Server) Serve(l net.Listener) error {
 		c, err := l.Accept()
 		switch {
 		case errors.Is(err, net.ErrClosed):
-			return nil
+			return
 		case err != nil: // out of descriptors: others give theirs back
 			time.Sleep(100 * time.Millisecond)
 			continue
 		case !s.add(c):
 			_ = c.Close() // nothing to lose
-			return nil
+			return
 		}
 		all.Go(func() {
 			_ = s.serve(c) // the other side has gone, or been told

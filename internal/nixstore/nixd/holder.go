@@ -2,7 +2,7 @@ package nixd
 
 import (
 	"fmt"
-	"net"
+	"sync"
 
 	"gitlab.com/skerry/skerry/internal/nixstore/hold"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd/volumes"
@@ -19,11 +19,11 @@ func holdRoots(l volumes.Layout) (stop func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the socket for the roots of jobs: %w", err)
 	}
-	served := make(chan error, 1)
 	s := &hold.Server{Roots: l.Gate(), Store: l.Store()}
-	go func(l net.Listener) { served <- s.Serve(l) }(listener)
+	var served sync.WaitGroup
+	served.Go(func() { s.Serve(listener) })
 	return func() {
 		_ = listener.Close() // nothing to lose
-		<-served
+		served.Wait()
 	}, nil
 }
