@@ -102,7 +102,7 @@ func attacks() map[string]attack {
 		"--option build-users-group '' --option allowed-impure-host-deps / --option filter-syscalls false --option allow-new-privileges true "
 	inside := []string{".skerry", "eth0", "user 0"}
 	return map[string]attack{
-		"trusted":              {line: "nix store info --json || nix store ping --json", want: `"trusted":0`},
+		"trusted":              {line: whomItTrusts, want: "trusted: 0"},
 		"sandbox-all":          {line: "export NIX_CONFIG='sandbox = false'; echo 'sandbox = false' >> /etc/nix/nix.conf; " + look + "all " + open + hooks + ")", want: "root: ", not: inside},
 		"sandbox-by-option":    {line: look + "option " + open + ")", want: "root: ", not: inside, deep: true},
 		"sandbox-by-variable":  {line: "export NIX_CONFIG='sandbox = false'; " + look + "variable)", want: "root: ", not: inside, deep: true},
@@ -112,7 +112,7 @@ func attacks() map[string]attack {
 		},
 		"sandbox-by-features": {
 			line: look + "features --arg features '[ \"recursive-nix\" \"uid-range\" ]' --option system-features 'recursive-nix uid-range')",
-			want: "required", not: []string{"root: "}, deep: true,
+			want: "recursive-nix", not: []string{"root: "}, deep: true,
 		},
 		"hooks": {line: look + "hooks " + hooks + ")", want: "'post-build-hook' has no effect", deep: true},
 		"fetch-files": {

@@ -21,10 +21,13 @@ import (
 // Cache is where root directories are kept, beside the archives that they are made of: nix-RELEASE.tar.
 const Cache = "/var/cache/skerry-test"
 
-// releases are Debian's, by the version of Nix that they have. A variable adds one whose version moves.
+// Variable names a release of Debian whose version of Nix moves: it is tried as well.
+const Variable = "SKERRY_TEST_NIX_RELEASE"
+
+// releases are Debian's, by the version of Nix that they have.
 func releases() map[string]string {
 	r := map[string]string{"2.8": "bookworm", "2.26": "trixie"}
-	if more := os.Getenv("SKERRY_TEST_NIX_RELEASE"); more != "" {
+	if more := os.Getenv(Variable); more != "" {
 		r[more] = more
 	}
 	return r

@@ -25,7 +25,7 @@ type Nix string
 // The images with Nix.
 const (
 	NixOld   Nix = "bookworm" // Debian's Nix 2.8, in /usr/bin
-	NixNew   Nix = "trixie"   // Debian's Nix 2.26, in /usr/bin
+	NixNew   Nix = "trixie"   // Debian's Nix 2.26, in /usr/bin, or the one of the release that nixtest.Variable names
 	NixStore Nix = "store"    // the latter in /nix/store, found by a profile, as in nixos/nix; nothing else but a busybox
 )
 
@@ -41,6 +41,9 @@ func NixBases(t *testing.T) {
 // NixImage gives the engine an image with Nix, and returns its name. Its entrypoint is none, its command a shell.
 func (e Engine) NixImage(t *testing.T, n Nix) string {
 	t.Helper()
+	if more := os.Getenv(nixtest.Variable); n == NixNew && more != "" {
+		n = Nix(more)
+	}
 	base := nixBase(t, n)
 	i, err := os.Stat(base)
 	if err != nil {
