@@ -13,7 +13,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"gitlab.com/skerry/skerry/internal/agent/client"
 	"gitlab.com/skerry/skerry/internal/executor"
