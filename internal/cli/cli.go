@@ -8,6 +8,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/cli/build"
 	"gitlab.com/skerry/skerry/internal/cli/daemon"
+	"gitlab.com/skerry/skerry/internal/cli/doctor"
 	"gitlab.com/skerry/skerry/internal/cli/logfmt"
 	"gitlab.com/skerry/skerry/internal/cli/program"
 	"gitlab.com/skerry/skerry/internal/cli/register"
@@ -77,6 +78,7 @@ func commands(p *Program) []*cobra.Command {
 		interruptible(newAttach(p)),
 		interruptible(newShell(p)),
 		interruptibleBelow(newNix(p)),
+		interruptible(doctor.New(p, daemon.Executors())),
 		newVersion(p),
 	}, service.Commands(p)...)
 }

@@ -50,6 +50,9 @@ type Options struct {
 	// Observe is called after every request with the status (0: no answer) and the time until the
 	// answer was read; from several goroutines at once.
 	Observe func(endpoint Endpoint, status int, took time.Duration)
+	// Clock is called after every small answer that tells the server's time, with that and how long ago it may have been
+	// written; from several goroutines at once. nil: nobody wants to know.
+	Clock func(server time.Time, took time.Duration)
 }
 
 // Client speaks the runner API of one instance. Its methods may be called concurrently. Errors that

@@ -97,6 +97,9 @@ func (c *Client) exchange(ctx context.Context, k call) (*answer, error) {
 		return nil, k.unanswered(ctx, err, req)
 	}
 	defer func() { _ = resp.Body.Close() }()
+	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil && c.opts.Clock != nil {
+		c.opts.Clock(at, time.Since(began))
+	}
 	a := &answer{status: resp.StatusCode, header: resp.Header, requestID: answeredID(resp, req), tls: resp.TLS}
 	limit := k.limit
 	if limit == 0 {

@@ -15,24 +15,29 @@ import (
 // CleanupTime is how long undoing something may take after the command was interrupted.
 const CleanupTime = 30 * time.Second
 
-// Client returns a client for the instance of r, for commands that somebody waits for.
-func (p *Program) Client(r *config.Runner) (*gitlab.Client, error) {
+// Client returns a client for the instance of r, for commands that somebody waits for. Each change is made to
+// its options.
+func (p *Program) Client(r *config.Runner, change ...func(*gitlab.Options)) (*gitlab.Client, error) {
 	features := gitlab.Supported(gitlab.ExecutorFeatures{Containers: r.Executor != "shell", Shared: r.Executor == "shell"})
-	return gitlab.New(gitlab.Options{
+	o := gitlab.Options{
 		URL:    r.URL,
 		TLS:    p.Certificates().TLS(r),
 		Info:   p.Info(r.Executor, r.Shell, features),
 		Logger: p.Logger,
 		Retry:  gitlab.Retry{Attempts: 3, Max: 5 * time.Second},
-	})
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	return gitlab.New(o)
 }
 
 // Verify asks GitLab whether the token of r is valid. A token that is not known here is not asked about.
-func (p *Program) Verify(ctx context.Context, r *config.Runner, systemID string) (gitlab.Registered, error) {
+func (p *Program) Verify(ctx context.Context, r *config.Runner, systemID string, change ...func(*gitlab.Options)) (gitlab.Registered, error) {
 	if err := r.TokenKnown(); err != nil {
 		return gitlab.Registered{}, err
 	}
-	client, err := p.Client(r)
+	client, err := p.Client(r, change...)
 	if err != nil {
 		return gitlab.Registered{}, err
 	}

@@ -106,15 +106,21 @@ func (e *Engine) VolumeSizes(ctx context.Context) (map[string]int64, error) {
 
 // RootDir is the directory on the engine's machine in which it keeps everything.
 func (e *Engine) RootDir(ctx context.Context) (string, error) {
+	_, dir, err := e.Storage(ctx)
+	return dir, err
+}
+
+// Storage is how the engine keeps images and containers ("overlay"), and the directory on its machine in which it keeps everything.
+func (e *Engine) Storage(ctx context.Context) (driver, dir string, err error) {
 	var r client.SystemInfoResult
-	err := e.again(ctx, func(ctx context.Context) (err error) {
+	err = e.again(ctx, func(ctx context.Context) (err error) {
 		r, err = e.c.Info(ctx, client.InfoOptions{})
 		return err
 	})
 	if err != nil {
-		return "", fmt.Errorf("ask for the engine's directory: %w", err)
+		return "", "", fmt.Errorf("ask for the engine's storage: %w", err)
 	}
-	return r.Info.DockerRootDir, nil
+	return r.Info.Driver, r.Info.DockerRootDir, nil
 }
 
 // DropImage takes a name from an image, and removes the image with the last one. ErrInUse tells that a

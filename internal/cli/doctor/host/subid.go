@@ -1,0 +1,114 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"gitlab.com/skerry/skerry/internal/cli/doctor/finding"
+)
+
+// Wanted is how many subordinate ids an account should have: images have files of the users 0 to 65535.
+const Wanted = 1 << 16
+
+const (
+	firstID = 100000     // useradd(8), SUB_UID_MIN in login.defs
+	lastID  = 1<<32 - 16 // ids at the very end have a meaning of their own
+)
+
+// idRange is a line of /etc/subuid or /etc/subgid (subuid(5)).
+type idRange struct {
+	owner       string
+	first, past uint64
+}
+
+// SubUID checks an account's ranges in /etc/subuid.
+func SubUID(m Machine, a Account) finding.Check { return subIDs(m, a, "subuid") }
+
+// SubGID checks an account's ranges in /etc/subgid.
+func SubGID(m Machine, a Account) finding.Check { return subIDs(m, a, "subgid") }
+
+func subIDs(m Machine, a Account, name string) finding.Check {
+	return finding.Check{Name: name, About: "user " + a.Name, Look: func(context.Context) finding.Result {
+		for _, l := range m.lines("/etc/nsswitch.conf") {
+			if key, from, ok := strings.Cut(l, ":"); ok && strings.TrimSpace(key) == "subid" && strings.TrimSpace(from) != "files" {
+				return finding.Skip("ranges come from %s (/etc/nsswitch.conf), not from /etc/%s", strings.TrimSpace(from), name)
+			}
+		}
+		return judgeRanges(m, a, name, m.ranges("/etc/"+name))
+	}}
+}
+
+// ranges reads those lines of a file that can be understood.
+func (m Machine) ranges(path string) (all []idRange) {
+	for _, l := range m.lines(path) {
+		f := strings.Split(strings.TrimSpace(l), ":")
+		if len(f) != 3 {
+			continue
+		}
+		first, err := strconv.ParseUint(f[1], 10, 32)
+		count, countErr := strconv.ParseUint(f[2], 10, 32)
+		if err == nil && countErr == nil && count > 0 {
+			all = append(all, idRange{owner: f[0], first: first, past: first + count})
+		}
+	}
+	return all
+}
+
+func judgeRanges(m Machine, a Account, name string, all []idRange) finding.Result {
+	var own []idRange
+	var total uint64
+	mine := func(r idRange) bool { return r.owner == a.Name || r.owner == strconv.Itoa(a.UID) }
+	next := uint64(firstID)
+	for _, r := range all {
+		if mine(r) {
+			own = append(own, r)
+			total += r.past - r.first
+		}
+		next = max(next, r.past)
+	}
+	bad := finding.Result{Mend: renew(m, a, name, next, nil)}
+	if bad.Mend == nil {
+		bad.Advice = fmt.Sprintf("give user %s a range of %d free ids in /etc/%s", a.Name, Wanted, name)
+	}
+	switch {
+	case total == 0:
+		bad.Severity = finding.Failure
+		bad.What = fmt.Sprintf("user %s has no range in /etc/%s", a.Name, name)
+		bad.Why = "a rootless container has a single id then, and images with files of several users cannot be unpacked"
+		return bad
+	case total < Wanted:
+		bad.Severity = finding.Warning
+		bad.What = fmt.Sprintf("user %s has %d ids in /etc/%s, fewer than %d", a.Name, total, name, Wanted)
+		bad.Why = "images with files of an id that is not there, nobody (65534) for example, cannot be unpacked"
+		return bad
+	}
+	for _, r := range own {
+		for _, o := range all {
+			if !mine(o) && o.first < r.past && r.first < o.past {
+				return finding.Result{
+					Severity: finding.Warning, What: fmt.Sprintf("users %s and %s share ids in /etc/%s", a.Name, o.owner, name),
+					Why:  "what runs in containers of the one may read, change and end what belongs to those of the other",
+					Mend: renew(m, a, name, next, own),
+				}
+			}
+		}
+	}
+	return finding.OK("user %s has %d ids", a.Name, total)
+}
+
+// renew are the commands that give an account a new range from first in place of old ones. nil: none is free.
+func renew(m Machine, a Account, name string, first uint64, old []idRange) (commands []finding.Command) {
+	if first+Wanted > lastID {
+		return nil
+	}
+	for _, r := range old {
+		commands = append(commands, m.AsRoot("usermod", "--del-"+name+"s", fmt.Sprintf("%d-%d", r.first, r.past-1), a.Name))
+	}
+	commands = append(commands, m.AsRoot("usermod", "--add-"+name+"s", fmt.Sprintf("%d-%d", first, first+Wanted-1), a.Name))
+	if m.Find("podman") != "" { // its pause process has the old ids
+		commands = append(commands, m.As(a, "podman", "system", "migrate"))
+	}
+	return commands
+}

@@ -1,0 +1,163 @@
+package doctor
+
+import (
+	"slices"
+
+	"gitlab.com/skerry/skerry/internal/cli/doctor/finding"
+	"gitlab.com/skerry/skerry/internal/cli/doctor/host"
+	"gitlab.com/skerry/skerry/internal/cli/doctor/peer"
+	"gitlab.com/skerry/skerry/internal/config"
+)
+
+// Sizes in bytes.
+const (
+	mebibyte = 1 << 20
+	gibibyte = 1 << 30
+)
+
+// ofEngine are the checks for an engine: of itself, of what it needs of the machine, and of what its jobs need of it.
+func (s *session) ofEngine(e *engine) (checks []finding.Check) {
+	f := e.Facts()
+	a, home, known := account(f.UID)
+	reached := f.Version != ""
+	rootless := reached && f.Rootless || !reached && f.Local && f.UID != 0 || f.Found.Host == "" && s.program.UID != 0
+	switch {
+	case rootless && known:
+		checks = append(checks, s.ofRootless(e, a, home)...)
+	case reached && f.Local && e.usesNetwork():
+		checks = append(checks, host.IPForward(s.machine))
+	}
+	if reached {
+		checks = append(checks, peer.Storage(e.Engine, a, home))
+		if f.Local {
+			checks = append(checks, host.Disk(s.machine, host.Space{
+				About: "the engine's storage", Path: f.Dir, Fail: gibibyte, Warn: 5 * gibibyte, Mend: s.prune(f, a),
+				Advice: "disk_budget in [runners.docker] has the runner do it",
+			}))
+		}
+	}
+	if s.machine.Enforcing() && f.Local {
+		checks = append(checks, host.SELinux(s.machine, e.volumes()))
+	}
+	if !rootless {
+		home = ""
+	}
+	for _, registry := range peer.Registries(e.images()) {
+		checks = append(checks, peer.Registry(registry, peer.CertDirs(home)))
+	}
+	for _, r := range e.runners {
+		if r.Nix.Enabled() && r.Nix.Store == config.NixShared && r.Nix.Image == config.DefaultNixImage {
+			checks = append(checks, peer.NixImage(e.Engine, s.program.Name, r.Nix.Image))
+		}
+	}
+	return checks
+}
+
+// ofRootless are what a rootless engine needs of the machine.
+func (s *session) ofRootless(e *engine, a host.Account, home string) []finding.Check {
+	m := s.machine
+	checks := []finding.Check{host.SubUID(m, a), host.SubGID(m, a), host.NewUIDMap(m), host.NewGIDMap(m)}
+	if m.Systemd() {
+		checks = append(checks, host.Linger(m, a), host.Cgroup(m, a, e.controllers()))
+	}
+	if e.usesNetwork() {
+		checks = append(checks, host.Tun(m, a))
+	}
+	if m.NeedsFuse(home) {
+		checks = append(checks, host.Fuse(m, a))
+	}
+	return checks
+}
+
+// ofHost are the checks that no engine is needed for.
+func (s *session) ofHost() (checks []finding.Check) {
+	if s.loaded == nil {
+		return nil
+	}
+	checks = append(checks, host.Disk(s.machine, host.Space{
+		About: "the runner's state", Path: s.stateDir(), Fail: 64 * mebibyte, Warn: 512 * mebibyte, Advice: "remove what is not needed there, or set state_dir to a directory of another disk",
+	}))
+	for _, r := range s.runners {
+		if r.Executor != "shell" {
+			continue
+		}
+		if a, _, known := account(s.program.UID); known && a.UID != 0 && s.machine.Systemd() {
+			checks = append(checks, host.Linger(s.machine, a))
+		}
+		for _, dir := range []struct{ about, path string }{{"builds", r.BuildsDir}, {"caches", r.CacheDir}} {
+			if dir.path != "" {
+				checks = append(checks, host.Disk(s.machine, host.Space{
+					About: dir.about, Path: dir.path, Fail: gibibyte / 2, Warn: 5 * gibibyte, Advice: "remove what is not needed there",
+				}))
+			}
+		}
+	}
+	for _, r := range s.runners {
+		if r.Nix.Enabled() && r.Nix.Store == config.NixHost {
+			checks = append(checks, peer.NixHost(s.machine, r.Nix.HostSocket))
+		}
+	}
+	return checks
+}
+
+// prune removes images without a name, which nothing uses.
+func (s *session) prune(f peer.Facts, a host.Account) []finding.Command {
+	argv := []string{string(f.Kind), "image", "prune", "--force"}
+	if f.Rootless {
+		return []finding.Command{s.machine.As(a, argv...)}
+	}
+	return []finding.Command{s.machine.AsRoot(argv...)}
+}
+
+// usesNetwork reports whether jobs have a network of their own.
+func (e *engine) usesNetwork() bool {
+	return slices.ContainsFunc(e.runners, func(r *config.Runner) bool {
+		mode := dockerOf(r).NetworkMode
+		return mode != "host" && mode != "none"
+	})
+}
+
+// controllers are those that the entries' limits need; the number of processes is always limited.
+func (e *engine) controllers() []string {
+	wanted := []string{"pids"}
+	add := func(name string, set bool) {
+		if set && !slices.Contains(wanted, name) {
+			wanted = append(wanted, name)
+		}
+	}
+	for _, r := range e.runners {
+		d := dockerOf(r)
+		add("memory", d.Memory != "" || d.MemorySwap != "" || d.MemoryReservation != "" || d.ServiceMemory != "")
+		add("cpu", d.CPUs != "" || d.CPUShares != 0 || d.ServiceCPUs != "")
+		add("cpuset", d.CPUSetCPUs != "" || d.CPUSetMems != "")
+	}
+	return wanted
+}
+
+func (e *engine) volumes() (all []string) {
+	for _, r := range e.runners {
+		if !slices.ContainsFunc(dockerOf(r).SecurityOpt, func(o string) bool { return o == "label=disable" || o == "label:disable" }) {
+			all = append(all, dockerOf(r).Volumes...)
+		}
+	}
+	return all
+}
+
+// images are those that the configuration names and that may be pulled.
+func (e *engine) images() (all []string) {
+	for _, r := range e.runners {
+		d := dockerOf(r)
+		if len(d.PullPolicy) > 0 && !slices.ContainsFunc(d.PullPolicy, func(p string) bool { return p != "never" }) {
+			continue
+		}
+		for _, i := range []string{d.Image, d.HelperImage} {
+			if i != "" {
+				all = append(all, i)
+			}
+		}
+		for _, service := range d.Services {
+			all = append(all, service.Name)
+		}
+	}
+	return all
+}
