@@ -84,7 +84,7 @@ func (d *doctor) encode(all []looked) error {
 		Config   string           `json:"config"`
 		Severity finding.Severity `json:"severity"` // the worst
 		Checks   []check          `json:"checks"`
-	}{Config: d.config, Severity: worst(all)}
+	}{Config: d.config, Severity: worst(all), Checks: []check{}}
 	for _, l := range all {
 		report.Checks = append(report.Checks, check{Check: l.Name, About: l.About, Result: l.Result, Command: finding.Line(l.Mend), Mended: l.Mended})
 	}

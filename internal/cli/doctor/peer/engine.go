@@ -186,10 +186,7 @@ func (e *Engine) missing(f Facts, err error) finding.Result {
 		bad.Advice = "make `podman info` work as this user; the other findings may say how"
 	case f.Found.Host == "":
 		bad.What = "there is no container engine: no socket of Docker or Podman, and no podman command"
-		bad.Mend = e.Machine.Install("podman", "podman", "podman", "podman", "podman")
-		if bad.Mend == nil {
-			bad.Advice = "install podman, 4.3 or later"
-		}
+		bad.Mend, bad.Advice = installed(e.Machine.Install("podman", "podman", "podman", "podman", "podman"), "Podman, 4.3 or later")
 	case !local:
 		bad.Advice = "start the engine there, or correct `host`, `tls_cert_path` and `tls_verify` in [runners.docker]"
 	case errors.Is(statError(path), fs.ErrPermission) || strings.Contains(err.Error(), "permission denied"):
@@ -231,6 +228,14 @@ func (e *Engine) join(path string) ([]finding.Command, string) {
 		"start the runner anew afterwards; members of group " + group.Name + " are as good as root"
 }
 
+// installed is what there is to do besides the command that installs an engine, or in its place.
+func installed(mend []finding.Command, engine string) ([]finding.Command, string) {
+	if mend == nil {
+		return nil, "install " + engine + ", or name another engine in `host` of [runners.docker]"
+	}
+	return mend, "then run doctor again"
+}
+
 // start is how an engine of this machine is started.
 func (e *Engine) start(path string, uid int) (mend []finding.Command, advice string) {
 	m := e.Machine
@@ -238,12 +243,9 @@ func (e *Engine) start(path string, uid int) (mend []finding.Command, advice str
 	a, err := account(uid)
 	switch {
 	case docker && m.Find("dockerd") == "":
-		if mend = m.Install("docker.io", "moby-engine", "docker", "docker", "docker"); mend == nil {
-			advice = "install Docker, or name another engine in `host` of [runners.docker]"
-		}
-		return mend, advice
+		return installed(m.Install("docker.io", "moby-engine", "docker", "docker", "docker"), "Docker, 20.10 or later")
 	case !docker && m.Find("podman") == "":
-		return m.Install("podman", "podman", "podman", "podman", "podman"), "then run doctor again"
+		return installed(m.Install("podman", "podman", "podman", "podman", "podman"), "Podman, 4.3 or later")
 	case err != nil:
 		return nil, "start it"
 	case m.Systemd() && docker && uid == 0:

@@ -20,6 +20,9 @@ func NixHost(m host.Machine, socket string) finding.Check {
 		conn, v, err := nixconn.Dialer{Socket: socket, Unprivileged: true}.Open(ctx)
 		if err == nil {
 			_ = conn.Close()
+			if v.Minor() < sayTrust {
+				return finding.OK("a Nix daemon; one before Nix 2.15 does not say whom it trusts")
+			}
 			return finding.OK("a Nix daemon that does not trust jobs (protocol %d.%d)", v.Number>>8, v.Minor())
 		}
 		bad := finding.Result{Severity: finding.Failure, What: oneLine(err), Why: "jobs of these runners cannot use Nix"}
@@ -48,6 +51,9 @@ func NixHost(m host.Machine, socket string) finding.Check {
 		return bad
 	}}
 }
+
+// sayTrust is the minor version of the protocol from which on a daemon says whether it trusts.
+const sayTrust = 35
 
 // distrust leaves nobody but root trusted: the last line about it counts.
 func distrust(m host.Machine) ([]finding.Command, string) {

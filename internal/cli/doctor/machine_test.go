@@ -1,0 +1,185 @@
+package doctor_test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"gitlab.com/skerry/skerry/internal/cli"
+	"gitlab.com/skerry/skerry/internal/executor/container/enginetest"
+)
+
+// TestMain is the program itself where it is called so.
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "skerry" {
+		os.Exit(cli.Main(cli.Build{Version: "1.2.3"}))
+	}
+	os.Exit(m.Run())
+}
+
+// enter has a machine's parts mounted in its root directory and runs a script there: its own /etc, /var, /run, /dev, /sys, home
+// and network, the programs of this machine. All that it does ends with it.
+const enter = `set -e
+root=$1
+mount --make-rprivate /
+for d in usr bin sbin lib lib64; do [ ! -e /$d ] || { mkdir -p $root/$d; mount --rbind /$d $root/$d; }; done
+mount -t proc proc $root/proc
+mkdir -p $root/real/sys
+mount --rbind /sys $root/real/sys
+for d in null zero random urandom; do touch $root/dev/$d; mount --bind /dev/$d $root/dev/$d; done
+[ -z "$2" ] || mount --bind "$2" $root/run/engine.sock
+cp -l "$3" $root/opt/bin/skerry 2>/dev/null || cp "$3" $root/opt/bin/skerry
+cd /
+exec chroot $root /usr/bin/env -i PATH=/opt/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root sh -e -c "$4"
+`
+
+// The accounts and the configurations of machines.
+const (
+	passwd   = "root:x:0:0::/root:/bin/sh\nci:x:61234:61234::/home/ci:/bin/sh\nother:x:61235:61235::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"
+	group    = "root:x:0:\nci:x:61234:\nother:x:61235:\nnogroup:x:65534:\n"
+	shadow   = "root:*:20000:0:99999:7:::\nci:*:20000:0:99999:7:::\nother:*:20000:0:99999:7:::\n"
+	entry    = "[[runners]]\nname = \"one\"\nurl = \"http://127.0.0.1:1\"\ntoken = \"glrt-0123456789abcdefghij\"\n"
+	rootless = entry + "executor = \"docker\"\n[runners.docker]\nimage = \"alpine\"\ncpus = \"1\"\nhost = \"unix:///run/user/61234/podman/podman.sock\"\n"
+	rootful  = entry + "executor = \"docker\"\n[runners.docker]\nimage = \"alpine\"\nhost = \"unix:///run/engine.sock\"\n"
+	found    = entry + "executor = \"docker\"\n[runners.docker]\nimage = \"alpine\"\n"
+	shell    = entry + "executor = \"shell\"\n"
+)
+
+// twice looks, mends and looks again; between is done by hand instead of --fix, where no command mends.
+func twice(check, between string) string {
+	doctor := "skerry doctor " + check + " --config /etc/config.toml "
+	if between == "" {
+		between = doctor + "--fix --yes >/out/fixed 2>&1 || true"
+	}
+	return doctor + "--json >/out/before || true\n" + between + "\n" + doctor + "--json >/out/after || true\n"
+}
+
+// TestMachines prepares a machine for each check so that it fails, has the program itself mend it by the commands that it
+// advises, as root, and looks again. What takes a systemd is a stand-in that does what the real one would do to files.
+func TestMachines(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("it takes root")
+	}
+	for name, c := range map[string]struct {
+		check, config, prepare, between string
+		severity, what                  string
+	}{
+		"configuration": {check: "configuration", config: shell, severity: "warning", what: "every user of this machine can read /etc/config.toml", prepare: "chmod 644 /etc/config.toml"},
+		"subuid":        {check: "subuid", config: rootless, severity: "failure", what: "user ci has no range"},
+		"subgid":        {check: "subgid", config: rootless, severity: "failure", what: "user ci has no range", prepare: "echo other:100000:65536 >/etc/subgid"},
+		"few ids":       {check: "subuid", config: rootless, severity: "warning", what: "has 1000 ids", prepare: "echo ci:100000:1000 >/etc/subuid"},
+		"shared ids":    {check: "subuid", config: rootless, severity: "warning", what: "users ci and other share ids", prepare: "echo ci:100000:65536 >/etc/subuid; echo other:165000:65536 >>/etc/subuid"},
+		"newuidmap":     {check: "newuidmap", config: rootless, severity: "failure", what: "neither the file capability cap_setuid", prepare: "cp /bin/true /opt/bin/newuidmap"},
+		"newgidmap":     {check: "newgidmap", config: rootless, severity: "failure", what: "neither the file capability cap_setgid", prepare: "cp /bin/true /opt/bin/newgidmap"},
+		"linger": {check: "linger", config: rootless, severity: "failure", what: "user ci does not linger",
+			prepare: "mkdir -p /run/systemd/system /var/lib/systemd/linger\n" + standIn("loginctl", `[ "$1" = enable-linger ] && touch /var/lib/systemd/linger/$2`)},
+		"cgroup": {check: "cgroup", config: rootless, severity: "warning", what: "user ci has no control over cpu",
+			prepare: "mkdir -p /run/systemd/system; u=/sys/fs/cgroup/user.slice/user-61234.slice/user@61234.service; mkdir -p $u; echo cpu >/sys/fs/cgroup/cgroup.controllers; echo memory pids >$u/cgroup.controllers\n" +
+				standIn("systemctl", `[ "$1" = daemon-reload ] && sed -n s/Delegate=//p /etc/systemd/system/user@.service.d/delegate.conf >`+
+					`/sys/fs/cgroup/user.slice/user-61234.slice/user@61234.service/cgroup.controllers`)},
+		"no tun": {check: "tun", config: rootless, severity: "failure", what: "there is no /dev/net/tun",
+			prepare: standIn("modprobe", `[ "$1" = tun ] && mkdir -p /dev/net && mknod -m 0666 /dev/net/tun c 10 200`)},
+		"tun": {check: "tun", config: rootless, severity: "failure", what: "user ci may not read and write /dev/net/tun", prepare: "mkdir /dev/net; mknod -m 0600 /dev/net/tun c 10 200"},
+		"fuse": {check: "fuse", config: rootless, severity: "failure", what: "user ci may not read and write /dev/fuse",
+			prepare: "mknod -m 0600 /dev/fuse c 10 229; mkdir -p /etc/containers; echo 'mount_program = \"/usr/bin/fuse-overlayfs\"' >/etc/containers/storage.conf"},
+		"ip_forward": {check: "ip_forward", config: rootful, severity: "failure", what: "net.ipv4.ip_forward is off", prepare: "mkdir /etc/sysctl.d; echo 0 >/proc/sys/net/ipv4/ip_forward"},
+		"disk": {check: "disk", config: "state_dir = \"/var/state\"\n" + shell, severity: "failure", what: "the runner's state of /var/state has ",
+			prepare: "mkdir /var/state; mount -t tmpfs -o size=80m none /var/state; head -c 20m /dev/zero >/var/state/junk", between: "rm /var/state/junk"},
+		"storage": {check: "storage", config: found, severity: "warning", what: "podman keeps images with the driver vfs", between: "yes | skerry doctor storage --config /etc/config.toml --fix >/out/fixed 2>&1 || true",
+			prepare: "mount --rbind /real/sys /sys; mkdir -p /etc/containers; printf '[storage]\\ndriver = \"vfs\"\\nrunroot = \"/run/containers/storage\"\\ngraphroot = \"/var/lib/containers/storage\"\\n' >/etc/containers/storage.conf"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			before, after, said := run(t, c.config, c.prepare+"\n"+twice(c.check, c.between), c.config == rootful)
+			if before.Severity != c.severity || !strings.Contains(before.What, c.what) {
+				t.Fatalf("it found %+v\n%s", before, said)
+			}
+			if want := map[string]string{"disk": "warning"}[name]; after.Severity != "ok" && after.Severity != want {
+				t.Errorf("it found %+v, and afterwards %+v:\n%s", before, after, said)
+			}
+		})
+	}
+}
+
+// standIn is a script that makes a program.
+func standIn(name, script string) string {
+	return "printf '%s\\n' '#!/bin/sh' '" + strings.ReplaceAll(script, "'", `'\''`) + "' >/opt/bin/" + name + "; chmod 755 /opt/bin/" + name
+}
+
+// outcome is the one check of a report that is asked for.
+type outcome struct{ Check, Severity, What, Command, Advice string }
+
+// run makes a machine with a configuration and runs a script in it.
+func run(t *testing.T, config, script string, engine bool) (before, after outcome, said string) {
+	t.Helper()
+	root, err := os.MkdirTemp("", "doctor") // sockets below it have a path of at most 107 bytes
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(root) })
+	if err := os.Chmod(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []string{"opt/bin", "etc", "var/lib", "var/tmp", "run", "dev/shm", "sys", "proc", "tmp", "root", "home/ci", "out"} {
+		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files := map[string]string{"etc/passwd": passwd, "etc/group": group, "etc/shadow": shadow, "etc/config.toml": config, "etc/subuid": "", "etc/subgid": ""}
+	socket := ""
+	if engine {
+		if socket = rootfulEngine(); socket == "" {
+			t.Skip("no engine: scripts/engines.sh starts some")
+		}
+		files["run/engine.sock"] = ""
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, f := range []string{"etc/passwd", "etc/group"} {
+		if err := os.Chmod(filepath.Join(root, f), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "unshare", "--mount", "--net", "--pid", "--fork", "--kill-child=KILL", "sh", "-c", enter, "sh", root, socket, exe, script)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	fixed, _ := os.ReadFile(filepath.Join(root, "out/fixed")) // none where all was done by hand
+	return report(t, filepath.Join(root, "out/before")), report(t, filepath.Join(root, "out/after")), string(out) + string(fixed)
+}
+
+// rootfulEngine is the socket of an engine of root's; empty: there is none.
+func rootfulEngine() string {
+	for _, e := range enginetest.All() {
+		if e.Name != "rootless" {
+			return strings.TrimPrefix(e.Address.Host, "unix://")
+		}
+	}
+	return ""
+}
+
+// report reads what --json has written: the last of its checks is the one that was asked for.
+func report(t *testing.T, path string) outcome {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r struct{ Checks []outcome }
+	if err := json.Unmarshal(raw, &r); err != nil || len(r.Checks) == 0 {
+		t.Fatalf("%v: %s", err, raw)
+	}
+	return r.Checks[len(r.Checks)-1]
+}

@@ -1,0 +1,210 @@
+package peer_test
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"gitlab.com/skerry/skerry/internal/cli/doctor/finding"
+	"gitlab.com/skerry/skerry/internal/cli/doctor/host"
+	"gitlab.com/skerry/skerry/internal/cli/doctor/peer"
+	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/executor/container/enginetest"
+)
+
+// at is the engine at an address; empty: the first that is found on a machine that has none.
+func at(t *testing.T, m host.Machine, address string) *peer.Engine {
+	t.Helper()
+	nothing := func(string) string { return "" }
+	e := &peer.Engine{Machine: m, Asked: engineapi.Address{Host: address}, Finder: engineapi.Finder{Getenv: nothing, Root: t.TempDir(), UID: m.UID}}
+	t.Cleanup(e.Close)
+	return e
+}
+
+func TestEngine(t *testing.T) {
+	t.Parallel()
+	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
+		found := at(t, here(), e.Address.Host)
+		kind := engineapi.Podman
+		if e.Name == "docker" {
+			kind = engineapi.Docker
+		}
+		want(t, found.Check(), finding.Fine, string(kind)+" ", "")
+		f := found.Facts()
+		if f.Kind != kind || f.Rootless != (e.Name == "rootless") || !f.Local || f.UID != os.Getuid() || f.Driver == "" || !filepath.IsAbs(f.Dir) {
+			t.Errorf("%+v", f)
+		}
+		a := host.Account{Name: "ci", UID: f.UID}
+		want(t, peer.Storage(found, a, "/home/ci"), finding.Fine, f.Driver+" in "+f.Dir, "")
+	})
+}
+
+// TestEngineMissing names for each machine the command that brings an engine.
+func TestEngineMissing(t *testing.T) {
+	t.Parallel()
+	var root string
+	if os.Getuid() != 0 {
+		root = "sudo "
+	}
+	own, all := "/nonexistent/podman.sock", "/run/user/0/x/podman.sock"
+	for name, c := range map[string]struct {
+		machine    host.Machine
+		address    string
+		what, mend string
+	}{
+		"none":              {elsewhere(t), "", "there is no container engine", "install Podman, 4.3"},
+		"no podman":         {elsewhere(t), "unix://" + own, "nobody listens on " + own, "install Podman"},
+		"no docker":         {elsewhere(t), "unix:///nonexistent/docker.sock", "nobody listens on", "install Docker"},
+		"docker":            {booted(t, elsewhere(t, "dockerd")), "unix:///run/user/0/x/docker.sock", "nobody listens on", root + "systemctl enable --now docker.service"},
+		"docker by hand":    {elsewhere(t, "dockerd"), "unix:///run/user/0/x/docker.sock", "nobody listens on", root + "setsid --fork dockerd --host unix:///run/user/0/x/docker.sock"},
+		"podman of systemd": {booted(t, elsewhere(t, "podman")), "unix://" + all, "nobody listens on", root + "systemctl enable --now podman.socket"},
+		"podman by hand":    {elsewhere(t, "podman"), "unix://" + all, "nobody listens on", "setsid --fork podman system service --time=0 unix://" + all},
+		"over the network":  {elsewhere(t), "tcp://127.0.0.1:1", "nobody listens there", "correct `host`"},
+		"not an address":    {elsewhere(t), "podman.sock", "has no scheme", "correct `host`"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			want(t, at(t, c.machine, c.address).Check(), finding.Failure, c.what, c.mend)
+		})
+	}
+}
+
+// TestEngineClosed has a socket that this user may not use.
+func TestEngineClosed(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() == 0 {
+		t.Skip("root may use every socket")
+	}
+	socket := serve(t, "podman", "4.3.1")
+	if err := os.Chmod(socket, 0); err != nil {
+		t.Fatal(err)
+	}
+	want(t, at(t, here(), "unix://"+socket).Check(), finding.Failure, "this user may not use "+socket, "run the runner as the socket's owner")
+}
+
+// serve is an engine that says no more than what it is.
+func serve(t *testing.T, kind, version string) (socket string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "doctor") // short: a socket's path has 107 bytes
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket = filepath.Join(dir, "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { //nolint:gosec // a test's
+		w.Header().Set("API-Version", "1.41")
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/version"):
+			name := "Engine"
+			if kind == "podman" {
+				name = "Podman Engine"
+			}
+			fmt.Fprintf(w, `{"Version":%q,"Arch":"amd64","ApiVersion":"1.41","Components":[{"Name":%q,"Version":%q}]}`, version, name, version)
+		case strings.HasSuffix(r.URL.Path, "/info"):
+			fmt.Fprintf(w, `{"Driver":"vfs","DockerRootDir":"/storage","SecurityOptions":[%q]}`, map[bool]string{true: "name=rootless"}[kind == "podman"])
+		}
+	})}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = s.Serve(l)
+	}()
+	t.Cleanup(func() {
+		_ = s.Close()
+		<-done
+		_ = os.RemoveAll(dir)
+	})
+	return socket
+}
+
+func TestEngineVersions(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		kind, version string
+		severity      finding.Severity
+		what          string
+	}{
+		{"podman", "4.2.9", finding.Failure, "podman 4.2.9 is older than Podman 4.3"},
+		{"podman", "4.3.0-rc1", finding.Fine, "podman 4.3.0-rc1, rootless"},
+		{"podman", "5.0", finding.Fine, "podman 5.0"},
+		{"docker", "20.10.24+dfsg1", finding.Fine, "docker 20.10.24"},
+		{"docker", "19.03.5", finding.Failure, "docker 19.03.5 is older than Docker 20.10"},
+		{"docker", "master", finding.Fine, "docker master"},
+	} {
+		t.Run(c.kind+c.version, func(t *testing.T) {
+			t.Parallel()
+			e := at(t, here(), "unix://"+serve(t, c.kind, c.version))
+			mend := ""
+			if c.severity > finding.Fine {
+				mend = "install a newer one"
+			}
+			want(t, e.Check(), c.severity, c.what, mend)
+		})
+	}
+}
+
+func TestStorage(t *testing.T) {
+	t.Parallel()
+	a := host.Account{Name: "ci", UID: os.Getuid()}
+	e := at(t, here(), "unix://"+serve(t, "podman", "4.3.1"))
+	want(t, peer.Storage(e, a, "/home/ci"), finding.Skipped, "has not told", "")
+	e.Check().Look(t.Context())
+	got := want(t, peer.Storage(e, a, "/home/ci"), finding.Warning, "podman keeps images with the driver vfs", "podman system reset --force && mkdir -p /home/ci/.config/containers && ")
+	if got.Loses == "" {
+		t.Error("it does not say that images are lost")
+	}
+	e = at(t, here(), "unix://"+serve(t, "docker", "20.10.1"))
+	e.Check().Look(t.Context())
+	want(t, peer.Storage(e, a, ""), finding.Warning, "docker keeps images with the driver vfs", "overlay2")
+}
+
+// TestEngineStarts starts a real Podman by the advice for one that is not there.
+func TestEngineStarts(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("podman"); err != nil || os.Getuid() != 0 {
+		t.Skip("it takes podman and root")
+	}
+	dir, err := os.MkdirTemp("", "doctor")
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(dir, "new", "podman.sock")
+	t.Cleanup(func() {
+		end(t, socket)
+		_ = os.RemoveAll(dir)
+	})
+	m := here()
+	if m.Systemd() {
+		t.Skip("systemd starts another one here")
+	}
+	e := at(t, m, "unix://"+socket)
+	got := want(t, e.Check(), finding.Failure, "nobody listens on "+socket, "setsid --fork podman")
+	do(t, got)
+	want(t, e.Check(), finding.Fine, "podman ", "")
+}
+
+// end ends the processes that have a word in their command lines which nothing else has.
+func end(t *testing.T, word string) {
+	t.Helper()
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range lines {
+		text, err := os.ReadFile(l)
+		pid, pidErr := strconv.Atoi(filepath.Base(filepath.Dir(l)))
+		if err == nil && pidErr == nil && strings.Contains(string(text), word) {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may be gone
+		}
+	}
+}
