@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"gitlab.com/skerry/skerry/internal/cli"
+	"gitlab.com/skerry/skerry/internal/cli/doctor"
 	"gitlab.com/skerry/skerry/internal/config"
 )
 
@@ -174,6 +175,17 @@ func TestFeatureFlagsAreDocumented(t *testing.T) {
 	slices.Sort(listed)
 	if want := honoured(t); !slices.Equal(listed, want) {
 		t.Errorf("docs/compatibility.md lists the honoured feature flags\n%q\nand package plan has\n%q", listed, want)
+	}
+}
+
+func TestChecksAreDocumented(t *testing.T) {
+	t.Parallel()
+	var listed []string
+	for _, cells := range table(t, read(t, "docs/doctor.md"), "checks") {
+		listed = append(listed, spans(cells[0])...)
+	}
+	if want := doctor.Names(); !slices.Equal(listed, want) {
+		t.Errorf("docs/doctor.md lists the checks\n%q\nand package doctor has\n%q", listed, want)
 	}
 }
 

@@ -151,7 +151,31 @@ func (s *session) look(ctx context.Context) (all []looked, err error) {
 			all = append(all, one)
 		}
 	}
-	return all, nil
+	s.settle(ctx, all)
+	return all, ctx.Err()
+}
+
+// settle looks again at what is not fine when something was mended after it: one thing may have been the cause of another.
+func (s *session) settle(ctx context.Context, all []looked) {
+	last := -1
+	for i := range all {
+		if all[i].Mended {
+			last = i
+		}
+	}
+	for i := range all[:last+1] {
+		if all[i].Severity == finding.Fine {
+			continue
+		}
+		now := all[i].Look(ctx)
+		if now.Severity == all[i].Severity {
+			continue
+		}
+		all[i].Result, all[i].Mended = now, now.Severity == finding.Fine
+		if !s.json {
+			s.show(all[i])
+		}
+	}
 }
 
 // worst is the worst severity of all.
