@@ -7,6 +7,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/cli/doctor/host"
 	"gitlab.com/skerry/skerry/internal/cli/doctor/peer"
 	"gitlab.com/skerry/skerry/internal/config"
+	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 )
 
 // Sizes in bytes.
@@ -58,7 +59,10 @@ func (s *session) ofRootless(e *engine, a host.Account, home string) []finding.C
 	m := s.machine
 	checks := []finding.Check{host.SubUID(m, a), host.SubGID(m, a), host.NewUIDMap(m), host.NewGIDMap(m)}
 	if m.Systemd() {
-		checks = append(checks, host.Linger(m, a), host.Cgroup(m, a, e.controllers()))
+		checks = append(checks, host.Linger(m, a))
+	}
+	if wanted := e.controllers(); m.Systemd() || len(wanted) > 1 {
+		checks = append(checks, host.Cgroup(m, a, wanted))
 	}
 	if e.usesNetwork() {
 		checks = append(checks, host.Tun(m, a))
@@ -102,7 +106,12 @@ func (s *session) ofHost() (checks []finding.Check) {
 
 // prune removes images without a name, which nothing uses.
 func (s *session) prune(f peer.Facts, a host.Account) []finding.Command {
-	argv := []string{string(f.Kind), "image", "prune", "--force"}
+	argv := []string{string(f.Kind)}
+	if address := f.Found.Host; address != "" {
+		option := map[engineapi.Kind]string{engineapi.Docker: "--host", engineapi.Podman: "--url"}[f.Kind]
+		argv = append(argv, option, address)
+	}
+	argv = append(argv, "image", "prune", "--force")
 	if f.Rootless {
 		return []finding.Command{s.machine.As(a, argv...)}
 	}

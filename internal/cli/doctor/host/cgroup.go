@@ -11,7 +11,8 @@ import (
 )
 
 // Cgroup checks that limits of a rootless engine's containers can hold: the account's service manager has the controllers,
-// wanted by name ("cpu", "memory"). It is of use only where systemd runs.
+// wanted by name ("cpu", "memory"). Without systemd only the
+// kernel's version of control groups is looked at.
 func Cgroup(m Machine, a Account, wanted []string) finding.Check {
 	return finding.Check{Name: "cgroup", About: "user " + a.Name, Look: func(context.Context) finding.Result {
 		bad := finding.Result{Severity: finding.Warning, Why: "limits of jobs (memory, cpus, number of processes) do not hold, and one job can take the whole machine"}
@@ -23,6 +24,9 @@ func Cgroup(m Machine, a Account, wanted []string) finding.Check {
 				bad.Advice = "reboot afterwards"
 			}
 			return bad
+		}
+		if !m.Systemd() {
+			return finding.Skip("without systemd it is not known what user %s may limit", a.Name)
 		}
 		dir := fmt.Sprintf("/sys/fs/cgroup/user.slice/user-%d.slice/user@%d.service", a.UID, a.UID)
 		if !m.has(dir) {

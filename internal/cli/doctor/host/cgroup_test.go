@@ -1,6 +1,8 @@
 package host_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"gitlab.com/skerry/skerry/internal/cli/doctor/finding"
@@ -23,10 +25,13 @@ func TestCgroup(t *testing.T) {
 		"not cpu":              {files{v2: "cpu", own: "memory pids\n"}, finding.Warning, "user ci has no control over cpu", mend},
 		"nothing":              {files{v2: "cpu", own: ""}, finding.Warning, "no control over pids, cpu", mend},
 		"nobody has logged in": {files{v2: "cpu"}, finding.Skipped, "no service manager", ""},
+		"without systemd":      {files{v2: "cpu", "run/systemd": "no"}, finding.Skipped, "without systemd", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			want(t, host.Cgroup(machine(t, c.files), ci(), []string{"pids", "cpu"}), c.severity, c.what, c.mend)
+			m := machine(t, c.files)
+			_ = os.MkdirAll(filepath.Join(m.Root, "run/systemd/system"), 0o755) // not where there is a file in the way
+			want(t, host.Cgroup(m, ci(), []string{"pids", "cpu"}), c.severity, c.what, c.mend)
 		})
 	}
 }

@@ -87,11 +87,12 @@ func judgeRanges(m Machine, a Account, name string, all []idRange) finding.Resul
 	for _, r := range own {
 		for _, o := range all {
 			if !mine(o) && o.first < r.past && r.first < o.past {
-				return finding.Result{
-					Severity: finding.Warning, What: fmt.Sprintf("users %s and %s share ids in /etc/%s", a.Name, o.owner, name),
-					Why:  "what runs in containers of the one may read, change and end what belongs to those of the other",
-					Mend: renew(m, a, name, next, own),
+				bad.Severity, bad.What = finding.Warning, fmt.Sprintf("users %s and %s share ids in /etc/%s", a.Name, o.owner, name)
+				bad.Why = "what runs in containers of the one may read, change and end what belongs to those of the other"
+				if bad.Mend = renew(m, a, name, next, own); bad.Mend == nil {
+					bad.Advice = fmt.Sprintf("give user %s a range in /etc/%s that is nobody else's", a.Name, name)
 				}
+				return bad
 			}
 		}
 	}
@@ -100,15 +101,24 @@ func judgeRanges(m Machine, a Account, name string, all []idRange) finding.Resul
 
 // renew are the commands that give an account a new range from first in place of old ones. nil: none is free.
 func renew(m Machine, a Account, name string, first uint64, old []idRange) (commands []finding.Command) {
-	if first+Wanted > lastID {
+	switch {
+	case first+Wanted > lastID, m.Find("usermod") == "" && len(old) > 0:
 		return nil
+	case m.Find("usermod") == "": // as in Alpine
+		line := fmt.Sprintf("echo %s:%d:%d >>/etc/%s", a.Name, first, Wanted, name)
+		return append([]finding.Command{m.AsRoot("sh", "-c", line)}, migrate(m, a)...)
 	}
 	for _, r := range old {
 		commands = append(commands, m.AsRoot("usermod", "--del-"+name+"s", fmt.Sprintf("%d-%d", r.first, r.past-1), a.Name))
 	}
 	commands = append(commands, m.AsRoot("usermod", "--add-"+name+"s", fmt.Sprintf("%d-%d", first, first+Wanted-1), a.Name))
-	if m.Find("podman") != "" { // its pause process has the old ids
-		commands = append(commands, m.As(a, "podman", "system", "migrate"))
+	return append(commands, migrate(m, a)...)
+}
+
+// migrate has Podman, whose pause process has the old ids, take new ones.
+func migrate(m Machine, a Account) []finding.Command {
+	if m.Find("podman") == "" {
+		return nil
 	}
-	return commands
+	return []finding.Command{m.As(a, "podman", "system", "migrate")}
 }

@@ -14,23 +14,31 @@ func TestSubIDs(t *testing.T) {
 		severity   finding.Severity
 		what, mend string
 	}{
-		"no file":       {nil, finding.Failure, "user ci has no range in /etc/subuid", "usermod --add-subuids 100000-165535 ci"},
-		"others'":       {files{"etc/subuid": "a:100000:65536\nb:165536:65536\n"}, finding.Failure, "no range", "usermod --add-subuids 231072-296607 ci"},
-		"enough":        {files{"etc/subuid": "a:100000:65536\nci:165536:65536\n"}, finding.Fine, "65536 ids", ""},
-		"by number":     {files{"etc/subuid": "61234:165536:65536\n"}, finding.Fine, "65536 ids", ""},
-		"in parts":      {files{"etc/subuid": "ci:100000:60000\n\n# more\nci:300000:5536\n"}, finding.Fine, "65536 ids", ""},
-		"too few":       {files{"etc/subuid": "ci:100000:1000\n"}, finding.Warning, "has 1000 ids", "usermod --add-subuids 101000-166535 ci"},
-		"none left":     {files{"etc/subuid": "a:100000:4294860000\n"}, finding.Failure, "no range", "a range of 65536 free ids"},
-		"no numbers":    {files{"etc/subuid": "ci:x:65536\nci:1:-1\nci:5\n"}, finding.Failure, "no range", "usermod --add-subuids 100000-165535 ci"},
-		"shared":        {files{"etc/subuid": "ci:100000:65536\nb:165535:10\n"}, finding.Warning, "users ci and b share ids", "usermod --del-subuids 100000-165535 ci && usermod --add-subuids 165545-231080 ci"},
-		"from a server": {files{"etc/nsswitch.conf": "passwd: files\nsubid: sss\n"}, finding.Skipped, "sss", ""},
+		"no file":        {nil, finding.Failure, "user ci has no range in /etc/subuid", "usermod --add-subuids 100000-165535 ci"},
+		"others'":        {files{"etc/subuid": "a:100000:65536\nb:165536:65536\n"}, finding.Failure, "no range", "usermod --add-subuids 231072-296607 ci"},
+		"enough":         {files{"etc/subuid": "a:100000:65536\nci:165536:65536\n"}, finding.Fine, "65536 ids", ""},
+		"by number":      {files{"etc/subuid": "61234:165536:65536\n"}, finding.Fine, "65536 ids", ""},
+		"in parts":       {files{"etc/subuid": "ci:100000:60000\n\n# more\nci:300000:5536\n"}, finding.Fine, "65536 ids", ""},
+		"too few":        {files{"etc/subuid": "ci:100000:1000\n"}, finding.Warning, "has 1000 ids", "usermod --add-subuids 101000-166535 ci"},
+		"none left":      {files{"etc/subuid": "a:100000:4294860000\n"}, finding.Failure, "no range", "a range of 65536 free ids"},
+		"no numbers":     {files{"etc/subuid": "ci:x:65536\nci:1:-1\nci:5\n"}, finding.Failure, "no range", "usermod --add-subuids 100000-165535 ci"},
+		"shared":         {files{"etc/subuid": "ci:100000:65536\nb:165535:10\n"}, finding.Warning, "users ci and b share ids", "usermod --del-subuids 100000-165535 ci && usermod --add-subuids 165545-231080 ci"},
+		"from a server":  {files{"etc/nsswitch.conf": "passwd: files\nsubid: sss\n"}, finding.Skipped, "sss", ""},
+		"Alpine":         {files{"no usermod": "", "etc/subuid": ""}, finding.Failure, "no range", "sh -c 'echo ci:100000:65536 >>/etc/subuid'"},
+		"Alpine, shared": {files{"no usermod": "", "etc/subuid": "ci:100000:65536\nb:165535:10\n"}, finding.Warning, "share ids", "that is nobody else's"},
 		"with podman": {files{"usr/bin/podman": ""}, finding.Failure, "no range",
 			"usermod --add-subuids 100000-165535 ci && runuser -u ci -- env XDG_RUNTIME_DIR=/run/user/61234 podman system migrate"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if c.files == nil {
+				c.files = files{}
+			}
+			if _, none := c.files["no usermod"]; !none {
+				c.files["usr/sbin/usermod"] = ""
+			}
 			want(t, host.SubUID(machine(t, c.files), ci()), c.severity, c.what, c.mend)
 		})
 	}
-	want(t, host.SubGID(machine(t, files{"etc/subuid": "ci:100000:65536\n"}), ci()), finding.Failure, "no range in /etc/subgid", "usermod --add-subgids 100000-165535 ci")
+	want(t, host.SubGID(machine(t, files{"etc/subuid": "ci:100000:65536\n", "usr/sbin/usermod": ""}), ci()), finding.Failure, "no range in /etc/subgid", "usermod --add-subgids 100000-165535 ci")
 }
