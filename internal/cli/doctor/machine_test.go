@@ -2,10 +2,14 @@ package doctor_test
 
 import (
 	"encoding/json"
+	"errors"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"gitlab.com/skerry/skerry/internal/cli"
@@ -39,7 +43,7 @@ exec chroot $root /usr/bin/env -i PATH=/opt/bin:/usr/local/sbin:/usr/local/bin:/
 // The accounts and the configurations of machines.
 const (
 	passwd   = "root:x:0:0::/root:/bin/sh\nci:x:61234:61234::/home/ci:/bin/sh\nother:x:61235:61235::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"
-	group    = "root:x:0:\nci:x:61234:\nother:x:61235:\nnogroup:x:65534:\n"
+	group    = "root:x:0:\nci:x:61234:\nother:x:61235:\nengine:x:61236:\nnogroup:x:65534:\n"
 	shadow   = "root:*:20000:0:99999:7:::\nci:*:20000:0:99999:7:::\nother:*:20000:0:99999:7:::\n"
 	entry    = "[[runners]]\nname = \"one\"\nurl = \"http://127.0.0.1:1\"\ntoken = \"glrt-0123456789abcdefghij\"\n"
 	rootless = entry + "executor = \"docker\"\n[runners.docker]\nimage = \"alpine\"\ncpus = \"1\"\nhost = \"unix:///run/user/61234/podman/podman.sock\"\n"
@@ -94,7 +98,12 @@ func TestMachines(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			before, after, said := run(t, c.config, c.prepare+"\n"+twice(c.check, c.between), c.config == rootful)
+			root := machine(t, c.config)
+			socket := ""
+			if c.config == rootful {
+				socket = rootfulEngine(t)
+			}
+			before, after, said := run(t, root, c.prepare+"\n"+twice(c.check, c.between), socket)
 			if before.Severity != c.severity || !strings.Contains(before.What, c.what) {
 				t.Fatalf("it found %+v\n%s", before, said)
 			}
@@ -113,8 +122,8 @@ func standIn(name, script string) string {
 // outcome is the one check of a report that is asked for.
 type outcome struct{ Check, Severity, What, Command, Advice string }
 
-// run makes a machine with a configuration and runs a script in it.
-func run(t *testing.T, config, script string, engine bool) (before, after outcome, said string) {
+// machine makes the directories and files of a machine with a configuration.
+func machine(t *testing.T, config string) (root string) {
 	t.Helper()
 	root, err := os.MkdirTemp("", "doctor") // sockets below it have a path of at most 107 bytes
 	if err != nil {
@@ -129,24 +138,25 @@ func run(t *testing.T, config, script string, engine bool) (before, after outcom
 			t.Fatal(err)
 		}
 	}
-	files := map[string]string{"etc/passwd": passwd, "etc/group": group, "etc/shadow": shadow, "etc/config.toml": config, "etc/subuid": "", "etc/subgid": ""}
-	socket := ""
-	if engine {
-		if socket = rootfulEngine(); socket == "" {
-			t.Skip("no engine: scripts/engines.sh starts some")
-		}
-		files["run/engine.sock"] = ""
-	}
-	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o600); err != nil {
+	for name, text := range map[string]string{
+		"etc/passwd": passwd, "etc/group": group, "etc/shadow": shadow, "etc/config.toml": config, "etc/subuid": "", "etc/subgid": "", "run/engine.sock": "",
+	} {
+		name = filepath.Join(root, name)
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-	}
-	for _, f := range []string{"etc/passwd", "etc/group"} {
-		if err := os.Chmod(filepath.Join(root, f), 0o644); err != nil {
-			t.Fatal(err)
+		if base := filepath.Base(name); base == "passwd" || base == "group" {
+			if err := os.Chmod(name, 0o644); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
+	return root
+}
+
+// run runs a script in a machine, to whose /run/engine.sock a socket of this machine is bound.
+func run(t *testing.T, root, script, socket string) (before, after outcome, said string) {
+	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -160,14 +170,72 @@ func run(t *testing.T, config, script string, engine bool) (before, after outcom
 	return report(t, filepath.Join(root, "out/before")), report(t, filepath.Join(root, "out/after")), string(out) + string(fixed)
 }
 
-// rootfulEngine is the socket of an engine of root's; empty: there is none.
-func rootfulEngine() string {
+// rootfulEngine is the socket of an engine of root's.
+func rootfulEngine(t *testing.T) string {
+	t.Helper()
 	for _, e := range enginetest.All() {
 		if e.Name != "rootless" {
 			return strings.TrimPrefix(e.Address.Host, "unix://")
 		}
 	}
+	if os.Getenv("CI") != "" {
+		t.Fatal("no engine: run scripts/engines.sh")
+	}
+	t.Skip("no engine: scripts/engines.sh starts some")
 	return ""
+}
+
+// TestClosedEngine has an ordinary user whose group may not use the engine, and takes the advice.
+func TestClosedEngine(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("it takes root")
+	}
+	root := machine(t, strings.ReplaceAll(rootful, "engine.sock", "closed.sock"))
+	socket := filepath.Join(root, "run/closed.sock")
+	forward(t, socket, rootfulEngine(t))
+	if err := errors.Join(os.Chown(socket, 0, 61236), os.Chmod(socket, 0o660)); err != nil {
+		t.Fatal(err)
+	}
+	const doctor = "setpriv --reuid ci --regid ci --init-groups skerry doctor engine --config /etc/config.toml --json"
+	before, after, said := run(t, root, "chown ci /etc/config.toml\n"+doctor+" >/out/before || true\nusermod -aG engine ci\n"+doctor+" >/out/after || true\n", "")
+	if before.What != "this user may not use /run/closed.sock" || before.Command != "sudo usermod -aG engine ci" || after.Severity != "ok" {
+		t.Errorf("it found %+v, and afterwards %+v:\n%s", before, after, said)
+	}
+}
+
+// forward listens at a socket, and passes on to another.
+func forward(t *testing.T, socket, to string) {
+	t.Helper()
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var passing sync.WaitGroup
+	passing.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("unix", to)
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			for _, c := range [][2]net.Conn{{in, out}, {out, in}} {
+				passing.Go(func() {
+					_, _ = io.Copy(c[0], c[1]) // until either ends
+					_ = in.Close()
+					_ = out.Close()
+				})
+			}
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		passing.Wait()
+	})
 }
 
 // report reads what --json has written: the last of its checks is the one that was asked for.

@@ -184,6 +184,10 @@ func (e *Engine) missing(f Facts, err error) finding.Result {
 	switch {
 	case errors.As(err, &own):
 		bad.Advice = "make `podman info` work as this user; the other findings may say how"
+	case f.Found.Host == "" && strings.Contains(err.Error(), "permission denied"):
+		bad.What, bad.Advice = "this user may use none of this machine's container engines", oneLine(err)
+	case f.Found.Host == "" && !errors.Is(err, engineapi.ErrNone):
+		bad.Advice = "correct it, or name the engine in `host` of [runners.docker]"
 	case f.Found.Host == "":
 		bad.What = "there is no container engine: no socket of Docker or Podman, and no podman command"
 		bad.Mend, bad.Advice = installed(e.Machine.Install("podman", "podman", "podman", "podman", "podman"), "Podman, 4.3 or later")

@@ -89,6 +89,17 @@ func TestEngineClosed(t *testing.T) {
 	want(t, at(t, here(), "unix://"+socket).Check(), finding.Failure, "this user may not use "+socket, "run the runner as the socket's owner")
 }
 
+// TestEngineContext has Docker's command told to use a context that is not there.
+func TestEngineContext(t *testing.T) {
+	t.Parallel()
+	e := at(t, elsewhere(t), "")
+	dir := t.TempDir()
+	e.Finder.Getenv = func(key string) string {
+		return map[string]string{"DOCKER_CONTEXT": "nowhere", "DOCKER_CONFIG": dir, "HOME": dir}[key]
+	}
+	want(t, e.Check(), finding.Failure, "nowhere", "name the engine in `host`")
+}
+
 // serve is an engine that says no more than what it is.
 func serve(t *testing.T, kind, version string) (socket string) {
 	t.Helper()
