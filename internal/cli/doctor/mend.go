@@ -27,8 +27,8 @@ func (d *doctor) mend(ctx context.Context, l *looked) error {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			d.program.Logger.Error("It is not mended: the command failed", "check", l.about(), "command", c.String(), "error", err)
-			return nil // the finding stays
+			d.program.Logger.Error("The command failed", "check", l.about(), "command", c.String(), "error", err)
+			break // what came before it may have been enough
 		}
 	}
 	l.Result = l.Look(ctx)

@@ -19,17 +19,17 @@ const (
 // ofEngine are the checks for an engine: of itself, of what it needs of the machine, and of what its jobs need of it.
 func (s *session) ofEngine(e *engine) (checks []finding.Check) {
 	f := e.Facts()
-	a, home, known := account(f.UID)
+	a, known := account(f.UID)
 	reached := f.Version != ""
 	rootless := reached && f.Rootless || !reached && f.Local && f.UID != 0 || f.Found.Host == "" && s.program.UID != 0
 	switch {
 	case rootless && known:
-		checks = append(checks, s.ofRootless(e, a, home)...)
+		checks = append(checks, s.ofRootless(e, a)...)
 	case reached && f.Local && e.usesNetwork():
 		checks = append(checks, host.IPForward(s.machine))
 	}
 	if reached {
-		checks = append(checks, peer.Storage(e.Engine, a, home))
+		checks = append(checks, peer.Storage(e.Engine, a))
 		if f.Local {
 			checks = append(checks, host.Disk(s.machine, host.Space{
 				About: "the engine's storage", Path: f.Dir, Fail: gibibyte, Warn: 5 * gibibyte, Mend: s.prune(f, a),
@@ -40,8 +40,9 @@ func (s *session) ofEngine(e *engine) (checks []finding.Check) {
 	if s.machine.Enforcing() && f.Local {
 		checks = append(checks, host.SELinux(s.machine, e.volumes()))
 	}
-	if !rootless {
-		home = ""
+	home := ""
+	if rootless {
+		home = a.Home
 	}
 	for _, registry := range peer.Registries(e.images()) {
 		checks = append(checks, peer.Registry(registry, peer.CertDirs(home)))
@@ -55,7 +56,7 @@ func (s *session) ofEngine(e *engine) (checks []finding.Check) {
 }
 
 // ofRootless are what a rootless engine needs of the machine.
-func (s *session) ofRootless(e *engine, a host.Account, home string) []finding.Check {
+func (s *session) ofRootless(e *engine, a host.Account) []finding.Check {
 	m := s.machine
 	checks := []finding.Check{host.SubUID(m, a), host.SubGID(m, a), host.NewUIDMap(m), host.NewGIDMap(m)}
 	if m.Systemd() {
@@ -67,7 +68,7 @@ func (s *session) ofRootless(e *engine, a host.Account, home string) []finding.C
 	if e.usesNetwork() {
 		checks = append(checks, host.Tun(m, a))
 	}
-	if m.NeedsFuse(home) {
+	if m.NeedsFuse(a) {
 		checks = append(checks, host.Fuse(m, a))
 	}
 	return checks
@@ -85,7 +86,7 @@ func (s *session) ofHost() (checks []finding.Check) {
 		if r.Executor != "shell" {
 			continue
 		}
-		if a, _, known := account(s.program.UID); known && a.UID != 0 && s.machine.Systemd() {
+		if a, known := account(s.program.UID); known && a.UID != 0 && s.machine.Systemd() {
 			checks = append(checks, host.Linger(s.machine, a))
 		}
 		for _, dir := range []struct{ about, path string }{{"builds", r.BuildsDir}, {"caches", r.CacheDir}} {

@@ -171,12 +171,12 @@ func (s *session) ofGitLab() (checks []finding.Check) {
 }
 
 // account describes a user of this machine; ok is false for one that it does not know.
-func account(uid int) (a host.Account, home string, ok bool) {
+func account(uid int) (a host.Account, ok bool) {
 	u, err := user.LookupId(strconv.Itoa(uid))
 	if err != nil {
-		return host.Account{}, "", false
+		return host.Account{}, false
 	}
-	a = host.Account{Name: u.Username, UID: uid}
+	a = host.Account{Name: u.Username, UID: uid, Home: u.HomeDir}
 	groups, err := u.GroupIds()
 	if err != nil {
 		groups = []string{u.Gid}
@@ -186,7 +186,7 @@ func account(uid int) (a host.Account, home string, ok bool) {
 			a.Groups = append(a.Groups, n)
 		}
 	}
-	return a, u.HomeDir, true
+	return a, true
 }
 
 // stateDir is where run keeps its state unless told otherwise by a flag.

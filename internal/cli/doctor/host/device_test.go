@@ -53,7 +53,7 @@ func TestFuse(t *testing.T) {
 		"not in use":  {files{own: "# mount_program = \"/usr/bin/fuse-overlayfs\"\n"}, false},
 		"another one": {files{own: "mount_program = \"/bin/x\"\n"}, false},
 	} {
-		if got := machine(t, c.files).NeedsFuse("/home/ci"); got != c.want {
+		if got := machine(t, c.files).NeedsFuse(ci()); got != c.want {
 			t.Errorf("%s: %t", name, got)
 		}
 	}

@@ -11,9 +11,9 @@ func Fuse(m Machine, a Account) finding.Check {
 	return device(m, a, "fuse", "/dev/fuse", "fuse", "the engine's storage, fuse-overlayfs, needs it, and no container starts without")
 }
 
-// NeedsFuse reports whether an account's engine has been told to use fuse-overlayfs. home is the account's.
-func (m Machine) NeedsFuse(home string) bool {
-	for _, file := range []string{home + "/.config/containers/storage.conf", "/etc/containers/storage.conf"} {
+// NeedsFuse reports whether an account's engine has been told to use fuse-overlayfs.
+func (m Machine) NeedsFuse(a Account) bool {
+	for _, file := range []string{a.Home + "/.config/containers/storage.conf", "/etc/containers/storage.conf"} {
 		if !m.has(file) {
 			continue
 		}

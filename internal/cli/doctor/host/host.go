@@ -28,6 +28,7 @@ type Machine struct {
 type Account struct {
 	Name   string
 	UID    int
+	Home   string
 	Groups []int // the primary one among them
 }
 
@@ -89,8 +90,11 @@ func (m Machine) As(a Account, argv ...string) finding.Command {
 	if m.UID == a.UID {
 		return argv
 	}
-	id := strconv.Itoa(a.UID)
-	return m.AsRoot(append([]string{"runuser", "-u", a.Name, "--", "env", "XDG_RUNTIME_DIR=/run/user/" + id}, argv...)...)
+	environ := []string{"runuser", "-u", a.Name, "--", "env", "HOME=" + a.Home}
+	if dir := "/run/user/" + strconv.Itoa(a.UID); m.has(dir) {
+		environ = append(environ, "XDG_RUNTIME_DIR="+dir)
+	}
+	return m.AsRoot(append(environ, argv...)...)
 }
 
 // Install is the command that installs a package, named as the machine's distribution names it; nil where the distribution

@@ -36,7 +36,9 @@ func machine(t *testing.T, f files) host.Machine {
 }
 
 // ci is the account that tests are about. Nobody else has its ids.
-func ci() host.Account { return host.Account{Name: "ci", UID: 61234, Groups: []int{61234}} }
+func ci() host.Account {
+	return host.Account{Name: "ci", UID: 61234, Home: "/home/ci", Groups: []int{61234}}
+}
 
 // want looks and compares: severity, a part of what, and the line of commands, or, where there are none, a part of the advice.
 func want(t *testing.T, c finding.Check, severity finding.Severity, what, mend string) {
@@ -75,12 +77,16 @@ func TestInstall(t *testing.T) {
 func TestAs(t *testing.T) {
 	t.Parallel()
 	for uid, want := range map[int]string{
-		0:     "runuser -u ci -- env XDG_RUNTIME_DIR=/run/user/61234 podman system migrate",
-		61234: "podman system migrate",
-		7:     "sudo runuser -u ci -- env XDG_RUNTIME_DIR=/run/user/61234 podman system migrate",
+		0:     "runuser -u ci -- env HOME=/home/ci podman info",
+		61234: "podman info",
+		7:     "sudo runuser -u ci -- env HOME=/home/ci podman info",
 	} {
-		if got := (host.Machine{UID: uid}).As(ci(), "podman", "system", "migrate").String(); got != want {
+		if got := (host.Machine{Root: t.TempDir(), UID: uid}).As(ci(), "podman", "info").String(); got != want {
 			t.Errorf("as %d: %q, want %q", uid, got, want)
 		}
+	}
+	m := machine(t, files{"run/user/61234": "/"})
+	if got, want := m.As(ci(), "podman", "info").String(), "runuser -u ci -- env HOME=/home/ci XDG_RUNTIME_DIR=/run/user/61234 podman info"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

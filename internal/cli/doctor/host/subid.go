@@ -115,9 +115,9 @@ func renew(m Machine, a Account, name string, first uint64, old []idRange) (comm
 	return append(commands, migrate(m, a)...)
 }
 
-// migrate has Podman, whose pause process has the old ids, take new ones.
+// migrate has Podman, whose pause process has the old ids, take new ones, where the account has used it.
 func migrate(m Machine, a Account) []finding.Command {
-	if m.Find("podman") == "" {
+	if m.Find("podman") == "" || !m.has(a.Home+"/.local/share/containers") {
 		return nil
 	}
 	return []finding.Command{m.As(a, "podman", "system", "migrate")}

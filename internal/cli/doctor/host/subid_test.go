@@ -26,8 +26,9 @@ func TestSubIDs(t *testing.T) {
 		"from a server":  {files{"etc/nsswitch.conf": "passwd: files\nsubid: sss\n"}, finding.Skipped, "sss", ""},
 		"Alpine":         {files{"no usermod": "", "etc/subuid": ""}, finding.Failure, "no range", "sh -c 'echo ci:100000:65536 >>/etc/subuid'"},
 		"Alpine, shared": {files{"no usermod": "", "etc/subuid": "ci:100000:65536\nb:165535:10\n"}, finding.Warning, "share ids", "that is nobody else's"},
-		"with podman": {files{"usr/bin/podman": ""}, finding.Failure, "no range",
-			"usermod --add-subuids 100000-165535 ci && runuser -u ci -- env XDG_RUNTIME_DIR=/run/user/61234 podman system migrate"},
+		"unused podman":  {files{"usr/bin/podman": ""}, finding.Failure, "no range", "usermod --add-subuids 100000-165535 ci"},
+		"with podman": {files{"usr/bin/podman": "", "home/ci/.local/share/containers/x": ""}, finding.Failure, "no range",
+			"usermod --add-subuids 100000-165535 ci && runuser -u ci -- env HOME=/home/ci podman system migrate"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

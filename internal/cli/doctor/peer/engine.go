@@ -49,14 +49,14 @@ var (
 	leastDocker = [2]int{20, 10} //nolint:gochecknoglobals // a constant
 )
 
-// Facts returns what the last Look found out.
+// Facts returns what the last look found out.
 func (e *Engine) Facts() Facts {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.facts
 }
 
-// Connection is that of the last Look; nil: there is none.
+// Connection is that of the last look; nil: there is none.
 func (e *Engine) Connection() *engineapi.Engine {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -80,18 +80,24 @@ func (e *Engine) Check() finding.Check {
 		about = "the first that is found"
 	}
 	return finding.Check{Name: "engine", About: about, Look: func(ctx context.Context) finding.Result {
-		ctx, cancel := context.WithTimeout(ctx, 3*within) // a busy one takes long to say what it has
-		defer cancel()
-		e.Close()
-		f, conn, err := e.ask(ctx)
-		e.mu.Lock()
-		e.facts, e.conn = f, conn
-		e.mu.Unlock()
+		f, err := e.look(ctx)
 		if err != nil {
 			return e.missing(f, err)
 		}
 		return e.judge(f)
 	}}
+}
+
+// look asks the engine, and remembers what it says.
+func (e *Engine) look(ctx context.Context) (Facts, error) {
+	ctx, cancel := context.WithTimeout(ctx, 3*within) // a busy one takes long to say what it has
+	defer cancel()
+	e.Close()
+	f, conn, err := e.ask(ctx)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.facts, e.conn = f, conn
+	return f, err
 }
 
 // ask finds and asks the engine. The facts hold its address, where one was found, beside an error too.
@@ -275,5 +281,5 @@ func account(uid int) (host.Account, error) {
 	if err != nil {
 		return host.Account{}, err
 	}
-	return host.Account{Name: u.Username, UID: uid}, nil
+	return host.Account{Name: u.Username, UID: uid, Home: u.HomeDir}, nil
 }

@@ -41,8 +41,8 @@ func TestEngine(t *testing.T) {
 		if f.Kind != kind || f.Rootless != (e.Name == "rootless") || !f.Local || f.UID != os.Getuid() || f.Driver == "" || !filepath.IsAbs(f.Dir) {
 			t.Errorf("%+v", f)
 		}
-		a := host.Account{Name: "ci", UID: f.UID}
-		want(t, peer.Storage(found, a, "/home/ci"), finding.Fine, f.Driver+" in "+f.Dir, "")
+		a := host.Account{Name: "ci", UID: f.UID, Home: "/home/ci"}
+		want(t, peer.Storage(found, a), finding.Fine, f.Driver+" in "+f.Dir, "")
 	})
 }
 
@@ -166,17 +166,17 @@ func TestEngineVersions(t *testing.T) {
 
 func TestStorage(t *testing.T) {
 	t.Parallel()
-	a := host.Account{Name: "ci", UID: os.Getuid()}
+	a := host.Account{Name: "ci", UID: os.Getuid(), Home: "/home/ci"}
 	e := at(t, here(), "unix://"+serve(t, "podman", "4.3.1"))
-	want(t, peer.Storage(e, a, "/home/ci"), finding.Skipped, "has not told", "")
+	want(t, peer.Storage(e, a), finding.Skipped, "has not told", "")
 	e.Check().Look(t.Context())
-	got := want(t, peer.Storage(e, a, "/home/ci"), finding.Warning, "podman keeps images with the driver vfs", "podman system reset --force && mkdir -p /home/ci/.config/containers && ")
+	got := want(t, peer.Storage(e, a), finding.Warning, "podman keeps images with the driver vfs", "podman system reset --force && mkdir -p /home/ci/.config/containers && ")
 	if got.Loses == "" {
 		t.Error("it does not say that images are lost")
 	}
 	e = at(t, here(), "unix://"+serve(t, "docker", "20.10.1"))
 	e.Check().Look(t.Context())
-	want(t, peer.Storage(e, a, ""), finding.Warning, "docker keeps images with the driver vfs", "overlay2")
+	want(t, peer.Storage(e, a), finding.Warning, "docker keeps images with the driver vfs", "overlay2")
 }
 
 // TestEngineStarts starts a real Podman by the advice for one that is not there.

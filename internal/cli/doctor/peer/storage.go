@@ -9,10 +9,13 @@ import (
 	"gitlab.com/skerry/skerry/internal/cli/doctor/host"
 )
 
-// Storage checks that the engine's storage shares layers. a is whose engine it is, home that account's directory.
-func Storage(e *Engine, a host.Account, home string) finding.Check {
-	return finding.Check{Name: "storage", About: shown(e.Facts().Found.Host), Look: func(context.Context) finding.Result {
+// Storage checks that the engine's storage shares layers. a is whose engine it is.
+func Storage(e *Engine, a host.Account) finding.Check {
+	return finding.Check{Name: "storage", About: shown(e.Facts().Found.Host), Look: func(ctx context.Context) finding.Result {
 		f, m := e.Facts(), e.Machine
+		if f.Driver == "vfs" { // it may have been mended meanwhile
+			f, _ = e.look(ctx)
+		}
 		switch f.Driver {
 		case "":
 			return finding.Skip("the engine has not told its storage driver")
@@ -30,7 +33,7 @@ func Storage(e *Engine, a host.Account, home string) finding.Check {
 		}
 		file, as := "/etc/containers/storage.conf", m.AsRoot
 		if f.Rootless {
-			file = home + "/.config/containers/storage.conf"
+			file = a.Home + "/.config/containers/storage.conf"
 			as = func(argv ...string) finding.Command { return m.As(a, argv...) }
 		}
 		q := finding.Command{file}.String()
