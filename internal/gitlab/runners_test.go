@@ -174,3 +174,33 @@ func TestResetTokenAsUser(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// TestClock hears the server's time with an answer that refuses, and nothing of one that tells none.
+func TestClock(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	for name, c := range map[string]struct {
+		date string
+		want []time.Time
+	}{
+		"told":     {at.Format(http.TimeFormat), []time.Time{at}},
+		"nonsense": {"yesterday", nil},
+	} {
+		var heard []time.Time
+		s := serve(t, reply(403, `{"message":"403 Forbidden"}`, "Date: "+c.date))
+		client := s.client(t, func(o *gitlab.Options) {
+			o.Clock = func(server time.Time, took time.Duration) {
+				if took <= 0 {
+					t.Errorf("%s: it took %s", name, took)
+				}
+				heard = append(heard, server)
+			}
+		})
+		if _, err := client.Verify(t.Context(), "glrt-t", ""); !errors.Is(err, gitlab.ErrForbidden) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if diff := cmp.Diff(c.want, heard); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
