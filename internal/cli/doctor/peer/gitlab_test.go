@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/pem"
 	"errors"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -92,7 +94,9 @@ func TestGitLabCertificate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewTLSServer(httputil.NewSingleHostReverseProxy(back))
+	s := httptest.NewUnstartedServer(httputil.NewSingleHostReverseProxy(back))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
 	t.Cleanup(s.Close)
 	r := runner(s.URL, c.AddRunner(gitlabtest.RunnerSpec{}).Token, t.TempDir())
 	file := r.CertDir + "/127.0.0.1.crt"
