@@ -156,24 +156,6 @@ func TestNixTogether(t *testing.T) {
 	})
 }
 
-// TestNixDomains keeps jobs of protected refs and others apart.
-func TestNixDomains(t *testing.T) {
-	t.Parallel()
-	enginetest.NixBases(t)
-	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
-		e.Load(t, enginetest.Image{Name: busybox})
-		b := nixBench(t, e, enginetest.NixNew, domain.Protected)
-		b.o.Nix.Path = true
-		closed := theJob("")
-		closed.Git.Protected = true
-		path := b.prepare(t, b.o, closed).script(executor.Build, build("secret"))
-		open := b.prepare(t, b.o, theJob(""))
-		if got := open.script(executor.Build, "cat "+path+" 2>&1 || nix-store --check-validity "+path+" 2>&1 || echo none of mine"); !strings.HasSuffix(got, "none of mine") {
-			t.Errorf("a job of an unprotected ref reads a protected one's path: %q", got)
-		}
-	})
-}
-
 // TestNixDaemonKilled kills the daemon's container beneath a job, and removes it.
 func TestNixDaemonKilled(t *testing.T) {
 	t.Parallel()
