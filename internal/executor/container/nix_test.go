@@ -40,8 +40,12 @@ func (b *bench) dropNix(t *testing.T, engine *engineapi.Engine) {
 	if err != nil {
 		t.Error(err)
 	}
+	var all sync.WaitGroup
 	for _, c := range containers {
-		if c.Labels[nixspec.LabelDomain] != "" {
+		if c.Labels[nixspec.LabelDomain] == "" {
+			continue
+		}
+		all.Go(func() {
 			if t.Failed() {
 				said, _ := engine.Logs(ctx, c.Name, 100, 64<<10)
 				t.Log(c.Name, "says:", said)
@@ -49,19 +53,24 @@ func (b *bench) dropNix(t *testing.T, engine *engineapi.Engine) {
 			if err := engine.Remove(ctx, c.Name); err != nil {
 				t.Error(err)
 			}
-		}
+		})
 	}
+	all.Wait()
 	volumes, err := engine.OwnedVolumes(ctx, nixspec.LabelOwner, string(b.owner))
 	if err != nil {
 		t.Error(err)
 	}
 	for _, v := range volumes {
-		if v.Labels[nixspec.LabelDomain] != "" {
+		if v.Labels[nixspec.LabelDomain] == "" {
+			continue
+		}
+		all.Go(func() {
 			if err := engine.RemoveVolume(ctx, v.Name); err != nil {
 				t.Error(err)
 			}
-		}
+		})
 	}
+	all.Wait()
 }
 
 // addBox adds a directory with a busybox to the store, whose name it has to have in there.
