@@ -23,8 +23,20 @@ const busybox = "skerry.test/busybox:latest"
 func options(t *testing.T, e enginetest.Engine) container.Options {
 	t.Helper()
 	e.Load(t, enginetest.Image{Name: busybox})
+	scope := executor.NewRef("x").ID
+	api := e.Client(t)
+	t.Cleanup(func() { // the volumes that later jobs of its projects would find
+		named := client.VolumeListOptions{Filters: make(client.Filters).Add("name", scope)}
+		list, err := api.VolumeList(context.Background(), named)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, v := range list.Items {
+			_, _ = api.VolumeRemove(context.Background(), v.Name, client.VolumeRemoveOptions{}) // what has it is what the test is about
+		}
+	})
 	return container.Options{
-		Engine: e.Address, Dir: filepath.Join(t.TempDir(), "envs"), Agent: enginetest.Agent(t), Scope: executor.NewRef("x").ID,
+		Engine: e.Address, Dir: filepath.Join(t.TempDir(), "envs"), Agent: enginetest.Agent(t), Scope: scope,
 		BuildsDir: "/builds", CacheDir: "/cache", Image: busybox, HelperImage: busybox,
 		Rules: images.Rules{PullPolicy: []string{images.IfNotPresent}},
 	}

@@ -7,7 +7,6 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"gitlab.com/skerry/skerry/internal/agent/client"
 	"gitlab.com/skerry/skerry/internal/executor"
@@ -22,7 +21,7 @@ import (
 func TestTerminal(t *testing.T) {
 	t.Parallel()
 	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		host := &container.Host{}
 		o := options(t, e)
