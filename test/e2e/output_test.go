@@ -115,12 +115,20 @@ func checkLeftOut(t *testing.T, log string) {
 	_, body, _ := strings.Cut(log, "\nBEGIN\n")
 	body, _, _ = strings.Cut(body, "\nEND\n")
 	kept, missing, marks := int64(len(body)+1), int64(0), int64(0)
-	for _, notice := range regexp.MustCompile(`(?m)^.* (\d+) bytes (?:of output )?were left out here.*\n`).FindAllStringSubmatch(body, -1) {
+	says := regexp.MustCompile(` (\d+) bytes (?:of output )?were left out here`)
+	for line := range strings.Lines(body) {
+		if !strings.Contains(line, "left out here") { // the expression would take minutes for so many
+			continue
+		}
+		notice := says.FindStringSubmatch(line)
+		if notice == nil {
+			continue
+		}
 		n, err := strconv.ParseInt(notice[1], 10, 64)
 		if err != nil {
 			t.Fatal(err)
 		}
-		kept, missing, marks = kept-int64(len(notice[0])), missing+n, marks+1
+		kept, missing, marks = kept-int64(len(line)), missing+n, marks+1
 	}
 	if marks == 0 {
 		t.Error("the log does not say that anything is missing")
