@@ -163,6 +163,7 @@ func normal(log string) string {
 		{`(?m)^(TIME \d\d[OE]).*(Initialized empty|Reinitialized existing).*$`, "$1 repository"},
 		{`(Checking out )[0-9a-f]+`, "${1}SHA"},
 		{`Running on [0-9a-f]{12}\.\.\.`, "Running on CONTAINER..."},
+		{`(?m)^TIME 00O The registry of image \S+ does not answer: the image that is present is used\n`, ""}, // in time
 	} {
 		log = regexp.MustCompile(r.pattern).ReplaceAllString(log, r.with)
 	}

@@ -94,7 +94,7 @@ func daemon(c Config, l volumes.Layout) error {
 		return err
 	}
 	return keep(l, nix, s, log, func() {
-		if !alone() {
+		if !alone(time.Second) {
 			return
 		}
 		if err := volumes.End(l, c.Image, boot); err != nil {

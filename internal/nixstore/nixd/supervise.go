@@ -147,6 +147,18 @@ func signalOthers(s syscall.Signal) {
 	}
 }
 
-// alone reports whether this process is the first of its PID namespace, and the last: a command that an engine runs in the
-// container is no descendant of ours.
-func alone() bool { return os.Getpid() == 1 && syscall.Kill(-1, 0) == syscall.ESRCH }
+// alone reports whether this process is the first of its PID namespace, and the last within a while: a command that an engine
+// runs in the container is no descendant of ours, and may still have to be noticed to have ended.
+func alone(within time.Duration) bool {
+	if os.Getpid() != 1 {
+		return false
+	}
+	for end := time.Now().Add(within); ; time.Sleep(10 * time.Millisecond) {
+		switch err := syscall.Kill(-1, 0); {
+		case err == syscall.ESRCH:
+			return true
+		case time.Now().After(end):
+			return false
+		}
+	}
+}
