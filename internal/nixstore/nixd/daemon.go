@@ -84,6 +84,9 @@ func daemon(c Config, l volumes.Layout) error {
 	if err != nil {
 		return err
 	}
+	if err := initialize(l, nix); err != nil {
+		return err
+	}
 	seeded := make(chan error, 1)
 	go func() { seeded <- seedFrom(c, l, nix, log) }() // beside the trial build; each takes some tenths of a second
 	s, err := prepare(c, l, nix, log)
@@ -101,6 +104,13 @@ func daemon(c Config, l volumes.Layout) error {
 			log.Warn("What the daemon has left is not removed; its next start tries again, and takes the longer", "error", err)
 		}
 	})
+}
+
+// initialize has the store's database made before two programs want it.
+func initialize(l volumes.Layout, nix volumes.Program) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	return volumes.Initialize(ctx, l, nix)
 }
 
 // seedFrom seeds the volumes from this container, where nothing is hidden that it takes.

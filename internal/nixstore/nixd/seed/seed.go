@@ -74,6 +74,9 @@ func fill(ctx context.Context, image string, own, to volumes.Layout, nix volumes
 	if err := volumes.Disturb(to); err != nil {
 		return r.s, err
 	}
+	if err := volumes.Initialize(ctx, to, nix.OnVolumes(to)); err != nil {
+		return r.s, err
+	}
 	if err := r.run(ctx); err != nil {
 		return r.s, err
 	}
