@@ -45,22 +45,25 @@ func NewLinks(roots, job string) (*Links, error) {
 // Hold implements Holder.
 func (l *Links) Hold(_ context.Context, paths []nixwire.StorePath) error {
 	for _, p := range paths {
-		if err := l.hold(p); err != nil {
+		if _, err := l.hold(p); err != nil {
 			return fmt.Errorf("make a root of %s: %w", p, err)
 		}
 	}
 	return nil
 }
 
-func (l *Links) hold(p nixwire.StorePath) error {
+// hold makes a root, unless it is there.
+func (l *Links) hold(p nixwire.StorePath) (made bool, err error) {
 	for range 3 {
 		err := l.dir.Link(seed, p.Base())
 		switch {
-		case err == nil || errors.Is(err, fs.ErrExist):
-			return nil
+		case err == nil:
+			return true, nil
+		case errors.Is(err, fs.ErrExist):
+			return false, nil
 		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EMLINK): // a file has so many names only
 			if err := l.sow(); err != nil {
-				return err
+				return false, err
 			}
 		default:
 			return l.symlink(p)
@@ -70,12 +73,12 @@ func (l *Links) hold(p nixwire.StorePath) error {
 }
 
 // symlink makes a symbolic link, where a file system knows no others.
-func (l *Links) symlink(p nixwire.StorePath) error {
-	err := l.dir.Symlink(string(p), p.Base())
+func (l *Links) symlink(p nixwire.StorePath) (made bool, err error) {
+	err = l.dir.Symlink(string(p), p.Base())
 	if errors.Is(err, fs.ErrExist) {
-		return nil
+		return false, nil
 	}
-	return err
+	return err == nil, err
 }
 
 // sow makes the file anew that has names.

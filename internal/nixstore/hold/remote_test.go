@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -95,6 +96,42 @@ func TestRemote(t *testing.T) {
 		t.Errorf("after a restart: %q", got)
 	}
 	s.stop()
+}
+
+// TestReleasesNothingOfOthers has somebody take back what another connection holds: a path that is still being built is not in
+// the store, and its root must last.
+func TestReleasesNothingOfOthers(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.start(t)
+	defer s.stop()
+	remote := func() *hold.Remote {
+		r := hold.NewRemote(s.socket, "j", time.Minute)
+		t.Cleanup(func() { _ = r.Close() })
+		return r
+	}
+	must := func(r *hold.Remote, p nixwire.StorePath) {
+		t.Helper()
+		if err := r.Hold(t.Context(), []nixwire.StorePath{p}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	owner, other := remote(), remote()
+	building, both := path(t, "building"), path(t, "both")
+	must(owner, building)
+	must(owner, both)
+	must(other, path(t, "something")) // it has a connection
+	other.Release([]nixwire.StorePath{building})
+	must(other, both)
+	other.Release([]nixwire.StorePath{both})
+	owner.Release([]nixwire.StorePath{both}) // as a request that was given up may be late
+	if got, want := names(t, s.roots), []string{both.Base(), building.Base(), path(t, "something").Base()}; !slices.Equal(got, want) {
+		t.Errorf("held: %q, want %q", got, want)
+	}
+	owner.Release([]nixwire.StorePath{building})
+	if got := names(t, s.roots); slices.Contains(got, building.Base()) {
+		t.Errorf("its own is not released: %q", got)
+	}
 }
 
 // TestRemoteFails has a server that is away, one that is hurried, and one that cannot make roots.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -26,7 +27,8 @@ const (
 
 // Server makes the roots of jobs for their gateways, which can read the directory of roots but not write to it: in a
 // gateway's container the job has commands run, too, which could remove the roots of others. It does only what harms nobody:
-// anybody may hold a path for any job, and no root of a path that is in the store is released.
+// anybody may hold a path for any job, and a root is released only by the connection that has had it made, as long as no other
+// has asked for it and the path is not in the store.
 type Server struct {
 	Roots string // has jobs/JOB
 	Store string // the directory of the store
@@ -34,6 +36,21 @@ type Server struct {
 	mu    sync.Mutex
 	ended bool
 	conns map[net.Conn]bool
+
+	roots sync.Mutex       // of making and releasing one
+	fresh map[root]*client // the roots that may be released, and by whom
+}
+
+// client is the gateway at the other end of one connection.
+type client struct {
+	job   string
+	links *Links
+}
+
+// root is that of a path for a job.
+type root struct {
+	job  string
+	path nixwire.StorePath
 }
 
 // Serve serves until the listener is closed, and then closes all connections. It is called once.
@@ -97,12 +114,14 @@ func (s *Server) serve(c net.Conn) error {
 		return errors.Join(err, say(w, err))
 	}
 	defer links.Close() //nolint:errcheck // nothing was written
+	of := &client{job: job, links: links}
+	defer s.forget(of)
 	for {
 		ask, err := r.Uint64()
 		if err != nil {
 			return err
 		}
-		if err = s.do(links, ask, r); errors.Is(err, errBroken) {
+		if err = s.do(of, ask, r); errors.Is(err, errBroken) {
 			return err
 		}
 		if err := say(w, err); err != nil {
@@ -125,7 +144,7 @@ func say(w *nixwire.Writer, failed error) error {
 var errBroken = errors.New("the connection is broken")
 
 // do does one request, to the end of its paths.
-func (s *Server) do(links *Links, ask uint64, r *nixwire.Reader) (failed error) {
+func (s *Server) do(of *client, ask uint64, r *nixwire.Reader) (failed error) {
 	n, err := r.Uint64()
 	if err != nil || ask != askHold && ask != askRelease {
 		return errors.Join(errBroken, err)
@@ -141,16 +160,56 @@ func (s *Server) do(links *Links, ask uint64, r *nixwire.Reader) (failed error) 
 			return errors.Join(errBroken, err)
 		case failed != nil: // the others are read all the same
 		case ask == askHold:
-			if err := links.hold(p); err != nil {
+			if err := s.hold(of, p); err != nil {
 				failed = fmt.Errorf("make a root of %s: %w", p, err)
 			}
 		default:
-			if _, err := os.Lstat(filepath.Join(s.Store, base)); errors.Is(err, fs.ErrNotExist) {
-				links.Release([]nixwire.StorePath{p})
-			}
+			s.release(of, p)
 		}
 	}
 	return failed
+}
+
+// hold makes a root, of which a client may think better as long as nobody else wants it.
+func (s *Server) hold(of *client, p nixwire.StorePath) error {
+	s.roots.Lock()
+	defer s.roots.Unlock()
+	made, err := of.links.hold(p)
+	if err != nil {
+		return err
+	}
+	switch r := (root{of.job, p}); {
+	case made && s.lacks(p):
+		if s.fresh == nil {
+			s.fresh = map[root]*client{}
+		}
+		s.fresh[r] = of
+	case s.fresh[r] != of:
+		delete(s.fresh, r)
+	}
+	return nil
+}
+
+// release removes a root that the client has had made of a path that has not come to the store.
+func (s *Server) release(of *client, p nixwire.StorePath) {
+	s.roots.Lock()
+	defer s.roots.Unlock()
+	if r := (root{of.job, p}); s.fresh[r] == of && s.lacks(p) {
+		delete(s.fresh, r)
+		of.links.Release([]nixwire.StorePath{p})
+	}
+}
+
+// forget has the roots stay that a client has had made which is gone.
+func (s *Server) forget(of *client) {
+	s.roots.Lock()
+	defer s.roots.Unlock()
+	maps.DeleteFunc(s.fresh, func(_ root, by *client) bool { return by == of })
+}
+
+func (s *Server) lacks(p nixwire.StorePath) bool {
+	_, err := os.Lstat(filepath.Join(s.Store, p.Base()))
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // checkJob reports a name that is none of a directory.
