@@ -170,6 +170,8 @@ func TestServerHostile(t *testing.T) {
 		"no job":        func(w *nixwire.Writer) { w.String("") },
 		"above":         func(w *nixwire.Writer) { w.String("..") },
 		"elsewhere":     func(w *nixwire.Writer) { w.String("a/../../b") },
+		"no name":       func(w *nixwire.Writer) { w.String("a b") }, // which would have every later collection fail
+		"too long":      func(w *nixwire.Writer) { w.String(strings.Repeat("j", 129)) },
 		"a long name":   func(w *nixwire.Writer) { w.Uint64(1 << 60) },
 		"no request":    func(w *nixwire.Writer) { w.String("j"); w.Uint64(7); w.Uint64(1) },
 		"no store path": func(w *nixwire.Writer) { w.String("j"); w.Uint64(1); w.Uint64(1); w.String("../../../evil") },
@@ -197,5 +199,8 @@ func TestServerHostile(t *testing.T) {
 	entries, err := os.ReadDir(s.roots)
 	if err != nil || len(entries) != 1 {
 		t.Error("beside the jobs:", entries, err)
+	}
+	if jobs, err := os.ReadDir(filepath.Join(s.roots, "jobs")); err != nil || len(jobs) > 2 {
+		t.Error("jobs:", jobs, err)
 	}
 }

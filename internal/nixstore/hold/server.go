@@ -20,7 +20,7 @@ import (
 const (
 	askHold    = 1
 	askRelease = 2
-	maxJobName = 255
+	maxJobName = 128
 	maxAnswer  = 4 << 10
 	wireBuffer = 16 << 10
 )
@@ -212,9 +212,12 @@ func (s *Server) lacks(p nixwire.StorePath) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// checkJob reports a name that is none of a directory.
+// checkJob reports a name that is no job's: whoever looks through the roots stops at a directory of such a name.
 func checkJob(job string) error {
-	if job == "" || strings.HasPrefix(job, ".") || strings.ContainsAny(job, "/\x00") {
+	isOther := func(c rune) bool {
+		return (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && c != '.' && c != '-' && c != '_'
+	}
+	if job == "" || strings.ContainsRune(".-_", rune(job[0])) || strings.ContainsFunc(job, isOther) {
 		return fmt.Errorf("%q is no job's name", job)
 	}
 	return nil
