@@ -33,8 +33,9 @@ func (k *Keeper) Ensure(ctx context.Context, s Spec, imageID string) (Offer, err
 		return Offer{}, err
 	}
 	there := err == nil
-	if there && c.Labels[nixspec.LabelSpec] != hash && k.alone(d) {
-		k.log.Info("The image or the settings of a Nix daemon have changed: it is made anew, its store stays", "container", s.Name())
+	mute := there && c.Labels[nixspec.LabelHolder] == "" // an earlier version has made it, and no gateway of ours gets a root from it
+	if mute || there && c.Labels[nixspec.LabelSpec] != hash && k.alone(d) {
+		k.log.Info("The image, the settings or the version of a Nix daemon have changed: it is made anew, its store stays", "container", s.Name())
 		if err := e.Remove(ctx, s.Name()); err != nil {
 			return Offer{}, err
 		}

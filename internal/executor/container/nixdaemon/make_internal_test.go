@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"gitlab.com/skerry/skerry/internal/executor/container/nixspec"
 )
 
 // TestFillsTheStoreOnce has daemons whose image hides its Nix, or not, where that is known beforehand, or not, in processes of which
@@ -65,5 +67,37 @@ func TestGoesOnWhereAProcessEnded(t *testing.T) {
 	k.mu.Unlock()
 	if offer, err := k.Ensure(t.Context(), spec("a", Policy{}), "id"); err != nil || offer.Tools != tools {
 		t.Errorf("%+v, %v", offer, err)
+	}
+}
+
+// TestReplacesWhatMakesNoRoots has an earlier version's daemon, which jobs of that version still use: a job of today gets no root
+// from it, so it is made anew all the same, once. One that only was made otherwise is left to them.
+func TestReplacesWhatMakesNoRoots(t *testing.T) {
+	t.Parallel()
+	s := &script{answer: (&orders{}).answer}
+	k := s.keeper(t, Options{Look: time.Hour, Tend: time.Hour})
+	a := spec("a", Policy{})
+	k.Use(a)
+	if _, err := k.Ensure(t.Context(), a, "id"); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		lost, want string
+	}{
+		{nixspec.LabelHolder, "remove a, create a, start a"},
+		{"", ""},
+		{nixspec.LabelSpec, ""},
+	} {
+		s.mu.Lock()
+		delete(s.containers["a"].labels, c.lost)
+		s.mu.Unlock()
+		s.done()
+		k.Use(a)
+		if _, err := k.Ensure(t.Context(), a, "id"); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(s.done("create a", "start a", "remove a"), ", "); got != c.want {
+			t.Errorf("without %q it comes to %q, want %q", c.lost, got, c.want)
+		}
 	}
 }

@@ -38,8 +38,9 @@ const (
 // The labels of what belongs to a domain.
 const (
 	LabelOwner  = "com.gitlab.skerry.owner"
-	LabelDomain = "com.gitlab.skerry.nix"      // its name
-	LabelSpec   = "com.gitlab.skerry.nix.spec" // what the container was made of
+	LabelDomain = "com.gitlab.skerry.nix"        // its name
+	LabelSpec   = "com.gitlab.skerry.nix.spec"   // what the container was made of
+	LabelHolder = "com.gitlab.skerry.nix.holder" // the container makes the roots of jobs: helpers of today depend on it
 
 	PartDaemon = "nix-daemon" // the value of carrier.LabelPart
 	PartSeed   = "nix-seed"
@@ -131,7 +132,7 @@ func (s Spec) Daemon(e *engineapi.Engine, imageID string) (client.ContainerCreat
 	}
 	v := s.Volumes()
 	o := s.container(s.Name(), PartDaemon, imageID, nixd.CommandDaemon, map[string]string{v.Store: nixd.StoreDir, v.Var: nixd.StateDir, v.Gate: nixd.GateDir})
-	o.Config.Labels[LabelSpec] = hash
+	o.Config.Labels[LabelSpec], o.Config.Labels[LabelHolder] = hash, nixd.Holder
 	o.Config.Env = []string{nixd.Variable + "=" + settings}
 	unlimited := int64(-1) // each build has a limit of its own, and the daemon must be able to end it
 	o.HostConfig.PidsLimit = &unlimited
