@@ -109,6 +109,35 @@ func TestGivesUpWhenAllIsRefused(t *testing.T) {
 	}
 }
 
+// TestManyTooLargeKeepBackNoSmallOne has more paths before a small one than a cache may refuse in a row, of which it takes none.
+func TestManyTooLargeKeepBackNoSmallOne(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method != http.MethodPut:
+			w.WriteHeader(http.StatusNotFound)
+		case r.ContentLength > 1000:
+			w.WriteHeader(http.StatusRequestEntityTooLarge)
+		}
+	}))
+	t.Cleanup(server.Close)
+	c, err := openSite(server.URL, func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var paths []Path
+	for i := range 3 * maxRefused {
+		path := noisy(t, "0", 2000)
+		path.Path = fmt.Sprintf("%s/%032d-x", storeDir, i)
+		paths = append(paths, path)
+	}
+	small := noisy(t, "z", 10)
+	done, err := (&Pusher{Cache: c, Key: aKey(t)}).Push(t.Context(), noise{}, append(paths, small))
+	if err == nil || done.Paths != 1 || done.Left[small.Path] != nil || len(done.Left) != len(paths) {
+		t.Errorf("%d are sent, %d are left, the small one: %v; %v", done.Paths, len(done.Left), done.Left[small.Path], err)
+	}
+}
+
 // TestRemovesWhatTheKilledHaveLeft has files in a directory that pushers were writing.
 func TestRemovesWhatTheKilledHaveLeft(t *testing.T) {
 	t.Parallel()

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strings"
 	"sync"
@@ -63,7 +64,7 @@ func (e *RefusedError) Error() string { return e.Err.Error() }
 
 func (e *RefusedError) Unwrap() error { return e.Err }
 
-// maxRefused is how many objects a cache may refuse, one after the other, until it is taken to refuse everything.
+// maxRefused is how many objects a cache may refuse, one after the other, until it is taken to refuse all that are no smaller.
 const maxRefused = 10
 
 // Push sends those of paths that the cache does not have. They are closed under references, and each comes after those that
@@ -80,9 +81,13 @@ func (p *Pusher) Push(ctx context.Context, from Source, paths []Path) (Done, err
 		return done, err
 	}
 	var first error
-	refusals := 0
+	refusals, smallest := 0, int64(math.MaxInt64)
 	for i, path := range missing {
 		if done.depends(path) {
+			continue
+		}
+		if refusals > maxRefused && path.Size >= smallest {
+			done.Left[path.Path] = first
 			continue
 		}
 		n, err := p.send(ctx, from, path)
@@ -97,9 +102,9 @@ func (p *Pusher) Push(ctx context.Context, from Source, paths []Path) (Done, err
 			p.know(path.Path)
 		case bad != nil:
 			done.Bad[path.Path] = err
-		case errors.As(err, &refused) && refusals < maxRefused:
+		case errors.As(err, &refused):
 			done.Left[path.Path], first = err, cmp.Or(first, err)
-			refusals++
+			refusals, smallest = refusals+1, min(smallest, path.Size)
 		default:
 			done.leave(missing[i:], err)
 			return done, err
