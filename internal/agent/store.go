@@ -162,13 +162,26 @@ func writeJSON(path string, v any, mode fs.FileMode) error {
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", filepath.Base(path), err)
 	}
-	if err := os.WriteFile(path+".new", b, mode); err != nil {
+	if err := writeNew(path+".new", b, mode); err != nil {
 		return fmt.Errorf("write the agent's state: %w", err)
 	}
 	if err := os.Rename(path+".new", path); err != nil {
 		return fmt.Errorf("write the agent's state: %w", err)
 	}
 	return nil
+}
+
+// writeNew writes a file in the place of whatever is at path: a link, which a job may have put there, is not followed.
+func writeNew(path string, b []byte, mode fs.FileMode) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	return errors.Join(err, f.Close())
 }
 
 func readJSON(path string, v any) error {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"syscall"
 
 	"gitlab.com/skerry/skerry/internal/agent"
 	"gitlab.com/skerry/skerry/internal/dockeropt"
@@ -228,15 +229,25 @@ func makePlace(dir string, c agent.Config) error {
 	return c.Write(dir)
 }
 
-// openDirs makes directories that everybody can write to who can reach them.
+// openDirs makes directories that everybody can write to who can reach them. The job may have been there before: a link that it
+// has put in the place of one is not followed.
 func openDirs(dirs ...string) error {
 	for _, d := range dirs {
-		if err := os.Mkdir(d, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("make the directory of a place: %w", err)
+		err := os.Mkdir(d, 0o700)
+		if err == nil || errors.Is(err, fs.ErrExist) {
+			err = openToAll(d)
 		}
-		if err := os.Chmod(d, 0o777|fs.ModeSticky); err != nil {
+		if err != nil {
 			return fmt.Errorf("make the directory of a place: %w", err)
 		}
 	}
 	return nil
+}
+
+func openToAll(dir string) error {
+	d, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Chmod(0o777|fs.ModeSticky), d.Close())
 }
