@@ -29,7 +29,7 @@ func (v *environment) hostHelper() []mount.Mount {
 	if v.b.Nix.Closure {
 		whole := v.e.o.Nix.hostStore()
 		whole.Target = nixWhole
-		mounts = append(mounts, whole)
+		mounts = append(mounts, whole, v.shown(nixView))
 	}
 	return mounts
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,6 +14,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/carrier"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/nixstore/domain"
 	"gitlab.com/skerry/skerry/internal/nixstore/gateway"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixjob"
 )
@@ -31,6 +33,34 @@ func hostStore(t *testing.T) (store, program string) {
 	return store, program
 }
 
+// shown is what of the helper's state the job has mounted, too: a mount, which nothing in the helper can replace by a link.
+func shown(v *environment, name string) mount.Mount {
+	return mount.Mount{Type: mount.TypeBind, Source: filepath.Join(v.dir, "helper", name), Target: "/.skerry/state/" + name}
+}
+
+// TestNixGateCannotBeReplaced looks for what the job has mounted from the helper's state: each is a mount in the helper, too.
+func TestNixGateCannotBeReplaced(t *testing.T) {
+	t.Parallel()
+	store, program := hostStore(t)
+	for kind, n := range map[string]Nix{
+		"shared":  {Image: "nix", Trust: domain.Runner},
+		"closure": {Host: true, Closure: true, HostSocket: "/run/nix/daemon.socket", HostStore: store, HostPrograms: []string{program}},
+	} {
+		o := plainOptions()
+		o.Nix = &n
+		v, err := planned(t, o, testJob(), engineapi.Docker)
+		if err != nil {
+			t.Fatal(err)
+		}
+		state := filepath.Join(v.dir, string(executor.Helper)) + "/"
+		for _, m := range v.nixMounts(executor.Build) {
+			if name, of := strings.CutPrefix(m.Source, state); of && !slices.Contains(v.nixMounts(executor.Helper), shown(v, name)) {
+				t.Errorf("%s: a hook can put a link in the place of %s", kind, m.Source)
+			}
+		}
+	}
+}
+
 // TestHostNixPlaces looks at what the places have of the machine's Nix: the job nothing of the daemon, and nothing writable.
 func TestHostNixPlaces(t *testing.T) {
 	t.Parallel()
@@ -45,7 +75,7 @@ func TestHostNixPlaces(t *testing.T) {
 		return mount.Mount{Type: mount.TypeBind, Source: source, Target: target, ReadOnly: true}
 	}
 	for place, want := range map[executor.Place][]mount.Mount{
-		executor.Helper: {bind("/run/nix", "/.skerry/nix")},
+		executor.Helper: {shown(v, "nix"), bind("/run/nix", "/.skerry/nix")},
 		executor.Build:  {bind(filepath.Join(v.dir, "helper/nix"), "/nix/var/nix/daemon-socket"), bind(store, "/nix/store")},
 	} {
 		if diff := cmp.Diff(want, v.nixMounts(place)); diff != "" {
@@ -84,7 +114,7 @@ func TestHostNixClosure(t *testing.T) {
 	}
 	view := filepath.Join(v.dir, "helper/nix-store")
 	for place, want := range map[executor.Place][]mount.Mount{
-		executor.Helper: {bind("/run/nix", "/.skerry/nix"), bind(store, "/.skerry/nix-store")},
+		executor.Helper: {shown(v, "nix"), bind("/run/nix", "/.skerry/nix"), bind(store, "/.skerry/nix-store"), shown(v, "nix-store")},
 		executor.Build:  {bind(filepath.Join(v.dir, "helper/nix"), "/nix/var/nix/daemon-socket"), bind(view, "/nix/store")},
 	} {
 		if diff := cmp.Diff(want, v.nixMounts(place)); diff != "" {

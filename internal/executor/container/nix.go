@@ -253,6 +253,8 @@ func (v *environment) nixMounts(place executor.Place) []mount.Mount {
 	if place == executor.Helper {
 		if n.Gate != "" {
 			mounts = append(mounts, volume(n.Gate, nixGate, false))
+		} else {
+			mounts = append(mounts, v.shown(nixDir))
 		}
 		if n.Host {
 			return append(mounts, v.hostHelper()...)
@@ -268,6 +270,12 @@ func (v *environment) nixMounts(place executor.Place) []mount.Mount {
 		return append(mounts, v.hostView())
 	}
 	return append(mounts, volume(v.nixVolumes().Store, nixd.StoreDir, true))
+}
+
+// shown is a directory of the helper's state that the job has mounted from this machine, mounted in the helper once more: it cannot
+// be replaced there. A hook may run before the job's container is made, and would choose with a link what of the machine that gets.
+func (v *environment) shown(name string) mount.Mount {
+	return mount.Mount{Type: mount.TypeBind, Source: filepath.Join(v.dir, string(executor.Helper), name), Target: agentState + "/" + name}
 }
 
 func (v *environment) nixVolumes() nixspec.Volumes {
