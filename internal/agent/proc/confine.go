@@ -13,12 +13,13 @@ import (
 var errNotConfined = fmt.Errorf("processes cannot be kept from sockets on %s machines: %w", runtime.GOARCH, errors.ErrUnsupported)
 
 // Confine keeps the processes that are started from now on, and all that they start, from making unix sockets, and from
-// looking into this process: what they could connect to in this place is for it alone. Root, whom most of them run as, is no
-// exception, as long as the place has not more capabilities than containers usually have. It is for processes that need no
-// such sockets, and is called before the first is started.
+// looking into this process and into what else an engine may start in this place: what those could connect to is for them alone.
+// Root, whom most of them run as, is no exception, as long as the place has not more capabilities than containers usually have. It
+// is for processes that need no such sockets, and is called before the first is started.
 //
-// A thread gets a filter of system calls, which its children have, too, and no other thread. Source: seccomp(2), and
-// __ptrace_may_access in Linux's kernel/ptrace.c for what PR_SET_DUMPABLE has to do with it.
+// A thread gets a filter of system calls, which its children have, too, and no other thread. It has one capability less than the
+// others, which is enough for nobody to be looked into who has it. Source: seccomp(2), __ptrace_may_access in Linux's
+// kernel/ptrace.c for what PR_SET_DUMPABLE has to do with it, and cap_ptrace_access_check in security/commoncap.c.
 func (r *Reaper) Confine() error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("keep processes from the agent: %w", err)
@@ -66,8 +67,11 @@ func filterThread() error {
 	if err != nil {
 		return err
 	}
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil { // nor what is dropped comes back
 		return err
+	}
+	if err := dropSetpcap(); err != nil {
+		return fmt.Errorf("drop a capability: %w", err)
 	}
 	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]} //nolint:gosec // a few
 	if _, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&program))); errno != 0 {
@@ -75,6 +79,19 @@ func filterThread() error {
 	}
 	runtime.KeepAlive(filter)
 	return nil
+}
+
+// dropSetpcap takes CAP_SETPCAP from the present thread: containers usually have it, and nobody needs it in them.
+func dropSetpcap() error {
+	header, sets := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, [2]unix.CapUserData{}
+	if err := unix.Capget(&header, &sets[0]); err != nil {
+		return err
+	}
+	const bit = uint32(1) << unix.CAP_SETPCAP
+	sets[0].Effective &^= bit
+	sets[0].Permitted &^= bit
+	sets[0].Inheritable &^= bit
+	return unix.Capset(&header, &sets[0])
 }
 
 // Where struct seccomp_data has what, on machines whose numbers begin with the lowest byte.

@@ -73,7 +73,7 @@ func TestConfine(t *testing.T) { //nolint:paralleltest // it is three processes
 	}
 	for _, want := range []string{
 		"connect: operation not permitted", "abstract: operation not permitted", "memory: permission denied", "descriptor: permission denied", "attach: operation not permitted",
-		"ring: operation not permitted", "pair: ok", "inet: ok", "again: operation not permitted", "free: ok",
+		"beside: permission denied", "ring: operation not permitted", "pair: ok", "inet: ok", "again: operation not permitted", "free: ok",
 	} {
 		if !strings.Contains(said.String(), want+"\n") {
 			t.Errorf("it does not say %q", want)
@@ -87,6 +87,7 @@ func TestConfine(t *testing.T) { //nolint:paralleltest // it is three processes
 // runConfined is the process that confines another.
 func runConfined(t *testing.T, socket string) {
 	t.Helper()
+	beside := startBeside(t)
 	r, err := proc.NewReaper(slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +101,7 @@ func runConfined(t *testing.T, socket string) {
 		t.Fatal(err)
 	}
 	p, err := r.NewGroup("test").Start(stage.Command{
-		Path: exe, Args: []string{exe, "-test.run=^TestConfine$"}, Env: []string{asConfined + "=child:" + socket}, Stdout: os.Stdout, Stderr: os.Stdout,
+		Path: exe, Args: []string{exe, "-test.run=^TestConfine$"}, Env: []string{asConfined + "=child:" + socket, "BESIDE=" + strconv.Itoa(beside)}, Stdout: os.Stdout, Stderr: os.Stdout,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -117,6 +118,37 @@ func runConfined(t *testing.T, socket string) {
 		_ = c.Close() // nothing to lose
 	}
 	fmt.Fprintln(os.Stdout, "free: ok")
+}
+
+// startBeside starts a process that is not confined, with the capabilities that an engine gives what it starts in a container. It
+// ends with this one.
+func startBeside(t *testing.T) (pid int) {
+	t.Helper()
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked
+		err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+		if err == nil {
+			err = dropPtrace()
+		}
+		if err == nil {
+			pid, err = syscall.ForkExec("/bin/cat", []string{"cat"}, &syscall.ProcAttr{Files: []uintptr{uintptr(p[0]), null.Fd(), null.Fd()}})
+		}
+		started <- err
+	}()
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
+	return pid
 }
 
 // tryConfined is the confined process.
@@ -143,6 +175,10 @@ func tryConfined(socket string) {
 	say("memory", err)
 	_, err = os.Readlink("/proc/" + strconv.Itoa(parent) + "/fd/1")
 	say("descriptor", err)
+	if _, err = os.OpenFile("/proc/"+os.Getenv("BESIDE")+"/mem", os.O_RDWR, 0); os.Getuid() != 0 {
+		err = syscall.EACCES // without capabilities, and without Yama, only what makes itself undumpable is safe
+	}
+	say("beside", err)
 	say("attach", unix.PtraceAttach(parent))
 	_, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, 0, 0)
 	say("ring", errno)
