@@ -165,6 +165,11 @@ func (s *siege) hook(t *testing.T) {
 	if !strings.Contains(said, s.r.ref.ID) || !strings.Contains(said, "pins") || strings.Contains(said, "other") || strings.Contains(said, "mine") {
 		t.Errorf("%s: after a hook there are %q", s.name, said)
 	}
+	// What the job has mounted from the helper's state: a link there would choose another directory of the machine.
+	replace := "set +e; cd /.skerry/state; { mv nix other && ln -s / nix; rmdir nix; umount nix; } 2>/dev/null; [ -d nix ] && [ ! -L nix ] && ls -d nix other 2>/dev/null; true"
+	if said := s.r.script(executor.Helper, replace); said != "nix" {
+		t.Errorf("%s: after a hook the job's directory is %q", s.name, said)
+	}
 	// The jobs' volume is where a job puts what its hooks are to run.
 	s.r.script(executor.Build, "mkdir -p /builds/group/project && cp /bin/attacker /builds/group/project/")
 	said = s.r.script(executor.Helper, "set +e; { a=/builds/group/project/attacker; $a search; $a hold 1 /.skerry/nix/daemon/socket; $a hold 1 /.skerry/state/nix/socket; cat /proc/1/mem; ls -l /proc/1/fd/; } 2>&1; true")
