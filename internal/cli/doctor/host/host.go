@@ -6,6 +6,7 @@ package host
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -84,6 +85,15 @@ func (m Machine) AsRoot(argv ...string) finding.Command {
 	}
 	return argv
 }
+
+// Append is a command that adds a line to a file of root's, whose last line may have no end.
+func (m Machine) Append(path, line string) finding.Command {
+	file := finding.Command{path}.String()
+	return m.AsRoot("sh", "-c", fmt.Sprintf(`[ -z "$(tail -c1 %[1]s 2>/dev/null)" ] || echo >>%[1]s; %[2]s >>%[1]s`, file, finding.Command{"echo", line}))
+}
+
+// NixOS reports whether the machine's configuration is made by NixOS, which undoes what is changed by hand.
+func (m Machine) NixOS() bool { return m.has("/etc/NIXOS") }
 
 // As is a command that a user has to run.
 func (m Machine) As(a Account, argv ...string) finding.Command {

@@ -69,7 +69,10 @@ func judgeRanges(m Machine, a Account, name string, all []idRange) finding.Resul
 		next = max(next, r.past)
 	}
 	bad := finding.Result{Mend: renew(m, a, name, next, nil)}
-	if bad.Mend == nil {
+	switch {
+	case m.NixOS():
+		bad.Mend, bad.Advice = nil, fmt.Sprintf("users.users.%s.autoSubUidGidRange = true; in the machine's configuration, then nixos-rebuild switch", a.Name)
+	case bad.Mend == nil:
 		bad.Advice = fmt.Sprintf("give user %s a range of %d free ids in /etc/%s", a.Name, Wanted, name)
 	}
 	switch {
@@ -89,7 +92,12 @@ func judgeRanges(m Machine, a Account, name string, all []idRange) finding.Resul
 			if !mine(o) && o.first < r.past && r.first < o.past {
 				bad.Severity, bad.What = finding.Warning, fmt.Sprintf("users %s and %s share ids in /etc/%s", a.Name, o.owner, name)
 				bad.Why = "what runs in containers of the one may read, change and end what belongs to those of the other"
-				if bad.Mend = renew(m, a, name, next, own); bad.Mend == nil {
+				if m.NixOS() {
+					return bad
+				}
+				bad.Mend, bad.Loses = renew(m, a, name, next, own), m.ofOldIDs(a)
+				if bad.Mend == nil {
+					bad.Loses = ""
 					bad.Advice = fmt.Sprintf("give user %s a range in /etc/%s that is nobody else's", a.Name, name)
 				}
 				return bad
@@ -105,14 +113,21 @@ func renew(m Machine, a Account, name string, first uint64, old []idRange) (comm
 	case first+Wanted > lastID, m.Find("usermod") == "" && len(old) > 0:
 		return nil
 	case m.Find("usermod") == "": // as in Alpine
-		line := fmt.Sprintf("echo %s:%d:%d >>/etc/%s", a.Name, first, Wanted, name)
-		return append([]finding.Command{m.AsRoot("sh", "-c", line)}, migrate(m, a)...)
+		return append([]finding.Command{m.Append("/etc/"+name, fmt.Sprintf("%s:%d:%d", a.Name, first, Wanted))}, migrate(m, a)...)
 	}
 	for _, r := range old {
 		commands = append(commands, m.AsRoot("usermod", "--del-"+name+"s", fmt.Sprintf("%d-%d", r.first, r.past-1), a.Name))
 	}
 	commands = append(commands, m.AsRoot("usermod", "--add-"+name+"s", fmt.Sprintf("%d-%d", first, first+Wanted-1), a.Name))
 	return append(commands, migrate(m, a)...)
+}
+
+// ofOldIDs is what an account's engines have kept whose files belong to ids that it has no more with a new range; empty: nothing.
+func (m Machine) ofOldIDs(a Account) string {
+	if m.has(a.Home+"/.local/share/containers") || m.has(a.Home+"/.local/share/docker") {
+		return "the images, containers and volumes of user " + a.Name + "'s engine, whose files keep the old ids"
+	}
+	return ""
 }
 
 // migrate has Podman, whose pause process has the old ids, take new ones, where the account has used it.

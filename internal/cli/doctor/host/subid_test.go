@@ -24,7 +24,7 @@ func TestSubIDs(t *testing.T) {
 		"no numbers":     {files{"etc/subuid": "ci:x:65536\nci:1:-1\nci:5\n"}, finding.Failure, "no range", "usermod --add-subuids 100000-165535 ci"},
 		"shared":         {files{"etc/subuid": "ci:100000:65536\nb:165535:10\n"}, finding.Warning, "users ci and b share ids", "usermod --del-subuids 100000-165535 ci && usermod --add-subuids 165545-231080 ci"},
 		"from a server":  {files{"etc/nsswitch.conf": "passwd: files\nsubid: sss\n"}, finding.Skipped, "sss", ""},
-		"Alpine":         {files{"no usermod": "", "etc/subuid": ""}, finding.Failure, "no range", "sh -c 'echo ci:100000:65536 >>/etc/subuid'"},
+		"Alpine":         {files{"no usermod": "", "etc/subuid": ""}, finding.Failure, "no range", `sh -c '[ -z "$(tail -c1 /etc/subuid 2>/dev/null)" ] || echo >>/etc/subuid; echo ci:100000:65536 >>/etc/subuid'`},
 		"Alpine, shared": {files{"no usermod": "", "etc/subuid": "ci:100000:65536\nb:165535:10\n"}, finding.Warning, "share ids", "that is nobody else's"},
 		"unused podman":  {files{"usr/bin/podman": ""}, finding.Failure, "no range", "usermod --add-subuids 100000-165535 ci"},
 		"with podman": {files{"usr/bin/podman": "", "home/ci/.local/share/containers/x": ""}, finding.Failure, "no range",
@@ -41,5 +41,19 @@ func TestSubIDs(t *testing.T) {
 			want(t, host.SubUID(machine(t, c.files), ci()), c.severity, c.what, c.mend)
 		})
 	}
+	const shared = "ci:100000:65536\nb:165535:10\n"
+	for _, c := range []struct {
+		home, ranges string
+		loses        bool
+	}{{"", shared, false}, {"home/ci/.local/share/containers/x", shared, true}, {"home/ci/.local/share/docker/x", shared, true}, {"home/ci/.local/share/containers/x", "ci:100000:1000\n", false}} {
+		f := files{"etc/subuid": c.ranges, "usr/sbin/usermod": ""}
+		if c.home != "" {
+			f[c.home] = ""
+		}
+		if got := host.SubUID(machine(t, f), ci()).Look(t.Context()); (got.Loses != "") != c.loses {
+			t.Errorf("%+v: loses %q", c, got.Loses)
+		}
+	}
+	want(t, host.SubUID(machine(t, files{"etc/NIXOS": "", "usr/sbin/usermod": ""}), ci()), finding.Failure, "no range", "users.users.ci.autoSubUidGidRange = true;")
 	want(t, host.SubGID(machine(t, files{"etc/subuid": "ci:100000:65536\n", "usr/sbin/usermod": ""}), ci()), finding.Failure, "no range in /etc/subgid", "usermod --add-subgids 100000-165535 ci")
 }

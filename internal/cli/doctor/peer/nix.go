@@ -57,10 +57,10 @@ const sayTrust = 35
 
 // distrust leaves nobody but root trusted: the last line about it counts.
 func distrust(m host.Machine) ([]finding.Command, string) {
-	if _, err := os.Stat("/etc/NIXOS"); err == nil {
+	if m.NixOS() {
 		return nil, `nix.settings.trusted-users = [ "root" ]; in the machine's configuration, then nixos-rebuild switch`
 	}
-	mend := []finding.Command{m.AsRoot("sh", "-c", "echo 'trusted-users = root' >>/etc/nix/nix.conf")}
+	mend := []finding.Command{m.Append("/etc/nix/nix.conf", "trusted-users = root")}
 	if m.Systemd() {
 		return append(mend, m.AsRoot("systemctl", "restart", "nix-daemon.service")), ""
 	}
