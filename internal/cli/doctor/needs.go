@@ -22,7 +22,9 @@ func (s *session) ofEngine(e *engine) (checks []finding.Check) {
 	a, known := account(f.UID)
 	reached := f.Version != ""
 	rootless := reached && f.Rootless || !reached && f.Local && f.UID != 0 || f.Found.Host == "" && s.program.UID != 0
+	elsewhere := reached && !f.Local || f.UID == 0 // over the network, or through a socket that somebody has mounted here
 	switch {
+	case rootless && elsewhere:
 	case rootless && known:
 		checks = append(checks, s.ofRootless(e, a)...)
 	case reached && f.Local && e.usesNetwork():

@@ -1,6 +1,10 @@
 package doctor
 
 import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -80,6 +84,58 @@ func sessionOf(t *testing.T, config string, systemd bool) *session {
 	s := &session{doctor: &doctor{program: p, executors: []string{"shell", "docker", "podman"}, config: path, machine: host.Machine{Root: root}}}
 	t.Cleanup(s.close)
 	return s
+}
+
+// TestNeedsOfOthers has rootless engines that are not of this machine's users: what they need is not looked for here.
+func TestNeedsOfOthers(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("API-Version", "1.41")
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/version"):
+			fmt.Fprint(w, `{"Version":"5.4.2","Arch":"amd64","ApiVersion":"1.41","Components":[{"Name":"Podman Engine","Version":"5.4.2"}]}`)
+		case strings.HasSuffix(r.URL.Path, "/info"):
+			fmt.Fprint(w, `{"Driver":"overlay","DockerRootDir":"/storage","SecurityOptions":["name=rootless"]}`)
+		}
+	}))
+	t.Cleanup(server.Close)
+	addresses := map[string]string{"over the network": "tcp://" + server.Listener.Addr().String()}
+	if os.Getuid() == 0 { // as in a container that has a user's socket mounted, whose owner is root there
+		dir, err := os.MkdirTemp("", "doctor") // short: a socket's path has 107 bytes
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+		l, err := net.Listen("unix", filepath.Join(dir, "s"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		mounted := httptest.NewUnstartedServer(server.Config.Handler)
+		_ = mounted.Listener.Close()
+		mounted.Listener = l
+		mounted.Start()
+		t.Cleanup(mounted.Close)
+		addresses["of whom root here is"] = "unix://" + l.Addr().String()
+	}
+	for name, address := range addresses {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := sessionOf(t, runners+"executor = \"docker\"\n[runners.docker]\nimage = \"localhost/x\"\nhost = \""+address+"\"\n", true)
+			s.configuration(t.Context())
+			for _, c := range s.engineChecks() {
+				if r := c.Look(t.Context()); r.Severity != finding.Fine {
+					t.Fatalf("%+v", r)
+				}
+			}
+			for _, c := range s.rest() {
+				switch c.Name {
+				case "storage", "disk", "gitlab", "clock", "token":
+				default:
+					t.Errorf("this machine is checked for %s, %s", c.Name, c.About)
+				}
+			}
+		})
+	}
 }
 
 // TestParts are what of several entries with one engine is put together.
