@@ -180,6 +180,20 @@ func TestStorage(t *testing.T) {
 	if got.Loses == "" {
 		t.Error("it does not say that images are lost")
 	}
+	for _, before := range []string{"", "[storage]\n  driver = \"vfs\"\n", "[storage]\n\tdriver=\"vfs\"", "[storage]\nrunroot = \"/x\"\n", "# driver = \"overlay\"\n[storage.options]\npull_options = {}"} {
+		file := filepath.Join(t.TempDir(), "storage.conf")
+		if err := os.WriteFile(file, []byte(before), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		do(t, finding.Result{Mend: []finding.Command{got.Mend[2][len(got.Mend[2])-3:]}}, a.Home+"/.config/containers/storage.conf", file)
+		after, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if section, _, ok := strings.Cut("\n"+string(after), "\ndriver = \"overlay\"\n"); !ok || !strings.HasSuffix(section, "\n[storage]") {
+			t.Errorf("%q became %q", before, after)
+		}
+	}
 	e = at(t, here(), "unix://"+serve(t, "docker", "20.10.1"))
 	e.Check().Look(t.Context())
 	want(t, peer.Storage(e, a), finding.Warning, "docker keeps images with the driver vfs", "overlay2")

@@ -42,7 +42,8 @@ func Storage(e *Engine, a host.Account) finding.Check {
 		bad.Mend = []finding.Command{
 			as("podman", "system", "reset", "--force"), // its database would keep the old driver
 			as("mkdir", "-p", file[:strings.LastIndexByte(file, '/')]),
-			as("sh", "-c", fmt.Sprintf(`if [ -s %[1]s ]; then sed -i 's/^ *driver *=.*/driver = "overlay"/' %[1]s; else printf '[storage]\ndriver = "overlay"\n' >%[1]s; fi`, q)),
+			as("sh", "-c", fmt.Sprintf(`touch %[1]s; sed -i '/^[[:space:]]*driver[[:space:]]*=/d' %[1]s; if grep -q '^[[:space:]]*\[storage\]' %[1]s; `+
+				`then sed -i 's/^[[:space:]]*\[storage\].*/[storage]\ndriver = "overlay"/' %[1]s; else printf '\n[storage]\ndriver = "overlay"\n' >>%[1]s; fi`, q)),
 		}
 		return bad
 	}}
