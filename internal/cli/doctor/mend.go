@@ -15,7 +15,7 @@ import (
 // mend asks, runs a finding's commands and looks again.
 func (d *doctor) mend(ctx context.Context, l *looked) error {
 	if d.yes && l.Loses != "" {
-		d.program.Logger.Warn("It is left as it is: what mends it loses data, which needs an answer to a question", "check", l.about(), "loses", l.Loses)
+		d.program.Logger.Warn("It is left as it is: what mends it loses something, which needs an answer to a question", "check", l.about(), "loses", l.Loses)
 		return nil
 	}
 	if yes, err := d.ask(l); err != nil || !yes {

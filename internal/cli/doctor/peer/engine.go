@@ -201,7 +201,7 @@ func (e *Engine) missing(f Facts, err error) finding.Result {
 		bad.Advice = "start the engine there, or correct `host`, `tls_cert_path` and `tls_verify` in [runners.docker]"
 	case errors.Is(statError(path), fs.ErrPermission) || strings.Contains(err.Error(), "permission denied"):
 		bad.What = "this user may not use " + path
-		bad.Mend, bad.Advice = e.join(path)
+		e.join(&bad, path)
 	case errors.Is(statError(path), fs.ErrNotExist), strings.Contains(err.Error(), "nobody listens"):
 		bad.What = "nobody listens on " + path
 		bad.Mend, bad.Advice = e.start(path, f.UID)
@@ -218,24 +218,25 @@ func statError(path string) error {
 
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
-// join is how this user gets to use a socket.
-func (e *Engine) join(path string) ([]finding.Command, string) {
-	otherwise := "run the runner as the socket's owner, or use Podman of your own"
+// join says how this user gets to use a socket.
+func (e *Engine) join(bad *finding.Result, path string) {
+	bad.Advice = "run the runner as the socket's owner, or use Podman of your own"
 	i, err := os.Stat(path)
 	if err != nil {
-		return nil, otherwise
+		return
 	}
 	s, ok := i.Sys().(*syscall.Stat_t)
 	if !ok || s.Gid == 0 || i.Mode().Perm()&0o060 != 0o060 {
-		return nil, otherwise
+		return
 	}
 	group, groupErr := user.LookupGroupId(strconv.FormatUint(uint64(s.Gid), 10))
 	me, meErr := user.LookupId(strconv.Itoa(e.Machine.UID))
 	if groupErr != nil || meErr != nil {
-		return nil, otherwise
+		return
 	}
-	return []finding.Command{e.Machine.AsRoot("usermod", "-aG", group.Name, me.Username)},
-		"start the runner anew afterwards; members of group " + group.Name + " are as good as root"
+	bad.Mend = []finding.Command{e.Machine.AsRoot("usermod", "-aG", group.Name, me.Username)}
+	bad.Loses = "what is between user " + me.Username + " and root: members of group " + group.Name + " are as good as root"
+	bad.Advice = "start the runner anew afterwards"
 }
 
 // installed is what there is to do besides the command that installs an engine, or in its place.

@@ -32,7 +32,9 @@ func NixHost(m host.Machine, socket string) finding.Check {
 		case errors.As(err, &trusted):
 			bad.What = fmt.Sprintf("the Nix daemon trusts %s, as which jobs are connected", trusted.Whom)
 			bad.Why = "whom it trusts is root over the store of all jobs, so jobs are refused"
-			bad.Mend, bad.Advice = distrust(m)
+			if bad.Mend, bad.Advice = distrust(m); bad.Mend != nil {
+				bad.Loses = "the trust that nix.conf has in any other user, of people too"
+			}
 		case errors.As(err, &away) && errors.Is(err, os.ErrPermission):
 			bad.What = "the Nix daemon's socket " + socket + " is closed to jobs"
 			bad.Mend = []finding.Command{m.AsRoot("chmod", "0666", socket)}
