@@ -65,7 +65,11 @@ func (d *doctor) ask(l *looked) (bool, error) {
 
 // exec runs a command, whose output goes where logs go. It may leave a service behind, which keeps that open.
 func (d *doctor) exec(ctx context.Context, c finding.Command) error {
-	cmd := exec.CommandContext(ctx, c[0], c[1:]...)
+	name := c[0]
+	if _, err := exec.LookPath(name); err != nil && d.machine.Find(name) != "" {
+		name = d.machine.Find(name)
+	}
+	cmd := exec.CommandContext(ctx, name, c[1:]...)
 	cmd.Stdout, cmd.Stderr = d.program.Streams.Err, d.program.Streams.Err
 	cmd.WaitDelay = time.Second
 	err := cmd.Run()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/cli/doctor/finding"
+	"gitlab.com/skerry/skerry/internal/cli/doctor/host"
 	"gitlab.com/skerry/skerry/internal/cli/program"
 )
 
@@ -76,6 +77,23 @@ func TestMend(t *testing.T) {
 				t.Error(text)
 			}
 		})
+	}
+}
+
+// TestMendBeyondPath has a command that is where root's programs are, which the PATH of root by su does not name.
+func TestMendBeyondPath(t *testing.T) {
+	t.Parallel()
+	d, l, said := patient(t, "", finding.Command{"usermod-of-doctor", "FILE"})
+	sbin := t.TempDir()
+	if err := os.WriteFile(filepath.Join(sbin, "usermod-of-doctor"), []byte("#!/bin/sh\ntouch \"$1\"\n"), 0o755); err != nil { //nolint:gosec // a program
+		t.Fatal(err)
+	}
+	d.yes, d.machine = true, host.Machine{Root: "/", Path: sbin}
+	if err := d.mend(t.Context(), &l); err != nil {
+		t.Fatal(err)
+	}
+	if !l.Mended {
+		t.Error(said)
 	}
 }
 
