@@ -62,7 +62,7 @@ func (s *session) ofRootless(e *engine, a host.Account) []finding.Check {
 	m := s.machine
 	checks := []finding.Check{host.SubUID(m, a), host.SubGID(m, a), host.NewUIDMap(m), host.NewGIDMap(m)}
 	if m.Systemd() {
-		checks = append(checks, host.Linger(m, a))
+		checks = append(checks, host.Linger(m, a, finding.Failure))
 	}
 	if wanted := e.controllers(); m.Systemd() || len(wanted) > 1 {
 		checks = append(checks, host.Cgroup(m, a, wanted))
@@ -89,7 +89,7 @@ func (s *session) ofHost() (checks []finding.Check) {
 			continue
 		}
 		if a, known := account(s.program.UID); known && a.UID != 0 && s.machine.Systemd() {
-			checks = append(checks, host.Linger(s.machine, a))
+			checks = append(checks, host.Linger(s.machine, a, finding.Warning)) // they run, as a service of the machine too, and end with the runner
 		}
 		for _, dir := range []struct{ about, path string }{{"builds", r.BuildsDir}, {"caches", r.CacheDir}} {
 			if dir.path != "" {

@@ -9,6 +9,7 @@ import (
 
 func TestLinger(t *testing.T) {
 	t.Parallel()
-	want(t, host.Linger(machine(t, files{"var/lib/systemd/linger/other": ""}), ci()), finding.Failure, "user ci does not linger", "loginctl enable-linger ci")
-	want(t, host.Linger(machine(t, files{"var/lib/systemd/linger/ci": ""}), ci()), finding.Fine, "user ci", "")
+	want(t, host.Linger(machine(t, files{"var/lib/systemd/linger/other": ""}), ci(), finding.Failure), finding.Failure, "user ci does not linger", "loginctl enable-linger ci")
+	want(t, host.Linger(machine(t, nil), ci(), finding.Warning), finding.Warning, "user ci does not linger", "loginctl enable-linger ci")
+	want(t, host.Linger(machine(t, files{"var/lib/systemd/linger/ci": ""}), ci(), finding.Failure), finding.Fine, "user ci", "")
 }
