@@ -138,6 +138,24 @@ func TestNeedsOfOthers(t *testing.T) {
 	}
 }
 
+// TestOpenConfiguration closes a file that every user reads to all but the runner's, which goes on reading one of another owner.
+func TestOpenConfiguration(t *testing.T) {
+	t.Parallel()
+	s := sessionOf(t, runners+"executor = \"shell\"\n", false)
+	if err := os.Chmod(s.config, 0o644); err != nil { //nolint:gosec // what is looked for
+		t.Fatal(err)
+	}
+	for uid, want := range map[int]string{
+		os.Getuid():     "chmod 600 " + s.config,
+		os.Getuid() + 7: fmt.Sprintf("sudo chown %[1]d %[2]s && sudo chmod 600 %[2]s", os.Getuid()+7, s.config),
+	} {
+		s.program.UID, s.machine.UID = uid, uid
+		if got := s.configuration(t.Context()); got.Severity != finding.Warning || finding.Line(got.Mend) != want {
+			t.Errorf("as %d: %+v, want %s", uid, got, want)
+		}
+	}
+}
+
 // TestParts are what of several entries with one engine is put together.
 func TestParts(t *testing.T) {
 	t.Parallel()

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/cli/doctor/finding"
@@ -87,10 +88,18 @@ func (s *session) configuration(context.Context) finding.Result {
 	if info, err := os.Stat(s.config); err == nil && info.Mode().Perm()&0o007 != 0 {
 		return finding.Result{
 			Severity: finding.Warning, What: fmt.Sprintf("every user of this machine can read %s (mode %04o)", s.config, info.Mode().Perm()),
-			Why: "it holds tokens, with which others take this runner's jobs and their secrets", Mend: []finding.Command{{"chmod", "600", s.config}},
+			Why: "it holds tokens, with which others take this runner's jobs and their secrets", Mend: s.closed(info),
 		}
 	}
 	return finding.OK("%s: %d runners", s.config, len(c.Runners))
+}
+
+// closed are the commands after which the configuration is for the runner alone, whose user doctor is run as.
+func (s *session) closed(i os.FileInfo) []finding.Command {
+	if st, ok := i.Sys().(*syscall.Stat_t); s.program.UID == 0 || ok && int(st.Uid) == s.program.UID {
+		return []finding.Command{{"chmod", "600", s.config}}
+	}
+	return []finding.Command{s.machine.AsRoot("chown", strconv.Itoa(s.program.UID), s.config), s.machine.AsRoot("chmod", "600", s.config)}
 }
 
 func firstLine(err error) error {
