@@ -39,6 +39,7 @@ type daemon struct {
 	offer  uint16
 	oldest uint16       // of clients that it serves
 	gone   []nixwire.Op // operations that it has given up
+	slow   bool         // to end the connection then
 	trust  nixwire.Trust
 	nix    string
 	answer func(call) reply
@@ -169,7 +170,11 @@ func (d *daemon) serve(c net.Conn) error {
 				m := nixwire.Message{Kind: nixwire.Failure, Text: why}
 				m.Write(w)
 			}
-			return errors.Join(w.Flush(), errors.New(why))
+			if err := w.Flush(); err != nil || !d.slow {
+				return errors.Join(err, errors.New(why))
+			}
+			_, err := io.Copy(io.Discard, c) // until the other side ends it
+			return errors.Join(err, errors.New(why))
 		}
 		cl := call{op: nixwire.Op(op), v: v}
 		if cl.request, err = nixwire.Read(r, v, shape.Request, &nixwire.Limit{Left: 1 << 30}); err != nil {

@@ -25,10 +25,10 @@ func lixGone() []nixwire.Op {
 	}
 }
 
-// lix is a scripted daemon that is like Lix.
-func lix(t *testing.T, valid ...string) *daemon {
+// lix is a scripted daemon that is like Lix, and slow to end a connection or not.
+func lix(t *testing.T, slow bool, valid ...string) *daemon {
 	t.Helper()
-	d := newDaemon(t, &daemon{offer: 1<<8 | 35, oldest: 1<<8 | 35, nix: "2.95.3", gone: lixGone()}, valid...)
+	d := newDaemon(t, &daemon{offer: 1<<8 | 35, oldest: 1<<8 | 35, nix: "2.95.3", gone: lixGone(), slow: slow}, valid...)
 	t.Cleanup(func() { d.check(t) })
 	return d
 }
@@ -40,7 +40,7 @@ func TestLixDaemon(t *testing.T) {
 	for _, minor := range []uint16{32, 33, 34, 35, 37, 38} {
 		t.Run(fmt.Sprint("client 1.", minor), func(t *testing.T) {
 			t.Parallel()
-			d := lix(t, p)
+			d := lix(t, minor%2 == 1, p)
 			_, socket := newGateway(t, gateway.Config{Upstream: d.socket})
 			c, err := connect(t, socket, minor)
 			if err != nil {

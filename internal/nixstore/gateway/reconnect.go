@@ -27,9 +27,10 @@ func (s *session) remember(op nixwire.Op, request []nixwire.Token) {
 	}
 }
 
-// revive replaces a connection to the daemon that was lost while the client asked for nothing: it need not know.
+// revive replaces a connection to the daemon that was lost while the client asked for nothing: it need not know. One on which
+// the daemon has said something meanwhile is lost, too: its end may still have to be noticed.
 func (s *session) revive(ctx context.Context) error {
-	if !s.gone.Load() {
+	if !s.gone.Load() && s.up.Silent() {
 		return nil
 	}
 	up, offer, err := s.g.dial.Dial(ctx)

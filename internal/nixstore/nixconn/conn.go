@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/nixstore/nixwire"
+
+	"golang.org/x/sys/unix"
 )
 
 // BufferSize is how much of a connection is read and written at once.
@@ -196,6 +198,26 @@ func (d Dialer) Open(ctx context.Context) (*Conn, nixwire.Version, error) {
 }
 
 var errMute = fmt.Errorf("the Nix daemon has said nothing more for %s after its greeting", greetTime)
+
+// Silent reports whether the other side has said nothing that is still to be read, and has not hung up. A daemon that does
+// not wait in silence for an operation will not serve one: Lix says twice why it ends a connection.
+func (c *Conn) Silent() bool {
+	if c.R.Buffered() {
+		return false
+	}
+	silent := false
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	err = raw.Control(func(fd uintptr) {
+		n, _ := again(func() (int, error) {
+			return unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}}, 0) //nolint:gosec // a descriptor
+		})
+		silent = n == 0
+	})
+	return err == nil && silent
+}
 
 // FailureError is what a daemon says instead of an answer.
 type FailureError struct{ Message nixwire.Message }

@@ -83,7 +83,7 @@ type Tunnel interface {
 const least = 64 << 10
 
 // Buffered reports whether there is something to read without waiting.
-func (f *Frames) Buffered() bool { return f.r.r < f.r.w }
+func (f *Frames) Buffered() bool { return f.r.Buffered() }
 
 // Through passes at most limit bytes of content on through a tunnel, as frames, and returns how many have passed: until
 // few are left, or the stream ends; none while something is Buffered. The writer must have been flushed. After an error other

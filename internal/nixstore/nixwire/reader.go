@@ -34,6 +34,9 @@ func NewReader(src io.Reader, size int) *Reader {
 // relay waits for. A source with a method ReadNow is first asked for what it has without waiting; it returns 0 for nothing.
 func (r *Reader) OnWait(f func() error) { r.wait = f }
 
+// Buffered reports whether there is something to read without asking the source.
+func (r *Reader) Buffered() bool { return r.r < r.w }
+
 // Fill asks the source for more; the buffer must not be full. At the source's end the error is io.EOF.
 func (r *Reader) fill() error {
 	if r.r == r.w {
