@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,10 +52,12 @@ func broken(err error) bool {
 }
 
 // stumbled reports an error of Podman, of status 500, for what changed while it looked: a name of an image was given to
-// another one, a container's process ended before its control group was read. It is gone when it looks again.
+// another one, a container's process ended before its control group was read, a part of an image that another request
+// removes was gone before the rest. It is gone when it looks again.
 func stumbled(err error) bool {
-	return errdefs.IsInternal(err) &&
-		(strings.Contains(err.Error(), "image not known") || strings.Contains(err.Error(), "no such process"))
+	return errdefs.IsInternal(err) && slices.ContainsFunc([]string{"image not known", "no such process", "locating item named"}, func(words string) bool {
+		return strings.Contains(err.Error(), words)
+	})
 }
 
 // IsUnreachable reports whether the engine could not be reached, or went away before it answered.
