@@ -119,10 +119,12 @@ ip -o address show to "$address" | grep -q . || ip address add "$address/32" dev
 start docker "$home/docker.sock" dockerd --host "unix://$home/docker.sock" --data-root "$home/docker" --exec-root "$home/docker-run" \
   --pidfile "$home/dockerd.pid" --bip 172.29.0.1/24
 unasked "$home/unasked"
-start podman "$home/podman.sock" env CONTAINERS_CONF="$home/containers.conf" PATH="$home/unasked:$PATH" podman system service --time=0 "unix://$home/podman.sock"
+# Podman has 2,048 locks, and keeps those of containers that were lost with its files: renumber gives them back.
+start podman "$home/podman.sock" env CONTAINERS_CONF="$home/containers.conf" PATH="$home/unasked:$PATH" \
+  sh -c 'podman system renumber >/dev/null 2>&1; exec podman system service --time=0 "$1"' sh "unix://$home/podman.sock"
 # A machine that was stopped, and keeps /run, leaves the pid of a pause process that is gone: migrate forgets it.
 start rootless "/run/$user/podman.sock" setpriv --reuid "$user" --regid "$user" --init-groups \
   env -i HOME="$(getent passwd "$user" | cut -d: -f6)" USER="$user" PATH="$home/unasked:$PATH" XDG_RUNTIME_DIR="/run/$user" \
-  sh -c "cd && { podman info >/dev/null 2>&1 || podman system migrate; }; exec podman system service --time=0 unix:///run/$user/podman.sock"
+  sh -c "cd && { podman info >/dev/null 2>&1 || podman system migrate; }; podman system renumber >/dev/null 2>&1; exec podman system service --time=0 unix:///run/$user/podman.sock"
 echo "export SKERRY_TEST_ENGINES=docker=unix://$home/docker.sock,podman=unix://$home/podman.sock,rootless=unix:///run/$user/podman.sock"
 echo "export SKERRY_TEST_ADDRESS=$address"
