@@ -51,7 +51,7 @@ func New(p *program.Program, executors []string) *cobra.Command {
 	p.ConfigFlag(cmd, &d.config)
 	f := cmd.Flags()
 	f.BoolVar(&d.fix, "fix", false, "mend what is wrong, after asking")
-	f.BoolVar(&d.yes, "yes", false, "with --fix: do not ask, and leave alone what would lose data")
+	f.BoolVar(&d.yes, "yes", false, "with --fix: do not ask, and leave alone what loses data or a safeguard")
 	f.BoolVar(&d.json, "json", false, "for other programs: an object with all that was checked")
 	return cmd
 }

@@ -91,7 +91,7 @@ func (s *session) configuration(context.Context) finding.Result {
 			Why: "it holds tokens, with which others take this runner's jobs and their secrets", Mend: s.closed(info),
 		}
 	}
-	return finding.OK("%s: %d runners", s.config, len(c.Runners))
+	return finding.OK("%s: runners: %d", s.config, len(c.Runners))
 }
 
 // closed are the commands after which the configuration is for the runner alone, whose user doctor is run as.

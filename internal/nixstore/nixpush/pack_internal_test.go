@@ -79,16 +79,14 @@ func TestStoreStalls(t *testing.T) {
 	}
 }
 
-// TestGivesUpWhenAllIsRefused has a server refuse each object for itself: it is not sent everything.
-func TestGivesUpWhenAllIsRefused(t *testing.T) {
-	t.Parallel()
-	asked := 0
+// refusing is a cache that has nothing, and takes all but what is too large for it.
+func refusing(t *testing.T, tooLarge func(*http.Request) bool) Cache {
+	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.Method != http.MethodPut:
 			w.WriteHeader(http.StatusNotFound)
-		case strings.HasPrefix(r.URL.Path, "/nar/"):
-			asked++ // one at a time
+		case tooLarge(r):
 			w.WriteHeader(http.StatusRequestEntityTooLarge)
 		}
 	}))
@@ -97,12 +95,33 @@ func TestGivesUpWhenAllIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return c
+}
+
+// manyPaths are more paths of a size than a cache may refuse in a row.
+func manyPaths(t *testing.T, size int64) []Path {
+	t.Helper()
 	var paths []Path
 	for i := range 3 * maxRefused {
-		path := noisy(t, "0", 10)
+		path := noisy(t, "0", size)
 		path.Path = fmt.Sprintf("%s/%032d-x", storeDir, i)
 		paths = append(paths, path)
 	}
+	return paths
+}
+
+// TestGivesUpWhenAllIsRefused has a server refuse each object for itself: it is not sent everything.
+func TestGivesUpWhenAllIsRefused(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	c := refusing(t, func(r *http.Request) bool {
+		archive := strings.HasPrefix(r.URL.Path, "/nar/")
+		if archive {
+			asked++ // one at a time
+		}
+		return archive
+	})
+	paths := manyPaths(t, 10)
 	done, err := (&Pusher{Cache: c, Key: aKey(t)}).Push(t.Context(), noise{}, paths)
 	if err == nil || asked != maxRefused+1 || len(done.Left) != len(paths) {
 		t.Errorf("it was asked %d times, %d are left: %v", asked, len(done.Left), err)
@@ -112,25 +131,8 @@ func TestGivesUpWhenAllIsRefused(t *testing.T) {
 // TestManyTooLargeKeepBackNoSmallOne has more paths before a small one than a cache may refuse in a row, of which it takes none.
 func TestManyTooLargeKeepBackNoSmallOne(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case r.Method != http.MethodPut:
-			w.WriteHeader(http.StatusNotFound)
-		case r.ContentLength > 1000:
-			w.WriteHeader(http.StatusRequestEntityTooLarge)
-		}
-	}))
-	t.Cleanup(server.Close)
-	c, err := openSite(server.URL, func(string) string { return "" })
-	if err != nil {
-		t.Fatal(err)
-	}
-	var paths []Path
-	for i := range 3 * maxRefused {
-		path := noisy(t, "0", 2000)
-		path.Path = fmt.Sprintf("%s/%032d-x", storeDir, i)
-		paths = append(paths, path)
-	}
+	c := refusing(t, func(r *http.Request) bool { return r.ContentLength > 1000 })
+	paths := manyPaths(t, 2000)
 	small := noisy(t, "z", 10)
 	done, err := (&Pusher{Cache: c, Key: aKey(t)}).Push(t.Context(), noise{}, append(paths, small))
 	if err == nil || done.Paths != 1 || done.Left[small.Path] != nil || len(done.Left) != len(paths) {
