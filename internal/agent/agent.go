@@ -80,13 +80,13 @@ type Agent struct {
 }
 
 // Run serves until the agent is told to end or ctx ends, and then ends every process. It returns
-// an error when it cannot start or when another agent has the directory.
+// an error when it cannot start or when another agent has the directory and keeps it for ten seconds.
 func Run(ctx context.Context, o Options) error {
 	config, err := readConfig(o.Dir)
 	if err != nil {
 		return err
 	}
-	st, err := openStore(o.Dir)
+	st, err := openStore(ctx, o.Dir, takeover)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -45,7 +46,27 @@ type startState struct {
 // ErrRunning says that another agent has the directory.
 var ErrRunning = errors.New("another agent is running in this directory")
 
-func openStore(dir string) (*store, error) {
+// takeover is how long an agent waits for the directory: one that is ending, or that a runner which died
+// has started and not recorded, is still in it then. The runner ends whichever it does not need.
+const takeover = 10 * time.Second
+
+// openStore takes the directory, for which it waits until ctx ends and no longer than within.
+func openStore(ctx context.Context, dir string, within time.Duration) (*store, error) {
+	deadline := time.Now().Add(within)
+	for {
+		st, err := takeStore(dir)
+		if !errors.Is(err, ErrRunning) || time.Now().After(deadline) {
+			return st, err
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, errors.Join(err, context.Cause(ctx))
+		}
+	}
+}
+
+func takeStore(dir string) (*store, error) {
 	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the agent's state: %w", err)

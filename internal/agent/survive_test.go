@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -55,15 +54,22 @@ func TestSuccessorOfAKilledAgent(t *testing.T) {
 	}
 }
 
+// A second agent waits for the directory: it is no death of the job's agent that another is there still.
 func TestOneAgentPerDirectory(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t, agent.Config{})
-	if _, err := p.client(1).Hello(within(t)); err != nil {
+	first, err := p.client(1).Hello(within(t))
+	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(filepath.Join(p.dir, "agent")).CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "another agent") {
-		t.Fatalf("%s %v", out, err)
+	before := *p
+	p.start()
+	if h, err := p.client(1).Hello(within(t)); err != nil || h.PID != first.PID {
+		t.Fatalf("beside a second agent: %+v %v; want pid %d", h, err, first.PID)
+	}
+	before.kill()
+	if h, err := p.client(1).Hello(within(t)); err != nil || h.PID != p.cmd.Process.Pid {
+		t.Fatalf("after the first: %+v %v; want pid %d", h, err, p.cmd.Process.Pid)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 // heal corrects the record of the agent's process. A runner that is killed between an agent's start
 // and its record leaves an agent that no record names: the next one starts another, which finds the
-// directory taken and ends, and its pid is recorded. Who listens on the socket is the kernel's word.
+// directory taken and waits for it, and its pid is recorded. Who listens on the socket is the kernel's word.
 func (v *environment) heal(ctx context.Context, conn net.Conn) {
 	pid, ok := peer(conn)
 	if !ok {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"gitlab.com/skerry/skerry/internal/agent/agenttest"
 	"gitlab.com/skerry/skerry/internal/executor"
@@ -99,6 +100,64 @@ func TestUnrecordedAgentIsFoundAndEnded(t *testing.T) {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
+}
+
+// On a busy machine that agent has its directory long before it listens: it did not die, and the next runner
+// waits for it.
+func TestUnrecordedAgentThatDoesNotListenYet(t *testing.T) {
+	t.Parallel()
+	o := shell.Options{Dir: t.TempDir(), Agent: agenttest.Build(t)}
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	ref := executor.NewRef("owner")
+	env, err := shell.New(o, log).Prepare(t.Context(), ref, nil, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = env.Close(context.WithoutCancel(t.Context())) })
+	conn, err := env.Dial(t.Context(), executor.Build)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	kill(t, filepath.Join(o.Dir, ref.ID, "agent"))
+	if err := os.Remove(filepath.Join(o.Dir, ref.ID, "agent")); err != nil {
+		t.Fatal(err)
+	}
+	slow := takeWhenFree(t, filepath.Join(o.Dir, ref.ID, "place", "lock"))
+	again, err := shell.New(o, log).Prepare(t.Context(), ref, nil, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dialled := make(chan error, 1)
+	go func() {
+		conn, err := again.Dial(t.Context(), executor.Build)
+		if err == nil {
+			conn.Close()
+		}
+		dialled <- err
+	}()
+	select {
+	case err := <-dialled:
+		t.Fatalf("while the directory is taken: %v", err)
+	case <-time.After(300 * time.Millisecond): // the time in which four agents had been started, and had ended
+	}
+	slow.Close()
+	if err := <-dialled; err != nil {
+		t.Errorf("after it: %v", err)
+	}
+}
+
+// takeWhenFree locks an agent's directory as an agent does, as soon as the killed one has let go of it.
+func takeWhenFree(t *testing.T, path string) *os.File {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	return f
 }
 
 func TestNothingStaysOfAnEnvironmentThatCannotBeMade(t *testing.T) {
