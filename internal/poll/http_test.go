@@ -119,7 +119,7 @@ func TestPickup(t *testing.T) {
 	for name, took := range map[string][]time.Duration{"job that appears": held, "slot that frees": freed} {
 		slices.Sort(took)
 		t.Logf("%s: median %v, worst %v", name, took[len(took)/2], took[len(took)-1])
-		if took[len(took)/2] > 50*time.Millisecond {
+		if took[len(took)/2] > time.Second { // what waits for the next round has three
 			t.Errorf("%s: picked up after %v (median)", name, took[len(took)/2])
 		}
 	}

@@ -181,16 +181,13 @@ func TestPingOfAStuckEngine(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	ping := func() error {
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		defer cancel()
-		return Ping(ctx, a, time.Minute, e)
-	}
-	if err := ping(); err != nil {
+	if err := Ping(t.Context(), a, time.Minute, e); err != nil {
 		t.Error(err)
 	}
 	e.stuck.Store(true) // as a request does that was not answered
-	if err := ping(); !IsUnreachable(err) || !strings.Contains(err.Error(), "does not answer") {
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := Ping(ctx, a, time.Minute, e); !IsUnreachable(err) || !strings.Contains(err.Error(), "does not answer") {
 		t.Errorf("%v, want to hear that it is stuck", err)
 	}
 	mended.Store(true)
