@@ -3,6 +3,7 @@ package collect
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -56,6 +57,24 @@ func TestGathersWhatIsWhole(t *testing.T) {
 	}
 }
 
+// TestEveryPathHasItsTurn has a queue of which most is never taken out.
+func TestEveryPathHasItsTurn(t *testing.T) {
+	t.Parallel()
+	queue, seen := []string{"a", "b", "c", "d", "e"}, map[string]bool{}
+	for range 1000 {
+		told := some(queue, 3)
+		if slices.Sort(told); len(slices.Compact(told)) != 3 {
+			t.Fatalf("told %v, want three", told)
+		}
+		for _, p := range told {
+			seen[p] = true
+		}
+	}
+	if len(seen) != len(queue) || !slices.IsSorted(queue) {
+		t.Errorf("told %v of %v", seen, queue)
+	}
+}
+
 // TestGathersNotTooMuchAtOnce bounds what is told of a long queue, and of one with much below.
 func TestGathersNotTooMuchAtOnce(t *testing.T) {
 	t.Parallel()
@@ -64,7 +83,7 @@ func TestGathersNotTooMuchAtOnce(t *testing.T) {
 		queue = append(queue, fmt.Sprint(i))
 		g[queue[i]] = []string{}
 	}
-	if p, err := gather(g.info, queue); err != nil || len(p.Queue) != maxPending || len(p.Paths) != maxPending {
+	if p, err := gather(g.info, some(queue, maxPending)); err != nil || len(p.Queue) != maxPending || len(p.Paths) != maxPending {
 		t.Errorf("%d, %d, %v", len(p.Queue), len(p.Paths), err)
 	}
 	for i := range maxBelow {

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -119,14 +121,25 @@ func pending(ctx context.Context, l volumes.Layout) (Pending, error) {
 		return none, err
 	}
 	defer w.Close()
-	return gather(w.Info, paths)
+	return gather(w.Info, some(paths, maxPending))
+}
+
+// some are n paths of a longer queue, others each time: what no cache takes stays in the queue, and must not keep the rest from
+// their turn.
+func some(queue []string, n int) []string {
+	if len(queue) <= n {
+		return queue
+	}
+	queue = slices.Clone(queue)
+	rand.Shuffle(len(queue), func(i, j int) { queue[i], queue[j] = queue[j], queue[i] }) //nolint:gosec // no secret
+	return queue[:n]
 }
 
 // gather describes what is to be pushed of a queue.
 func gather(info func(path string) (worker.Info, bool, error), queue []string) (Pending, error) {
 	all := Pending{Queue: []string{}, Paths: []worker.Info{}, Bad: map[string]string{}}
 	c := closure{info: info, seen: map[string]bool{}, bad: map[string]string{}}
-	for _, p := range queue[:min(len(queue), maxPending)] {
+	for _, p := range queue {
 		if len(c.all) >= maxBelow {
 			break
 		}
