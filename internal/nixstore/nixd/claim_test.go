@@ -126,17 +126,7 @@ func claimNeeded(t *testing.T, socket string, n int, collect func() error) {
 		t.Fatal(err)
 	}
 	defer look.conn.Close()
-	done := make(chan error, 1)
-	go func() { done <- collect() }()
-	for begun := false; !begun; {
-		for _, p := range need {
-			valid, err := look.valid(p)
-			if err != nil {
-				t.Fatal(err)
-			}
-			begun = begun || !valid
-		}
-	}
+	done := collecting(t, look, need, collect)
 	c, err := worker.Dial(t.Context(), socket)
 	if err != nil {
 		t.Fatal(err)
@@ -153,6 +143,34 @@ func claimNeeded(t *testing.T, socket string, n int, collect func() error) {
 	t.Logf("held: %t, valid in the end: %t", held, valid)
 	if err != nil || held && !valid {
 		t.Errorf("%s has been claimed and is lost (%v)", needed, err)
+	}
+}
+
+// collecting collects until the first of the paths are gone; the collection that took them may still be under way and ends in
+// done. A daemon lets go of what a closed connection held a moment after it is closed: a collection before that takes nothing.
+func collecting(t *testing.T, look *raw, paths []string, collect func() error) (done chan error) {
+	t.Helper()
+	done = make(chan error, 1)
+	start := func() { done <- collect() }
+	go start()
+	for {
+		for _, p := range paths {
+			valid, err := look.valid(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !valid {
+				return done
+			}
+		}
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+			go start()
+		default:
+		}
 	}
 }
 
