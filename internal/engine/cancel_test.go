@@ -4,9 +4,11 @@ import (
 	"context"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"gitlab.com/skerry/skerry/internal/agent/spool"
 	"gitlab.com/skerry/skerry/internal/engine"
 	"gitlab.com/skerry/skerry/internal/executor/fake"
 	"gitlab.com/skerry/skerry/internal/gitlab"
@@ -130,6 +132,37 @@ func TestTimeouts(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A runner that stops just as it has a stage started hears of it, ends it, and shows what it has said.
+func TestShutdownWhileAStageIsStarted(t *testing.T) {
+	t.Parallel()
+	var leave context.CancelCauseFunc
+	script := fake.Script{
+		Stages: map[string]fake.Action{scriptID: func(s *fake.Stage) stage.Result {
+			s.Write(spool.Stdout, "said at once\n")
+			<-s.Ended()
+			return s.Early()
+		}},
+		Started: func(id string) {
+			if id == scriptID {
+				leave(engine.ErrShutdown)
+				time.Sleep(time.Second) // in a bubble
+			}
+		},
+	}
+	bubble(t, one(script), func(b *bench) {
+		a, c := b.job(whole())
+		withDownload(c)
+		ctx, stop := context.WithCancelCause(b.t.Context())
+		leave = stop
+		if err := b.engine.Run(ctx, a); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.final(t); got.FailureReason != "runner_interrupted" || !strings.Contains(c.text(), "said at once") {
+			t.Errorf("ended %+v with the log\n%s", got, c.text())
+		}
+	})
 }
 
 // A runner that stops and whose jobs end with it reports them within the time that it has.

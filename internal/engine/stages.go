@@ -107,6 +107,11 @@ func (x *execution) reach(ctx context.Context, key string) (reach context.Contex
 	if !x.trace.Has(key) {
 		return ctx, func() {}
 	}
+	return outlive(ctx)
+}
+
+// outlive returns a context that outlives ctx for as long as is left for what is under way.
+func outlive(ctx context.Context) (reach context.Context, done func()) {
 	reach, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
 		why, limit := context.Cause(ctx), cancelWait
@@ -142,8 +147,11 @@ func (x *execution) over(ctx, reach context.Context, agent *client.Client, st pl
 const startAttempts = 5
 
 // start starts a stage. Starting is idempotent, so a connection that broke is no reason to give up: the
-// next one may reach the agent's successor.
+// next one may reach the agent's successor. Once asked, the agent is heard though ctx ends: what it has begun has to be
+// ended, and what it has said by then to be shown.
 func start(ctx context.Context, agent *client.Client, spec stage.Spec) (wire.Started, error) {
+	ctx, done := outlive(ctx)
+	defer done()
 	for attempt := 1; ; attempt++ {
 		started, err := agent.Start(ctx, spec)
 		if err == nil || attempt == startAttempts || !errors.Is(err, client.ErrUnreachable) || !sleep(ctx, time.Duration(attempt)*20*time.Millisecond) {

@@ -25,6 +25,9 @@ type Script struct {
 	Stages map[string]Action
 	Else   Action
 
+	// Started is called between the start of a stage and the answer that it has been started. Nil: one follows the other.
+	Started func(id string)
+
 	// What follows are lies. Hello changes what an agent says of itself.
 	Hello func(place executor.Place, h *wire.Hello)
 	// Intercept answers a request in the agent's stead, and reports whether it did.

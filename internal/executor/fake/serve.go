@@ -71,6 +71,9 @@ func (a *agent) serveStart(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusServiceUnavailable, err.Error())
 		return
 	}
+	if a.script.Started != nil {
+		a.script.Started(spec.ID)
+	}
 	answer(w, wire.Started{At: run.at})
 }
 
