@@ -41,6 +41,34 @@ func (t *top) text(p string, mode int64, content string) {
 	t.files[p] = entry{header: tar.Header{Typeflag: tar.TypeReg, Mode: mode, Size: int64(len(content))}, content: content}
 }
 
+// link makes a symbolic link, or leaves what the image has there.
+func (t *top) link(p, target string) {
+	if p = t.place(p); !t.has(p) {
+		t.files[p] = entry{header: tar.Header{Typeflag: tar.TypeSymlink, Mode: 0o777, Linkname: target}}
+	}
+}
+
+func (t *top) has(p string) bool {
+	_, has := t.base.Lookup(p)
+	return has
+}
+
+// own gives what is in the layer at p to a user and the group of the same number.
+func (t *top) own(p string, id int) {
+	p = t.place(p)
+	e := t.files[p]
+	e.header.Uid, e.header.Gid = id, id
+	t.files[p] = e
+}
+
+// attribute gives a file that is in the layer at p an extended attribute.
+func (t *top) attribute(p, name, value string) {
+	p = t.place(p)
+	e := t.files[p]
+	e.header.PAXRecords = map[string]string{"SCHILY.xattr." + name: value}
+	t.files[p] = e
+}
+
 // place returns where p really is in the image, after links outside of the store, and puts the directories above it into
 // the layer: engines give those that a layer does not name a mode of their own.
 func (t *top) place(p string) string {
