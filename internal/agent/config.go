@@ -41,6 +41,8 @@ type Config struct {
 	// SpoolCap and SpoolTail are spool.Options' Cap and Tail.
 	SpoolCap  int64 `json:"spool_cap,omitempty"`
 	SpoolTail int64 `json:"spool_tail,omitempty"`
+	// Env are variables that every process of the place has, KEY=VALUE, whatever the image or its entrypoint says of them.
+	Env []string `json:"env,omitempty"`
 	// Nix is the gateway to a Nix daemon that the agent keeps for the job; nil: none. Its socket is there before the
 	// agent answers, until every process of the job has ended.
 	Nix *gateway.Config `json:"nix,omitempty"`

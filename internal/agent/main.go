@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 
+	"gitlab.com/skerry/skerry/internal/agent/nested"
 	"gitlab.com/skerry/skerry/internal/agent/netslot"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixjob"
@@ -31,6 +32,8 @@ const usage = `skerry-agent is started by skerry in a job's environment; it need
   skerry-agent probe      say the nonce in this directory on a socket there, once
   skerry-agent pause      wait: holds the network namespace of a job (also: look, up)
   skerry-agent nix ...    serve a Nix store, or look after one that is served in this container
+  skerry-agent nested SOCKET PROGRAM...
+                          run a container engine that serves SOCKET
   skerry-agent sweep      empty the directories in ../state
   skerry-agent --version
 `
@@ -62,6 +65,9 @@ func Main(args []string, run RunFunc, terminal stage.TerminalFunc) int {
 		known, failed := netslot.Main(args, os.Stdout)
 		if !known {
 			known, failed = nixd.Main(args, os.Stdout)
+		}
+		if !known {
+			known, failed = nested.Main(args)
 		}
 		if !known {
 			fmt.Fprint(os.Stderr, usage)
@@ -116,20 +122,22 @@ func readyForNix(c nixjob.Config, log *slog.Logger) {
 	if err := c.Prepare("/"); err != nil {
 		log.Warn("The place could not be made ready for Nix", "error", err)
 	}
-	set := func(more []string) {
-		for _, e := range more {
-			key, value, _ := strings.Cut(e, "=")
-			if err := os.Setenv(key, value); err != nil {
-				log.Warn("The place could not be made ready for Nix", "variable", key, "error", err)
-			}
-		}
-	}
 	more, err := c.Home("/", os.Environ(), os.Geteuid())
 	if err != nil {
 		log.Warn("The place has no home directory for Nix", "error", err)
 	}
-	set(more)
-	set(c.Environ("/", os.Environ()))
+	setEnv(more, log)
+	setEnv(c.Environ("/", os.Environ()), log)
+}
+
+// setEnv gives this process, and so its stages, variables.
+func setEnv(vars []string, log *slog.Logger) {
+	for _, e := range vars {
+		key, value, _ := strings.Cut(e, "=")
+		if err := os.Setenv(key, value); err != nil {
+			log.Warn("A variable could not be set in the place", "variable", key, "error", err)
+		}
+	}
 }
 
 func serve(run RunFunc, terminal stage.TerminalFunc) error {
@@ -155,6 +163,7 @@ func serve(run RunFunc, terminal stage.TerminalFunc) error {
 			log.Warn("A volume could not be opened to the job's user", "error", err)
 		}
 	}
+	setEnv(config.Env, log)
 	if config.NixJob != nil {
 		readyForNix(*config.NixJob, log)
 	}
