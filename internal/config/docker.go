@@ -83,9 +83,28 @@ type Docker struct {
 	NetworkMTU                 int                 `toml:"network_mtu" flag:"network-mtu"`
 	LogOptions                 map[string]string   `toml:"log_options" flag:"log-options" env:"DOCKER_LOG_OPTIONS"`
 
+	Nested      string `toml:"nested" flag:"nested" help:"off, or podman: each job has an engine of its own for containers"`   // Skerry's own; default NestedOff
+	NestedFor   string `toml:"nested_for" flag:"nested-for" help:"all jobs, or asking: those with the variable SKERRY_NESTED"` // Skerry's own; default NestedForAll
+	NestedImage string `toml:"nested_image" flag:"nested-image" help:"image of these engines, see skerry image build podman"`  // Skerry's own; default DefaultNestedImage
+
 	DiskBudget string         `toml:"disk_budget" flag:"disk-budget" help:"what jobs may leave on the engine's disk: a size (\"50GB\"), or how full its file system may be (\"80%\")"` // Skerry's own; see ParseBudget
 	VolumeTTL  *time.Duration `toml:"volume_ttl" flag:"volume-ttl" help:"remove a volume of builds or caches that no job has used for so long; 0s: never"`                             // Skerry's own; default 2160h
 }
+
+// The values of Docker.Nested.
+const (
+	NestedOff    = "off"
+	NestedPodman = "podman"
+)
+
+// The values of Docker.NestedFor.
+const (
+	NestedForAll    = "all"
+	NestedForAsking = "asking"
+)
+
+// DefaultNestedImage is the name under which `skerry image build podman` leaves its image.
+const DefaultNestedImage = "localhost/skerry-podman"
 
 // Service is one entry of [[runners.docker.services]] or [[runners.kubernetes.services]].
 type Service struct {

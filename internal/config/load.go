@@ -215,6 +215,7 @@ func setDefaults(c *Config) {
 			if len(k.PullPolicy) == 0 {
 				k.PullPolicy = StringList{"always"}
 			}
+			k.nestedDefaults()
 		}
 		if r.Nix != nil {
 			r.Nix.setDefaults()

@@ -73,6 +73,10 @@ func (b *builder) command() *cobra.Command {
 			"Make an image for jobs that get their Nix store from a daemon, from any image. What the base has of store paths is left out, of every layer; what Nix wants of directories, "+
 				"a nix.conf that can be written and NIX_REMOTE are added. Entrypoint, user, variables, working directory and labels stay. Its jobs have the store's own Nix in PATH.",
 			jobTag, image.NixJob, jobNext),
+		b.derived("podman", "Make the image of the engines that jobs get",
+			"Make the image of the rootless Podman that jobs get for containers of their own (nested = \"podman\" in [runners.docker]), from any image that has Podman, newuidmap and newgidmap. "+
+				"It gets a user with ranges of ids that fit into those of a rootless engine outside; newuidmap and newgidmap get file capabilities, and no program of it is setuid any more.",
+			func(string) string { return config.DefaultNestedImage }, image.Podman, nestedNext),
 		b.helper(),
 	)
 	images.AddCommand(build)
@@ -253,6 +257,15 @@ func daemonNext(tag string) string {
 	text := "To use it: store = \"shared\" in [runners.nix]"
 	if strings.TrimSuffix(tag, ":latest") != config.DefaultNixImage {
 		text += fmt.Sprintf(", and image = %q", tag)
+	}
+	return text + "."
+}
+
+// nestedNext says what is done with the image of engines for jobs.
+func nestedNext(tag string) string {
+	text := "To use it: nested = \"podman\" in [runners.docker]"
+	if strings.TrimSuffix(tag, ":latest") != config.DefaultNestedImage {
+		text += fmt.Sprintf(", and nested_image = %q", tag)
 	}
 	return text + "."
 }

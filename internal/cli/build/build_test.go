@@ -29,12 +29,14 @@ func TestImagesOnEngines(t *testing.T) {
 			Files: map[string]string{
 				"/entry": "#!/bin/sh\necho entered\nexec \"$@\"\n", "/nix/store/aaa-nix/bin/nix-daemon": "#!/bin/sh\n", "/nix/var/nix/db/db.sqlite": "paths\n",
 				"/nix/var/nix/profiles/default/bin/nix-daemon": "#!/bin/sh\n",
+				"/bin/podman": "#!/bin/sh\n", "/bin/crun": "#!/bin/sh\n", "/bin/newuidmap": "#!/bin/sh\n", "/bin/newgidmap": "#!/bin/sh\n",
 			},
 		})
 		api := e.Client(t)
 		job, daemon := "skerry.test/job-"+id+":1", "skerry.test/daemon-"+id+":latest"
+		nested := "skerry.test/nested-" + id + ":1"
 		t.Cleanup(func() {
-			for _, i := range []string{job, daemon, base} {
+			for _, i := range []string{job, daemon, nested, base} {
 				_, _ = api.ImageRemove(context.Background(), i, client.ImageRemoveOptions{Force: true})
 			}
 		})
@@ -64,6 +66,12 @@ func TestImagesOnEngines(t *testing.T) {
 		}
 		if out := output(t, e, daemon, "cat", "/nix/var/nix/db/db.sqlite"); out != "entered\npaths\n" {
 			t.Errorf("in the daemon's: %q", out)
+		}
+		if say := makeImage(t, e, "podman", "--from", base, "--tag", nested); !strings.Contains(say, "Podman is /bin/podman") {
+			t.Error(say)
+		}
+		if out := output(t, e, nested, "sh", "-c", "stat -c %u:%g /home/podman/.local/share/containers; cat /etc/subuid"); out != "entered\n1000:1000\npodman:1:999\npodman:1001:64535\n" {
+			t.Errorf("in that of engines: %q", out)
 		}
 	})
 }

@@ -60,6 +60,9 @@ func (p place) containers(e *plan.Runner, r *config.Runner) (container.Options, 
 	}
 	var buildErr, serviceErr, ruleErr, diskErr, nixErr error
 	o.Nix, nixErr = nix(r)
+	if d.Nested == config.NestedPodman {
+		o.Nested = &container.Nested{Image: d.NestedImage, Asking: d.NestedFor == config.NestedForAsking}
+	}
 	o.Disk, diskErr = diskPolicy(d)
 	o.Build, buildErr = buildLimits(d)
 	o.Service, serviceErr = serviceLimits(d)

@@ -45,6 +45,7 @@ type blueprint struct {
 	Warnings []string      `json:"warnings,omitempty"` // for the job's author
 	Access   images.Access `json:"access"`             // to images
 	Nix      *nixPart      `json:"nix,omitempty"`      // nil: the job has nothing of it
+	Nested   *nestedPart   `json:"nested,omitempty"`   // the job's own engine; nil: it has none
 
 	mu sync.Mutex // of those who write it down while steps go on
 
@@ -108,7 +109,7 @@ func (e *Executor) draw(ctx context.Context, ref executor.Ref, j *job.Job) (*blu
 	if len(b.Services) > slot.MaxServices && b.Network == "" {
 		return nil, misconfigured("the job has %d services, and a network of a job has room for %d", len(b.Services), slot.MaxServices)
 	}
-	if err := errors.Join(e.rule(b, j), e.drawNix(b, j)); err != nil {
+	if err := errors.Join(e.rule(b, j), e.drawNix(b, j), e.drawNested(b, j)); err != nil {
 		return nil, err
 	}
 	n, err := e.lease(ctx, ref, j)
@@ -143,6 +144,7 @@ func (v *environment) config(place executor.Place) agent.Config {
 	v.nixConfig(&c, place)
 	if place == executor.Build {
 		c.Announce = true
+		v.nestedConfig(&c)
 		return c
 	}
 	if !v.b.Owned {

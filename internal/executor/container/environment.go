@@ -133,6 +133,7 @@ func (v *environment) make(making context.Context, connect *step) {
 		}
 		return v.makeServices(making, needs{network, volumes, helperPlace})
 	})
+	nested := v.step(func() error { return v.makeNested(making, way, network, volumes) })
 	build := v.step(func() error {
 		if err := connect.wait(making); err != nil {
 			return err
@@ -140,7 +141,7 @@ func (v *environment) make(making context.Context, connect *step) {
 		if err := v.makePlace(making, executor.Build, &b.Build, way, network, volumes, nix); err != nil {
 			return err
 		}
-		if err := errors.Join(links.wait(making), services.wait(making)); err != nil {
+		if err := errors.Join(links.wait(making), services.wait(making), nested.wait(making)); err != nil {
 			return err
 		}
 		return v.nameServices(making)
@@ -283,15 +284,16 @@ func (v *environment) close(ctx context.Context) error {
 			errs = append(errs, err)
 		})
 	}
+	engineErr := v.removeNested(ctx)
 	removing.Wait()
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(append(errs, engineErr)...); err != nil {
 		return err
 	}
 	// Nothing has them any more: who removes the rest, also after a crash, does not touch them.
 	if err := v.e.vacate(v.b.Ref); err != nil {
 		return err
 	}
-	if err := errors.Join(v.removeVolumes(ctx), v.closeNix(ctx)); err != nil {
+	if err := errors.Join(v.removeVolumes(ctx), v.closeNested(ctx), v.closeNix(ctx)); err != nil {
 		return err
 	}
 	if v.pool == nil && v.b.Slot != "" && v.b.Agent != nil { // an earlier process has made it

@@ -59,6 +59,8 @@ type Options struct {
 
 	Nix *Nix `json:"nix,omitempty"` // nil: jobs have nothing of it
 
+	Nested *Nested `json:"nested,omitempty"` // nil: jobs have no engine of their own
+
 	User                  string `json:"user,omitempty"`
 	EntrypointIsKept      bool   `json:"entrypoint_is_kept,omitempty"` // disable_entrypoint_overwrite
 	WaitForServicesSecond int    `json:"wait_for_services,omitempty"`  // 0: 30, negative: they are not waited for

@@ -25,7 +25,7 @@ import (
 func (v *environment) removeDir(ctx context.Context) error {
 	var stubborn []executor.Place
 	var errs []error
-	for _, place := range []executor.Place{executor.Helper, executor.Build} {
+	for _, place := range []executor.Place{executor.Helper, executor.Build, nestedDir} {
 		err := tree.RemoveAll(filepath.Join(v.dir, string(place)))
 		if errors.Is(err, fs.ErrPermission) {
 			stubborn = append(stubborn, place)

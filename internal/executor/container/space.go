@@ -74,6 +74,9 @@ func (b *blueprint) images() (names []string) {
 	for _, s := range b.Services {
 		parts = append(parts, s.part)
 	}
+	if b.Nested != nil {
+		parts = append(parts, b.Nested.part)
+	}
 	if b.Nix != nil {
 		parts = append(parts, part{Image: b.Nix.Image})
 	}

@@ -1,0 +1,267 @@
+package container
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/client"
+
+	"gitlab.com/skerry/skerry/internal/agent"
+	"gitlab.com/skerry/skerry/internal/agent/nested"
+	"gitlab.com/skerry/skerry/internal/agent/netslot"
+	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/executor/container/images"
+	"gitlab.com/skerry/skerry/internal/image"
+	"gitlab.com/skerry/skerry/internal/job"
+)
+
+// Nested is the engine that each job has for containers of its own.
+type Nested struct {
+	Image  string `json:"image"`
+	Asking bool   `json:"asking,omitempty"` // only for jobs with VariableNested
+}
+
+// VariableNested is the job's variable that asks for an engine of its own, or does without: "podman", "true", "off", "false".
+const VariableNested = "SKERRY_NESTED"
+
+// nestedPart is the container of the job's own engine.
+type nestedPart struct {
+	part
+
+	Aliases []string `json:"aliases"` // host names by which the job reaches what nested containers publish
+	Store   string   `json:"store"`   // the volume of its images and containers
+}
+
+// partNested is the value of labelPart of the container.
+const partNested = "nested"
+
+// nestedDir is the directory of the engine's socket, in the environment's; the engine and the build place have it.
+const nestedDir = "nested"
+
+// nestedSocket is the socket's name in it.
+var nestedSocket = filepath.Base(image.NestedSocket) //nolint:gochecknoglobals // a constant
+
+// asksNested reports whether a job asks for an engine, or says that it needs none; by default it has what the runner gives.
+func asksNested(j *job.Job, otherwise bool) (bool, error) {
+	switch v := strings.ToLower(variable(j, VariableNested)); v {
+	case "":
+		return otherwise, nil
+	case "podman", "true", "1", "yes":
+		return true, nil
+	case "off", "false", "0", "no", "none":
+		return false, nil
+	default:
+		return false, misconfigured("the variable %s is %q: set it to \"podman\" for an engine of the job's own, or to \"off\"", VariableNested, v)
+	}
+}
+
+// drawNested plans the job's own engine.
+func (e *Executor) drawNested(b *blueprint, j *job.Job) error {
+	n := e.o.Nested
+	wanted, err := asksNested(j, n != nil && !n.Asking)
+	if err != nil || !wanted {
+		return err
+	}
+	if n == nil {
+		b.Warnings = append(b.Warnings, VariableNested+" asks for a container engine, and this runner gives jobs none (nested in [runners.docker])")
+		return nil
+	}
+	if b.Network != "" {
+		return misconfigured("nested in [runners.docker] needs the job's own network, and network_mode is %q: leave one of them out", b.Network)
+	}
+	b.Nested = &nestedPart{
+		part:  part{Name: containerName(b.Ref, partNested), Image: n.Image, Env: proxies(j), Labels: labels(b.Ref, j, partNested, e.o.Labels)},
+		Store: containerName(b.Ref, "nested-store"),
+	}
+	for _, alias := range []string{"nested", "docker"} {
+		if !slices.ContainsFunc(b.Services, func(s servicePart) bool { return slices.Contains(s.Aliases, alias) }) {
+			b.Nested.Aliases = append(b.Nested.Aliases, alias)
+		}
+	}
+	return nil
+}
+
+// proxies are those of the job's variables that say how to reach registries.
+func proxies(j *job.Job) []string {
+	var vars job.Variables
+	for _, v := range j.Variables {
+		switch strings.ToLower(v.Key) {
+		case "http_proxy", "https_proxy", "no_proxy", "all_proxy":
+			vars = append(vars, v)
+		}
+	}
+	return environ(j, vars)
+}
+
+// makeNested makes and starts the job's own engine, and waits until it answers.
+func (v *environment) makeNested(ctx context.Context, way *step, needs ...*step) error {
+	n := v.b.Nested
+	if n == nil {
+		return nil
+	}
+	i, err := v.nestedImage(ctx)
+	if err != nil {
+		return err
+	}
+	for _, need := range append(needs, way) {
+		if err := need.wait(ctx); err != nil {
+			return err
+		}
+	}
+	if v.b.Agent.Volume != "" {
+		return misconfigured("nested in [runners.docker] needs an engine on the runner's own machine; %s is elsewhere", v.engine)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	fmt.Fprintln(v.out, "Starting the job's own container engine...")
+	if err := openDirs(filepath.Join(v.dir, nestedDir)); err != nil {
+		return err
+	}
+	relabel(v.log, filepath.Join(v.dir, nestedDir))
+	if err := v.createNested(ctx, i); err != nil {
+		return v.nestedLacks(err, err.Error())
+	}
+	if err := v.awaitNested(ctx); err != nil {
+		return err
+	}
+	answer, err := v.pool.Up(ctx, v.slot, netslot.Ask{Hosts: n.hosts()})
+	if err == nil && answer.Hosts != "" {
+		v.log.Warn("A job's own engine has no name in the job", "error", answer.Hosts)
+	}
+	return err
+}
+
+// hosts names the engine in the job: what its containers publish is on the job's own network.
+func (n *nestedPart) hosts() []string {
+	if len(n.Aliases) == 0 {
+		return nil
+	}
+	return []string{netip.AddrFrom4([4]byte{127, 0, 0, 1}).String() + "\t" + strings.Join(n.Aliases, " ")}
+}
+
+func (v *environment) createNested(ctx context.Context, i *engineapi.Image) error {
+	n := v.b.Nested
+	making, cancel := whole(ctx)
+	defer cancel()
+	err := v.engine.VolumeWith(making, engineapi.VolumeOptions{Name: n.Store, Labels: ownLabels(v.b.Ref, partVolume)})
+	if err == nil {
+		err = v.create(ctx, &n.part, i, v.nestedContainer)
+	}
+	if err != nil {
+		return err
+	}
+	if !v.b.fresh { // one that has died since an earlier process started it stays dead
+		if s, err := v.engine.State(ctx, n.Name); err != nil || !s.Created {
+			return err
+		}
+	}
+	return v.engine.Start(making, n.Name)
+}
+
+// nestedImage finds the image of the job's own engine, or pulls it.
+func (v *environment) nestedImage(ctx context.Context) (*engineapi.Image, error) {
+	if err := v.reached.wait(ctx); err != nil {
+		return nil, err
+	}
+	puller, err := v.e.host.puller(v.e.o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	n, space := v.b.Nested, v.e.space(v.b.Ref.Owner)
+	space.Wait(ctx, n.Image)
+	i, err := puller.Get(ctx, v.engine, images.Request{
+		Name: n.Image, Policies: []string{images.IfNotPresent}, Log: io.Discard, Access: images.Access{Holder: "the runner"}, Pulling: space.Pull,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("the image of the job's own container engine, %s (`nested_image` in [runners.docker]; `skerry image build podman` makes one): %w", n.Image, err)
+	}
+	space.Need(i.ID)
+	return i, v.b.note(v.dir, func() { n.ImageID, n.Policies = i.ID, []string{images.IfNotPresent} })
+}
+
+// nestedContainer is what the engine is told to make of the job's own one.
+func (v *environment) nestedContainer(i *engineapi.Image) (client.ContainerCreateOptions, error) {
+	n, no := v.b.Nested, false
+	o := client.ContainerCreateOptions{
+		Name: n.Name,
+		Config: &container.Config{
+			Image: i.ID, User: fmt.Sprintf("%d:%d", image.NestedUID, image.NestedUID), Labels: n.Labels, WorkingDir: image.NestedHome,
+			Env:        append(n.Env[:len(n.Env):len(n.Env)], "HOME="+image.NestedHome, "XDG_RUNTIME_DIR="+image.NestedRun),
+			Entrypoint: []string{agentExe, nested.Command, image.NestedSocket},
+			Cmd:        []string{"podman", "system", "service", "--time=0"},
+		},
+		HostConfig: &container.HostConfig{Init: &no},
+	}
+	if err := v.confine(&o, v.e.o.Build.nested(), n.Image); err != nil {
+		return o, err
+	}
+	h := o.HostConfig
+	h.CapDrop, h.Devices = nestedDrop(), nestedDevices()
+	if err := v.nestedSecurity(h); err != nil {
+		return o, err
+	}
+	h.VolumesFrom = v.e.o.VolumesFrom
+	h.Mounts = append([]mount.Mount{
+		v.b.Agent.Mount(v.e.o.Agent), v.nestedMount(false),
+		{Type: mount.TypeVolume, Source: n.Store, Target: image.NestedStore},
+	}, h.Mounts...)
+	return o, v.join(&o, partNested)
+}
+
+// nestedMount is the directory of the socket.
+func (v *environment) nestedMount(readOnly bool) mount.Mount {
+	return mount.Mount{Type: mount.TypeBind, Source: filepath.Join(v.dir, nestedDir), Target: filepath.Dir(image.NestedSocket), ReadOnly: readOnly}
+}
+
+// nestedConfig tells the build place's agent where the job's tools find their engine, whose root is no user of the job's: what
+// the job makes has to be open to it where it is bound into a container, as the sources are.
+func (v *environment) nestedConfig(c *agent.Config) {
+	if v.b.Nested == nil {
+		return
+	}
+	c.Env = []string{"CONTAINER_HOST=unix://" + image.NestedSocket, "DOCKER_HOST=unix://" + image.NestedSocket, "DOCKER_BUILDKIT=0"} // Podman builds by itself
+	if !v.b.Owned {
+		c.Umask = v.e.o.Umask
+	}
+}
+
+// closeNested removes what the engine has kept; its container is gone.
+func (v *environment) closeNested(ctx context.Context) error {
+	if v.b.Nested == nil {
+		return nil
+	}
+	return v.engine.RemoveVolume(ctx, v.b.Nested.Store)
+}
+
+// removeNested removes the container, whatever volume_keep says: what it has kept is the job's alone.
+func (v *environment) removeNested(ctx context.Context) error {
+	if v.b.Nested == nil {
+		return nil
+	}
+	return v.engine.Remove(ctx, v.b.Nested.Name)
+}
+
+// reportNested says that the job's own engine ended before the job did.
+func (v *environment) reportNested(ctx context.Context, engine *engineapi.Engine, out io.Writer) {
+	n := v.b.Nested
+	if n == nil {
+		return
+	}
+	s, err := engine.State(ctx, n.Name)
+	if err != nil || s.Running || s.Created {
+		return
+	}
+	why := fmt.Sprintf("ended with exit code %d", s.ExitCode)
+	if s.OOMKilled {
+		why = "ran out of memory and was killed" + limitWords(s.Memory)
+	}
+	fmt.Fprintf(out, "%sWARNING: The job's own container engine %s before the job did.%s\n", yellow, why, plain)
+}

@@ -1,0 +1,120 @@
+package container
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/job"
+)
+
+func TestWhoHasAnEngineOfItsOwn(t *testing.T) {
+	t.Parallel()
+	all, asking := &Nested{Image: "podman"}, &Nested{Image: "podman", Asking: true}
+	for name, c := range map[string]struct {
+		runner   *Nested
+		variable string
+		network  string
+		services string
+		want     string // names of the engine
+		warning  string
+		fails    string
+	}{
+		"not of this runner":      {},
+		"asks in vain":            {variable: "podman", warning: "this runner gives jobs none"},
+		"every job":               {runner: all, want: "nested docker"},
+		"does without":            {runner: all, variable: "off"},
+		"does not ask":            {runner: asking},
+		"asks":                    {runner: asking, variable: "True", want: "nested docker"},
+		"a service has the name":  {runner: all, services: "docker", want: "nested"},
+		"another network":         {runner: all, network: "host", fails: "network_mode"},
+		"another network, unused": {runner: asking, network: "host"},
+		"no answer":               {runner: all, variable: "maybe", fails: `SKERRY_NESTED is "maybe"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o, j := plainOptions(), testJob()
+			o.Nested, o.NetworkMode = c.runner, c.network
+			if c.variable != "" {
+				j.Variables = append(j.Variables, job.Variable{Key: VariableNested, Value: c.variable})
+			}
+			if c.services != "" {
+				j.Services = []job.Image{{Name: c.services}}
+			}
+			v, err := planned(t, o, j, engineapi.Docker)
+			if err != nil || c.fails != "" {
+				if c.fails == "" || err == nil || !strings.Contains(err.Error(), c.fails) {
+					t.Errorf("error %v, want one with %q", err, c.fails)
+				}
+				return
+			}
+			got := ""
+			if v.b.Nested != nil {
+				got = strings.Join(v.b.Nested.Aliases, " ")
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Error(diff)
+			}
+			if !strings.Contains(strings.Join(v.b.Warnings, "\n"), c.warning) {
+				t.Errorf("warnings: %q", v.b.Warnings)
+			}
+		})
+	}
+}
+
+// TestLimitsOfBoth has the job's containers and its engine's share the limits, and the latter have no rights of the former.
+func TestLimitsOfBoth(t *testing.T) {
+	t.Parallel()
+	o := plainOptions()
+	o.Nested = &Nested{Image: "podman"}
+	o.Build = Limits{
+		Memory: 4 << 30, MemorySwap: -1, NanoCPUs: 3e9, CPUShares: 512, CPUSet: "0-1", Privileged: true, CapAdd: []string{"SYS_ADMIN"},
+		SecurityOpt: []string{"no-new-privileges"}, Devices: []string{"/dev/kvm"}, PIDMode: "host",
+	}
+	v, err := planned(t, o, testJob(), engineapi.Docker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := &engineapi.Image{ID: "sha256:1"}
+	own, err := v.nestedContainer(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	build, err := v.container("build", &v.b.Build, image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, h := range map[string][4]int64{
+		"build":  {build.HostConfig.Memory, build.HostConfig.MemorySwap, build.HostConfig.NanoCPUs, build.HostConfig.CPUShares},
+		"nested": {own.HostConfig.Memory, own.HostConfig.MemorySwap, own.HostConfig.NanoCPUs, own.HostConfig.CPUShares},
+	} {
+		if diff := cmp.Diff([4]int64{2 << 30, -1, 15e8, 512}, h); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	h := own.HostConfig
+	if h.Privileged || len(h.CapAdd) > 0 || h.PidMode != "" || len(h.Devices) != 1 || own.Config.User != "1000:1000" {
+		t.Errorf("the job's own engine has more than it needs: %+v as %s", h, own.Config.User)
+	}
+}
+
+func TestWhatTheMachineLacks(t *testing.T) {
+	t.Parallel()
+	v := &environment{b: &blueprint{Nested: &nestedPart{part: part{Image: "mine"}}}}
+	for said, want := range map[string]string{
+		`error gathering device information while adding custom device "/dev/net/tun": no such file or directory`: "modprobe tun",
+		"newuidmap: write to uid_map failed: Operation not permitted":                                             "skerry image build podman",
+		"Error: cannot clone: Operation not permitted\nError: cannot re-exec process":                             "kernel.unprivileged_userns_clone",
+		"user namespaces are not enabled in /proc/sys/user/max_user_namespaces":                                   "user.max_user_namespaces",
+		`Error: configure storage: kernel does not support overlay fs: unable to create kernel-style whiteout`:    "kernel of 5.13",
+		`find the engine: exec: "podman": executable file not found in $PATH`:                                     "has no Podman",
+		"something else": "did not come up: it ended; its last words: something else",
+	} {
+		if err := v.nestedLacks(errors.New("it ended"), said); !strings.Contains(err.Error(), want) {
+			t.Errorf("%s:\n%v\ndoes not say %q", said, err, want)
+		}
+	}
+}

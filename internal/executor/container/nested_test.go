@@ -1,0 +1,141 @@
+package container_test
+
+import (
+	"context"
+	"encoding/base64"
+	"testing"
+
+	"github.com/moby/moby/client"
+
+	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/executor/container"
+	"gitlab.com/skerry/skerry/internal/executor/container/enginetest"
+	"gitlab.com/skerry/skerry/internal/image/podmantest"
+)
+
+// nestedBench is a bench whose jobs have engines of their own, and the image of jobs that have Podman's client.
+func nestedBench(t *testing.T, e enginetest.Engine) (*bench, string) {
+	t.Helper()
+	b := newBench(t, e)
+	image := e.PodmanImage(t)
+	b.o.Nested = &container.Nested{Image: image}
+	return b, image
+}
+
+// fromBusybox makes an image, localhost/box, of the job's static busybox.
+const fromBusybox = `mkdir -p /tmp/box/bin && cp /bin/busybox /tmp/box/bin && ln -sf busybox /tmp/box/bin/sh && printf 'FROM scratch\nCOPY bin /bin\nRUN ["/bin/busybox","touch","/built"]\n' > /tmp/box/Containerfile && ` +
+	`podman --remote build -q -t box /tmp/box >/dev/null`
+
+// TestNested has jobs build and run containers by engines of their own, which see nothing of each other and go with their jobs.
+func TestNested(t *testing.T) {
+	t.Parallel()
+	podmantest.Base(t)
+	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
+		b, image := nestedBench(t, e)
+		r, other := b.prepare(t, b.o, theJob(image)), b.prepare(t, b.o, theJob(image))
+		r.script(executor.Helper, "mkdir -p /builds/group/project && chmod 777 /builds/group/project")
+		r.script(executor.Build, fromBusybox)
+		testNestedRuns(t, r)
+		testNestedConfined(t, r, other)
+		again := adopted(t, b, r)
+		if got := again.script(executor.Build, `podman --remote exec web busybox echo goes on`); got != "goes on" {
+			t.Errorf("after the runner was killed: %q", got)
+		}
+		again.script(executor.Build, `podman --remote run --rm -u 7 -v /.skerry/nested:/n box sh -c 'busybox mkdir /n/d && busybox touch /n/d/f && busybox chmod 700 /n/d'`) // which the runner may not remove by itself
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		if err := again.env.Close(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if left := leftOf(t, e, r.ref); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+	})
+}
+
+func testNestedRuns(t *testing.T, r *run) {
+	t.Helper()
+	for what, c := range map[string]struct{ line, want string }{
+		"variables": {`echo $CONTAINER_HOST $DOCKER_HOST $DOCKER_BUILDKIT`, "unix:///.skerry/nested/podman.sock unix:///.skerry/nested/podman.sock 0"},
+		"image":     {`podman --remote run --rm box busybox ls /built`, "/built"},
+		"project": {
+			`mkdir out && echo of the job > out/in && podman --remote run --rm -v $PWD/out:/out box sh -c 'busybox cat /out/in; echo of the container > /out/made; busybox mkdir -p /out/dir/below' && cat out/made && rm -r out`,
+			"of the job\nof the container",
+		},
+		"two on a network": {
+			`podman --remote network create pair >/dev/null && podman --remote run -d --name web --network pair -p 8080:80 box busybox httpd -f -p 80 -h /bin >/dev/null && ` +
+				`podman --remote run --rm --network pair box busybox wget -q -O /dev/null http://web/busybox && ` +
+				`for at in docker nested localhost; do busybox wget -q -O /dev/null http://$at:8080/busybox && echo $at; done`,
+			"docker\nnested\nlocalhost",
+		},
+		"socket in a container": {
+			`podman --remote run --rm -v /var/run/docker.sock:/s box busybox test -S /s && echo there`, "there",
+		},
+	} {
+		if got := r.script(executor.Build, c.line); got != c.want {
+			t.Errorf("%s: %q, want %q", what, got, c.want)
+		}
+	}
+}
+
+// grasp is what a container of a job's engine tries that was given all that the engine has; it prints what it got hold of.
+const grasp = `busybox ps -o args | busybox grep -q "[o]f-a-job" && echo processes of the job
+cd /host/.skerry && echo *
+for f in etc/passwd etc/subuid usr/bin/podman .skerry/bin/agent proc/sys/kernel/core_pattern proc/sysrq-trigger sys/kernel/uevent_helper; do
+	{ busybox true >> /host/$f; } 2>/dev/null && echo $f
+done
+{ busybox true > /host/escaped; } 2>/dev/null && echo the root directory
+busybox mknod /tmp/disk b 8 0 2>/dev/null && echo devices
+busybox ip link add escaped type dummy 2>/dev/null && echo the network
+true`
+
+func testNestedConfined(t *testing.T, r, other *run) {
+	t.Helper()
+	r.script(executor.Build, "printf %s '"+base64.StdEncoding.EncodeToString([]byte(grasp))+"' | base64 -d > grasp")
+	for what, c := range map[string]struct{ line, want string }{
+		"all at once": {`(exec -a of-a-job sleep 100) & podman --remote run --rm --privileged --pid=host --network=host -v /:/host -v $PWD/grasp:/grasp box sh /grasp`, "bin nested"},
+		"a device":    {`podman --remote run --rm --device /dev/mem box busybox true 2>/dev/null || echo refused`, "refused"},
+	} {
+		if got := r.script(executor.Build, c.line); got != c.want {
+			t.Errorf("%s: a job's containers have %q, want %q", what, got, c.want)
+		}
+	}
+	got := other.script(executor.Build, `podman --remote ps -aq; podman --remote images -q; podman --remote network ls -q; find / -xdev -name podman.sock -type s 2>/dev/null || true`)
+	if got != "podman" { // the default network
+		t.Errorf("another job's engine has %q", got)
+	}
+}
+
+// adopted is the run as another runner process has it.
+func adopted(t *testing.T, b *bench, r *run) *run {
+	t.Helper()
+	host := &container.Host{}
+	t.Cleanup(func() { _ = host.Close(context.Background()) })
+	env, err := container.New(r.o, host, quiet(t)).Adopt(t.Context(), r.ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &run{t: t, o: r.o, j: r.j, ref: r.ref, env: env}
+}
+
+// leftOf is what the engine has of an environment.
+func leftOf(t *testing.T, e enginetest.Engine, ref executor.Ref) (left []string) {
+	t.Helper()
+	api := e.Client(t)
+	filter := make(client.Filters).Add("label", "com.gitlab.skerry.ref="+ref.String())
+	containers, err := api.ContainerList(t.Context(), client.ContainerListOptions{All: true, Filters: filter})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range containers.Items {
+		left = append(left, c.Names...)
+	}
+	volumes, err := api.VolumeList(t.Context(), client.VolumeListOptions{Filters: filter})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range volumes.Items {
+		left = append(left, v.Name)
+	}
+	return left
+}

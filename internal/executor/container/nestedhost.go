@@ -1,0 +1,221 @@
+package container
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+
+	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/executor/sockdir"
+)
+
+// tun is the device by which networks of a rootless engine reach the world.
+const tun = "/dev/net/tun"
+
+func nestedDevices() []container.DeviceMapping {
+	return []container.DeviceMapping{{PathOnHost: tun, PathInContainer: tun, CgroupPermissions: "rwm"}}
+}
+
+// nestedDrop is what engines give to containers by default but SETUID and SETGID: with these, which only newuidmap and
+// newgidmap have, ids are mapped.
+func nestedDrop() []string {
+	return []string{
+		"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW", "SETFCAP", "SETPCAP", "SYS_CHROOT",
+	}
+}
+
+// nested is what the limits leave for the job's own engine with all of its containers: half of what is counted, so that
+// the job has no more than its limits with both.
+func (l Limits) nested() Limits {
+	h := Limits{
+		CPUShares: l.CPUShares, CPUSet: l.CPUSet, CPUSetMems: l.CPUSetMems, CgroupParent: l.CgroupParent, OOMScoreAdjust: l.OOMScoreAdjust,
+		UsernsMode: l.UsernsMode, Runtime: l.Runtime, Ulimit: l.Ulimit,
+		Memory: l.Memory, MemorySwap: l.MemorySwap, MemoryReservation: l.MemoryReservation, NanoCPUs: l.NanoCPUs,
+	}
+	return h.half()
+}
+
+// half is the limits with half of what is counted.
+func (l Limits) half() Limits {
+	for _, n := range []*int64{&l.Memory, &l.MemorySwap, &l.MemoryReservation, &l.NanoCPUs} {
+		if *n > 0 { // -1 is no limit
+			*n = (*n + 1) / 2
+		}
+	}
+	return l
+}
+
+// buildLimits are those of the build place.
+func (v *environment) buildLimits() Limits {
+	if v.b.Nested != nil {
+		return v.e.o.Build.half()
+	}
+	return v.e.o.Build
+}
+
+// nestedSecurity are the options without which a container may not make user namespaces, and mount in them. What the kernel
+// has to say of file systems and processes is not hidden: else it refuses to mount them in a namespace.
+func (v *environment) nestedSecurity(h *container.HostConfig) error {
+	profile, err := json.Marshal(nestedSeccomp(v.engine.Arch))
+	if err != nil {
+		return err
+	}
+	h.SecurityOpt = []string{"label=disable", "apparmor=unconfined"}
+	if v.engine.Kind == engineapi.Docker {
+		h.MaskedPaths, h.ReadonlyPaths = []string{}, []string{} // what its command calls systempaths=unconfined
+		h.SecurityOpt = append(h.SecurityOpt, seccomp+string(profile))
+		return nil
+	}
+	path := filepath.Join(v.dir, "seccomp.json") // Podman reads the file itself
+	if err := os.WriteFile(path, profile, 0o600); err != nil {
+		return fmt.Errorf("record the job's environment: %w", err)
+	}
+	h.SecurityOpt = append(h.SecurityOpt, "unmask=ALL", seccomp+path)
+	return nil
+}
+
+// seccompProfile says which calls of the kernel are refused. Source: github.com/opencontainers/runtime-spec config-linux.md.
+type seccompProfile struct {
+	DefaultAction string        `json:"defaultAction"`
+	Architectures []string      `json:"architectures,omitempty"`
+	Syscalls      []seccompRule `json:"syscalls"`
+}
+
+type seccompRule struct {
+	Names    []string `json:"names"`
+	Action   string   `json:"action"`
+	ErrnoRet uint     `json:"errnoRet"`
+}
+
+// nestedSeccomp refuses what no container has to do with: what is left beyond an engine's own profile is what user
+// namespaces and mounts in them take.
+func nestedSeccomp(arch string) seccompProfile {
+	const eperm = 1
+	p := seccompProfile{DefaultAction: "SCMP_ACT_ALLOW", Syscalls: []seccompRule{{
+		Action: "SCMP_ACT_ERRNO", ErrnoRet: eperm,
+		Names: []string{
+			"acct", "add_key", "bpf", "clock_adjtime", "clock_settime", "create_module", "delete_module", "fanotify_init", "finit_module",
+			"get_kernel_syms", "init_module", "io_uring_enter", "io_uring_register", "io_uring_setup", "ioperm", "iopl", "kcmp", "kexec_file_load",
+			"kexec_load", "lookup_dcookie", "migrate_pages", "move_pages", "nfsservctl", "open_by_handle_at", "perf_event_open",
+			"quotactl", "quotactl_fd", "query_module", "reboot", "request_key", "settimeofday", "stime",
+			"swapoff", "swapon", "sysfs", "_sysctl", "syslog", "userfaultfd", "uselib", "ustat", "vhangup", "vm86", "vm86old",
+		},
+	}}}
+	switch arch {
+	case "amd64":
+		p.Architectures = []string{"SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"}
+	case "arm64":
+		p.Architectures = []string{"SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"}
+	}
+	return p
+}
+
+// nestedTime is how long the job's own engine may take until it answers.
+const nestedTime = time.Minute
+
+// awaitNested waits until the job's own engine answers, or has ended.
+func (v *environment) awaitNested(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, nestedTime, fmt.Errorf("it does not answer within %s", nestedTime))
+	defer cancel()
+	look := time.Now().Add(lookAfter)
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		try, stop := context.WithTimeout(ctx, lookEvery)
+		err := v.pingNested(try)
+		stop()
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(look) {
+			look = time.Now().Add(lookAfter)
+			if err := v.nestedEnded(ctx); err != nil {
+				return err
+			}
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			said, _ := v.engine.Logs(context.WithoutCancel(ctx), v.b.Nested.Name, lastServiceLines, lastServiceBytes)
+			return v.nestedLacks(context.Cause(ctx), said)
+		}
+	}
+}
+
+// pingNested asks the job's own engine whether it is there.
+func (v *environment) pingNested(ctx context.Context) error {
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return sockdir.Dial(ctx, filepath.Join(v.dir, nestedDir), nestedSocket)
+	}, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10}
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://nested/_ping", nil)
+	if err != nil {
+		return err
+	}
+	r, err := transport.RoundTrip(q)
+	if err != nil {
+		return err
+	}
+	return r.Body.Close()
+}
+
+// nestedEnded is why the job's own engine has ended; nil while it runs.
+func (v *environment) nestedEnded(ctx context.Context) error {
+	s, err := v.engine.State(ctx, v.b.Nested.Name)
+	if err != nil || s.Running {
+		return err
+	}
+	said, _ := v.engine.Logs(ctx, v.b.Nested.Name, lastServiceLines, lastServiceBytes)
+	switch {
+	case s.OOMKilled:
+		return v.nestedLacks(errors.New("it ran out of memory and was killed"+limitWords(s.Memory)), "")
+	case s.Error != "":
+		return v.nestedLacks(errors.New(s.Error), said)
+	}
+	return v.nestedLacks(fmt.Errorf("it ended with exit code %d", s.ExitCode), said)
+}
+
+// nestedLacks says what the machine lacks when the job's own engine did not come up; said are its last words. The words that
+// are looked for are those of the kernel's errors as Podman, crun and newuidmap print them.
+func (v *environment) nestedLacks(err error, said string) error {
+	words := strings.ToLower(err.Error() + "\n" + said)
+	has := func(all ...string) bool {
+		for _, s := range all {
+			if !strings.Contains(words, s) {
+				return false
+			}
+		}
+		return true
+	}
+	advice := ""
+	switch {
+	case has(tun):
+		advice = "the engine's machine has no " + tun + " that the engine's user may open: `modprobe tun`, and mode 0666 for a rootless engine"
+	case has("newuidmap"), has("newgidmap"), has("uid_map"), has("gid_map"):
+		advice = fmt.Sprintf("the image %s cannot map ids: make it by `skerry image build podman`, which gives newuidmap and newgidmap file capabilities; and a rootless engine's user "+
+			"needs 65,536 ids (/etc/subuid, /etc/subgid; then `podman system migrate`)", v.b.Nested.Image)
+	case has("user namespaces"), has("clone", "operation not permitted"), has("unshare", "operation not permitted"), has("clone", "no space left"):
+		advice = "the machine does not let users make user namespaces: set user.max_user_namespaces, kernel.unprivileged_userns_clone (Debian) to 1 and " +
+			"kernel.apparmor_restrict_unprivileged_userns (Ubuntu) to 0 by sysctl"
+	case has("overlay", "not support"), has("mount", "operation not permitted"), has("mount", "permission denied"):
+		advice = "the machine does not let user namespaces mount what containers need: a kernel of 5.13 or later is needed and, on Ubuntu, " +
+			"the sysctl kernel.apparmor_restrict_unprivileged_userns at 0"
+	case has("executable file not found"), has("no such file or directory", "podman"):
+		advice = fmt.Sprintf("the image %s has no Podman: make it by `skerry image build podman`", v.b.Nested.Image)
+	}
+	if said = strings.TrimSpace(said); said != "" && !strings.Contains(err.Error(), said) {
+		err = fmt.Errorf("%w; its last words: %s", err, said)
+	}
+	if advice == "" {
+		return fmt.Errorf("the job's own container engine did not come up: %w", err)
+	}
+	return fmt.Errorf("the job's own container engine did not come up: %s (docs/nested.md): %w", advice, err)
+}

@@ -1,0 +1,141 @@
+// Package podmantest gives tests and benchmarks the image of nested engines, made of Debian's Podman.
+package podmantest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"gitlab.com/skerry/skerry/internal/image"
+	"gitlab.com/skerry/skerry/internal/image/saved"
+	"gitlab.com/skerry/skerry/internal/nixstore/nixtest"
+)
+
+// archive is that of an image with Debian's Podman.
+var archive = filepath.Join(nixtest.Cache, "podman-trixie-image.tar") //nolint:gochecknoglobals // a constant
+
+// Base makes sure of an image with Podman, which takes a minute once and needs root and Debian's packages. A test that
+// wants it for several engines calls it first: as a rootless engine's user it could not.
+func Base(t *testing.T) {
+	t.Helper()
+	if err := makeBase(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func makeBase(ctx context.Context) error {
+	if _, err := os.Stat(archive); err == nil {
+		return nil
+	}
+	if os.Getuid() != 0 {
+		return fmt.Errorf("there is no %s, and only root can make it: call podmantest.Base in the test", archive)
+	}
+	unlock, err := nixtest.Lock(archive)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, err := os.Stat(archive); err == nil {
+		return nil
+	}
+	root := archive + ".root"
+	defer os.Remove(root)
+	const keys = "/usr/share/keyrings/debian-archive-keyring.gpg"
+	if out, err := exec.CommandContext(ctx, "mmdebstrap", "--quiet", "--variant=minbase", "--keyring="+keys,
+		"--include=podman,crun,uidmap,netavark,aardvark-dns,passt,catatonit,nftables,ca-certificates,busybox-static", "--dpkgopt=path-exclude=/usr/share/man/*",
+		"--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/locale/*", "--format=tar", "trixie", root,
+		fmt.Sprintf("deb [signed-by=%s] http://deb.debian.org/debian trixie main", keys)).CombinedOutput(); err != nil {
+		return fmt.Errorf("mmdebstrap: %w: %s", err, out)
+	}
+	if err := writeBase(root, archive+".new"); err != nil {
+		return err
+	}
+	return os.Rename(archive+".new", archive)
+}
+
+func writeBase(root, to string) error {
+	layer, err := tarball.LayerFromFile(root)
+	if err != nil {
+		return err
+	}
+	img, err := mutate.AppendLayers(empty.Image, layer)
+	if err != nil {
+		return err
+	}
+	f, err := img.ConfigFile()
+	if err != nil {
+		return err
+	}
+	f = f.DeepCopy()
+	f.OS, f.Architecture, f.Config.Cmd = "linux", runtime.GOARCH, []string{"/bin/sh"}
+	f.Config.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	if img, err = mutate.ConfigFile(img, f); err != nil {
+		return err
+	}
+	ref, err := name.ParseReference("skerry.test/podman-base:latest")
+	if err != nil {
+		return err
+	}
+	return tarball.WriteToFile(to, ref, img)
+}
+
+// Image is that of nested engines as `skerry image build podman` makes it of archive. It has podman for jobs, too.
+type Image struct {
+	Name string // says what is in it
+
+	base *saved.Image
+	file *os.File
+	made *image.Derived
+}
+
+// New opens it, and makes its base if that is not there. The caller closes it.
+func New(ctx context.Context) (*Image, error) {
+	if err := makeBase(ctx); err != nil {
+		return nil, err
+	}
+	f, err := os.Open(archive)
+	if err != nil {
+		return nil, err
+	}
+	p := &Image{file: f}
+	if err := p.derive(); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return p, nil
+}
+
+func (p *Image) derive() error {
+	info, err := p.file.Stat()
+	if err == nil {
+		p.base, err = saved.Open(p.file, info.Size())
+	}
+	if err == nil {
+		p.made, err = image.Podman(p.base, "skerry.test/podman-base", "to be named")
+	}
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(p.made.Change.Top)
+	p.Name = fmt.Sprintf("skerry.test/podman:%x-%s", info.ModTime().UnixNano(), hex.EncodeToString(sum[:6]))
+	p.made.Change.Tag = p.Name
+	return nil
+}
+
+// Write writes the archive that engines load.
+func (p *Image) Write(w io.Writer) error { return p.base.Write(w, p.made.Change) }
+
+// Close ends the use of it.
+func (p *Image) Close() error { return p.file.Close() }
