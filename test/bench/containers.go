@@ -127,6 +127,9 @@ func containers(name string, limit float64) []benchmark {
 		measure("-throughput", func(ctx context.Context, s *settings, out *report, e containerEngine, ref string) error {
 			return containerThroughput(ctx, s, out, e, ref, name+"-throughput")
 		}),
+		measure("-nested", func(ctx context.Context, s *settings, out *report, e containerEngine, _ string) error {
+			return nested(ctx, s, out, e, name+"-nested")
+		}),
 		measure("-nix-first-use", func(ctx context.Context, s *settings, out *report, e containerEngine, ref string) error {
 			return nixFirstUse(ctx, s, out, e, ref, name+"-nix-first-use")
 		}),
