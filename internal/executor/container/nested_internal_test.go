@@ -2,6 +2,7 @@ package container
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -98,6 +99,33 @@ func TestLimitsOfBoth(t *testing.T) {
 	h := own.HostConfig
 	if h.Privileged || len(h.CapAdd) > 0 || h.PidMode != "" || len(h.Devices) != 1 || own.Config.User != "1000:1000" {
 		t.Errorf("the job's own engine has more than it needs: %+v as %s", h, own.Config.User)
+	}
+}
+
+// TestNoKeysOfOthers has users of nested containers, who have the numbers of users of the machine, do with keyrings what
+// runtimes do, and nothing more, also where the upper half of a register is not what the kernel looks at.
+func TestNoKeysOfOthers(t *testing.T) {
+	t.Parallel()
+	refused := func(op uint64) bool {
+		for _, r := range nestedSeccomp("amd64").Syscalls {
+			if !slices.Contains(r.Names, "keyctl") {
+				continue
+			}
+			hit := true
+			for _, a := range r.Args {
+				hit = hit && a.Index == 0 && (a.Op == "SCMP_CMP_EQ" && op == a.Value || a.Op == "SCMP_CMP_GT" && op > a.Value)
+			}
+			if hit {
+				return true
+			}
+		}
+		return false
+	}
+	const join, setperm, describe = 1, 5, 6
+	for op := range uint64(40) {
+		if want := op != join && op != setperm && op != describe; refused(op) != want || !refused(1<<32|op) {
+			t.Errorf("keyctl operation %d is refused: %v, want %v", op, refused(op), want)
+		}
 	}
 }
 

@@ -91,9 +91,17 @@ type seccompProfile struct {
 }
 
 type seccompRule struct {
-	Names    []string `json:"names"`
-	Action   string   `json:"action"`
-	ErrnoRet uint     `json:"errnoRet"`
+	Names    []string     `json:"names"`
+	Action   string       `json:"action"`
+	ErrnoRet uint         `json:"errnoRet"`
+	Args     []seccompArg `json:"args,omitempty"` // empty: whatever they are
+}
+
+// seccompArg is what an argument of a call is compared with, in all of its 64 bits.
+type seccompArg struct {
+	Index uint   `json:"index"`
+	Value uint64 `json:"value"`
+	Op    string `json:"op"`
 }
 
 // nestedSeccomp refuses what no container has to do with: what is left beyond an engine's own profile is what user
@@ -110,6 +118,12 @@ func nestedSeccomp(arch string) seccompProfile {
 			"swapoff", "swapon", "sysfs", "_sysctl", "syslog", "userfaultfd", "uselib", "ustat", "vhangup", "vm86", "vm86old",
 		},
 	}}}
+	// The keyrings of a user are that user's in every namespace, and users of nested containers are users of the machine
+	// where its engine is root: of them only what runtimes do for a session of their own is allowed (keyctl(2): JOIN_SESSION_KEYRING,
+	// SETPERM, DESCRIBE).
+	for _, other := range []seccompArg{{Value: 0, Op: "SCMP_CMP_EQ"}, {Value: 2, Op: "SCMP_CMP_EQ"}, {Value: 3, Op: "SCMP_CMP_EQ"}, {Value: 4, Op: "SCMP_CMP_EQ"}, {Value: 6, Op: "SCMP_CMP_GT"}} {
+		p.Syscalls = append(p.Syscalls, seccompRule{Names: []string{"keyctl"}, Action: "SCMP_ACT_ERRNO", ErrnoRet: eperm, Args: []seccompArg{other}})
+	}
 	switch arch {
 	case "amd64":
 		p.Architectures = []string{"SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"}
