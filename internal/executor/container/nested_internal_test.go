@@ -102,6 +102,24 @@ func TestLimitsOfBoth(t *testing.T) {
 	}
 }
 
+// TestDaemonWithoutNewPrivileges lets newuidmap have its file capability although Docker's daemon.json says no-new-privileges.
+func TestDaemonWithoutNewPrivileges(t *testing.T) {
+	t.Parallel()
+	o := plainOptions()
+	o.Nested = &Nested{Image: "podman"}
+	v, err := planned(t, o, testJob(), engineapi.Docker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := v.nestedContainer(&engineapi.Image{ID: "sha256:1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(own.HostConfig.SecurityOpt, "no-new-privileges=false") {
+		t.Errorf("security options: %q", own.HostConfig.SecurityOpt)
+	}
+}
+
 // TestNoKeysOfOthers has users of nested containers, who have the numbers of users of the machine, do with keyrings what
 // runtimes do, and nothing more, also where the upper half of a register is not what the kernel looks at.
 func TestNoKeysOfOthers(t *testing.T) {

@@ -72,7 +72,8 @@ func (v *environment) nestedSecurity(h *container.HostConfig) error {
 	h.SecurityOpt = []string{"label=disable", "apparmor=unconfined"}
 	if v.engine.Kind == engineapi.Docker {
 		h.MaskedPaths, h.ReadonlyPaths = []string{}, []string{} // what its command calls systempaths=unconfined
-		h.SecurityOpt = append(h.SecurityOpt, seccomp+string(profile))
+		// The daemon may have no-new-privileges for all containers, with which newuidmap and newgidmap have no capabilities.
+		h.SecurityOpt = append(h.SecurityOpt, "no-new-privileges=false", seccomp+string(profile))
 		return nil
 	}
 	path := filepath.Join(v.dir, "seccomp.json") // Podman reads the file itself
