@@ -1,7 +1,10 @@
 package config
 
 import (
+	"path"
+
 	"gitlab.com/skerry/skerry/internal/config/schema"
+	"gitlab.com/skerry/skerry/internal/dockeropt"
 )
 
 func (k *Docker) nestedDefaults() {
@@ -18,10 +21,23 @@ func (k *Docker) nestedDefaults() {
 }
 
 // validateNested checks what jobs are given for containers of their own.
-func (k *Docker) validateNested(no report, at string) {
+func (k *Docker) validateNested(no, warn report, at string) {
 	oneOf(no, schema.Join(at, "nested"), k.Nested, NestedOff, NestedPodman)
 	oneOf(no, schema.Join(at, "nested_for"), k.NestedFor, NestedForAll, NestedForAsking)
 	if k.Nested == NestedPodman && k.NetworkMode != "" {
 		no(schema.Join(at, "network_mode"), "does not go with nested = %q, whose containers are reached on the job's own network: leave network_mode out", k.Nested)
+	}
+	if k.Nested == NestedPodman && (k.User != "" || len(k.AllowedUsers) > 0) {
+		k.warnOfNestedUsers(warn, at)
+	}
+}
+
+// warnOfNestedUsers tells that what keeps a job from being some user does not keep containers of its own engine from it.
+func (k *Docker) warnOfNestedUsers(warn report, at string) {
+	for i, text := range k.Volumes {
+		if v, err := dockeropt.ParseVolume(text); err == nil && path.IsAbs(v.Source) {
+			warn(schema.Element(schema.Join(at, "volumes"), i), "is open to every user but root by nested = %q, whatever user and allowed_users say: "+
+				"containers of a job's engine run as any user from 1 to 65535; leave it out, or set nested to %q", k.Nested, NestedOff)
+		}
 	}
 }

@@ -33,7 +33,7 @@ func validateDocker(r *Runner, d *schema.Decoder, at string) {
 	k.validateLists(no, at)
 	k.validateVolumes(no, at)
 	k.validateNetwork(no, at)
-	k.validateNested(no, at)
+	k.validateNested(no, d.Warn, at)
 	k.warnOfNixDaemons(d.Warn, at)
 }
 

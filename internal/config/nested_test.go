@@ -1,0 +1,37 @@
+package config_test
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestNested(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ keys, refused, warns string }{
+		"an engine each":                {keys: "nested = \"podman\"\nuser = \"build\"\nvolumes = [\"/cache\", \"data:/data\"]\n"},
+		"the same, unknown":             {keys: "nested = \"docker\"\n", refused: "nested"},
+		"for nobody known":              {keys: "nested = \"podman\"\nnested_for = \"some\"\n", refused: "nested_for"},
+		"without a network":             {keys: "nested = \"podman\"\nnetwork_mode = \"host\"\n", refused: "network_mode"},
+		"directories for all":           {keys: "nested = \"podman\"\nvolumes = [\"/srv:/srv\"]\n"},
+		"directories for one user":      {keys: "nested = \"podman\"\nuser = \"build\"\nvolumes = [\"/cache\", \"/srv:/srv\"]\n", warns: "volumes[1]: is open to every user but root"},
+		"directories for some users":    {keys: "nested = \"podman\"\nallowed_users = [\"build\"]\nvolumes = [\"/srv:/srv\"]\n", warns: "volumes[0]: is open to every user but root"},
+		"directories without an engine": {keys: "user = \"build\"\nvolumes = [\"/srv:/srv\"]\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := draft(t, "[[runners]]\nname = \"one\"\nurl = \"https://gitlab.example\"\ntoken = \"glrt-x\"\nexecutor = \"docker\"\n[runners.docker]\nimage = \"alpine\"\n"+c.keys).Config()
+			refused, warns := "", ""
+			if err := got.Runners[0].Refused; err != nil {
+				refused = err.Error()
+			}
+			for _, w := range got.Warnings {
+				warns += w.Error() + "\n"
+			}
+			for _, text := range [][2]string{{refused, c.refused}, {warns, c.warns}} {
+				if (text[0] == "") != (text[1] == "") || !strings.Contains(text[0], text[1]) {
+					t.Errorf("refused: %s\nwarnings: %s", refused, warns)
+				}
+			}
+		})
+	}
+}
