@@ -2,6 +2,7 @@ package config
 
 import (
 	"path"
+	"strings"
 
 	"gitlab.com/skerry/skerry/internal/config/schema"
 	"gitlab.com/skerry/skerry/internal/dockeropt"
@@ -27,8 +28,21 @@ func (k *Docker) validateNested(no, warn report, at string) {
 	if k.Nested == NestedPodman && k.NetworkMode != "" {
 		no(schema.Join(at, "network_mode"), "does not go with nested = %q, whose containers are reached on the job's own network: leave network_mode out", k.Nested)
 	}
+	if k.Nested == NestedPodman {
+		k.refuseEnginePrograms(no, at)
+	}
 	if k.Nested == NestedPodman && (k.User != "" || len(k.AllowedUsers) > 0) {
 		k.warnOfNestedUsers(warn, at)
+	}
+}
+
+// refuseEnginePrograms refuses what the executor would, where no variable of a job decides it.
+func (k *Docker) refuseEnginePrograms(no report, at string) {
+	for i, text := range k.Volumes {
+		v, err := dockeropt.ParseVolume(text)
+		if err == nil && !strings.Contains(v.Path, "$") && dockeropt.HoldsPrograms(path.Clean(v.Path)) && !dockeropt.ReadOnly(v.Mode) {
+			no(schema.Element(schema.Join(at, "volumes"), i), "does not go with nested = %q: jobs can write to %s, where the program of a job's own engine has its own files; mount it elsewhere, or as ro", k.Nested, v.Path)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -95,6 +96,27 @@ const ours = "/.skerry"
 // Within reports whether p is dir or below it; both are clean.
 func Within(p, dir string) bool {
 	return p == dir || strings.HasPrefix(p, strings.TrimSuffix(dir, "/")+"/")
+}
+
+// HoldsPrograms reports whether who can write to a volume at p, which is clean, has a say in which programs, libraries and settings
+// an engine in a container is made of: p is, is above or is in one of its directories.
+func HoldsPrograms(p string) bool {
+	for _, dir := range []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/lib", "/usr/share/containers", "/run/user"} {
+		if Within(dir, p) {
+			return true
+		}
+	}
+	for _, dir := range []string{"/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/etc/containers", "/home/podman"} {
+		if Within(dir, p) || Within(p, dir) {
+			return true
+		}
+	}
+	return false
+}
+
+// ReadOnly reports whether a mode of a volume says so.
+func ReadOnly(mode string) bool {
+	return slices.ContainsFunc(strings.Split(mode, ","), func(m string) bool { return strings.EqualFold(m, "ro") })
 }
 
 // VolumesFrom reads "CONTAINER[:ro|rw|z]".

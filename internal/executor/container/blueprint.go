@@ -116,7 +116,7 @@ func (e *Executor) draw(ctx context.Context, ref executor.Ref, j *job.Job) (*blu
 	if err != nil {
 		return nil, err
 	}
-	if err := e.drawVolumes(b, j, n); err != nil {
+	if err := errors.Join(e.drawVolumes(b, j, n), b.checkNested()); err != nil {
 		return nil, errors.Join(err, e.vacate(ref))
 	}
 	return b, nil

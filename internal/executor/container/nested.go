@@ -16,6 +16,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/agent"
 	"gitlab.com/skerry/skerry/internal/agent/nested"
 	"gitlab.com/skerry/skerry/internal/agent/netslot"
+	"gitlab.com/skerry/skerry/internal/dockeropt"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 	"gitlab.com/skerry/skerry/internal/executor/container/images"
 	"gitlab.com/skerry/skerry/internal/image"
@@ -83,6 +84,26 @@ func (e *Executor) drawNested(b *blueprint, j *job.Job) error {
 	for _, alias := range []string{"nested", "docker"} {
 		if !slices.ContainsFunc(b.Services, func(s servicePart) bool { return slices.Contains(s.Aliases, alias) }) {
 			b.Nested.Aliases = append(b.Nested.Aliases, alias)
+		}
+	}
+	return nil
+}
+
+// checkNested refuses volumes from which the engine itself would be started: what a job has put there would run in the next one's
+// engine outside of all user namespaces, and become root by what is setuid in another volume.
+func (b *blueprint) checkNested() error {
+	if b.Nested == nil {
+		return nil
+	}
+	binds, mounts := b.files()
+	for _, m := range mounts {
+		binds = append(binds, m.Source+":"+m.Target)
+	}
+	for _, text := range binds {
+		v, err := dockeropt.ParseVolume(text)
+		if err == nil && dockeropt.HoldsPrograms(v.Path) && !dockeropt.ReadOnly(v.Mode) {
+			return misconfigured("volumes in [runners.docker]: jobs can write to %s, where the program of the job's own engine (nested) has its own files: "+
+				"mount it elsewhere or as ro, or do without the engine (%s: \"off\")", v.Path, VariableNested)
 		}
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 	"gitlab.com/skerry/skerry/internal/job"
 )
@@ -99,6 +100,34 @@ func TestLimitsOfBoth(t *testing.T) {
 	h := own.HostConfig
 	if h.Privileged || len(h.CapAdd) > 0 || h.PidMode != "" || len(h.Devices) != 1 || own.Config.User != "1000:1000" {
 		t.Errorf("the job's own engine has more than it needs: %+v as %s", h, own.Config.User)
+	}
+}
+
+// TestEngineOfNoJobsPrograms has no job write what a later job's engine is started from: outside of the user namespace of
+// nested containers, a program there has what is setuid root in a volume to become root with.
+func TestEngineOfNoJobsPrograms(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		volumes []string
+		engine  bool
+		fails   bool
+	}{
+		"a cache":           {[]string{"/cache"}, true, false},
+		"programs":          {[]string{"/usr/local/bin"}, true, true},
+		"of the job's will": {[]string{"/cache/$WHERE"}, true, true},
+		"read only":         {[]string{"/srv/bin:/usr/local/bin:z,ro"}, true, false},
+		"without an engine": {[]string{"/usr/local/bin", "/cache/$WHERE"}, false, false},
+	} {
+		o, j := plainOptions(), testJob()
+		if o.Volumes = c.volumes; c.engine {
+			o.Nested = &Nested{Image: "podman"}
+		}
+		j.Variables = append(j.Variables, job.Variable{Key: "WHERE", Value: "../home/podman"})
+		_, err := planned(t, o, j, engineapi.Docker)
+		var f *executor.Failure
+		if (err != nil) != c.fails || c.fails && (!errors.As(err, &f) || f.Reason != job.ReasonConfiguration || !strings.Contains(err.Error(), "nested")) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
