@@ -28,11 +28,15 @@ import (
 var archive = filepath.Join(nixtest.Cache, "podman-trixie-image.tar") //nolint:gochecknoglobals // a constant
 
 // Base makes sure of an image with Podman, which takes a minute once and needs root and Debian's packages. A test that
-// wants it for several engines calls it first: as a rootless engine's user it could not.
+// wants it for several engines calls it first: as a rootless engine's user it could not. Where it cannot be made the test
+// fails in CI, and is skipped elsewhere.
 func Base(t *testing.T) {
 	t.Helper()
 	if err := makeBase(t.Context()); err != nil {
-		t.Fatal(err)
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
 	}
 }
 
