@@ -106,7 +106,7 @@ const (
 	capSetuid = 7
 )
 
-// disarm takes setuid and setgid from all programs of the image, and gives newuidmap and newgidmap what they need.
+// disarm takes setuid, setgid and file capabilities from all programs of the image, and gives newuidmap and newgidmap what they need.
 func disarm(base *saved.Image, t *top, program map[string]string) error {
 	caps := map[string]uint{}
 	for name, c := range map[string]uint{"newuidmap": capSetuid, "newgidmap": capSetgid} {
@@ -119,7 +119,7 @@ func disarm(base *saved.Image, t *top, program map[string]string) error {
 	files := map[string]saved.File{}
 	base.Walk("/", func(p string, f saved.File) {
 		_, wanted := caps[p]
-		if f.Mode.IsRegular() && (wanted || f.Mode&(fs.ModeSetuid|fs.ModeSetgid) != 0) {
+		if f.Mode.IsRegular() && (wanted || f.Capable || f.Mode&(fs.ModeSetuid|fs.ModeSetgid) != 0) {
 			files[p] = f
 		}
 	})
@@ -136,7 +136,7 @@ func disarm(base *saved.Image, t *top, program map[string]string) error {
 	return nil
 }
 
-// maxProgram bounds a program that is setuid, in bytes.
+// maxProgram bounds a program that gives rights, in bytes.
 const maxProgram = 64 << 20
 
 // fileCapability is the attribute of a file that gives one capability, permitted and effective, to who runs it.

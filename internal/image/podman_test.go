@@ -17,12 +17,15 @@ import (
 
 // withPodman is an image with Podman as a distribution has it.
 func withPodman() savedtest.Image {
+	raw, ping := savedtest.File("usr/bin/setpriv", "raw", 0o755), savedtest.File("usr/bin/ping", "ping", 0o755)
+	raw.PAXRecords = map[string]string{"SCHILY.xattr.security.capability": "\x01\x00\x00\x02\x80"}
+	ping.PAXRecords = map[string]string{"LIBARCHIVE.xattr.security.capability": "AQAAAgA"}
 	return savedtest.Image{
 		Config: map[string]any{"Env": []string{"PATH=/usr/bin"}, "Volumes": map[string]any{"/var/lib/containers": map[string]any{}}},
 		Layers: []savedtest.Layer{{
 			savedtest.Dir("usr", 0o755), savedtest.Dir("usr/bin", 0o755), savedtest.File("usr/bin/podman", "podman", 0o755), savedtest.File("usr/bin/crun", "crun", 0o755),
 			savedtest.File("usr/bin/newuidmap", "uids", 0o4755), savedtest.File("usr/bin/newgidmap", "gids", 0o4755), savedtest.File("usr/bin/su", "su", 0o4755),
-			savedtest.File("usr/bin/wall", "wall", 0o2755), savedtest.Dir("etc", 0o755), savedtest.Dir("run", 0o755), savedtest.Link("var/run", "/run"),
+			savedtest.File("usr/bin/wall", "wall", 0o2755), raw, ping, savedtest.Dir("etc", 0o755), savedtest.Dir("run", 0o755), savedtest.Link("var/run", "/run"),
 			savedtest.File("etc/passwd", "root:x:0:0::/root:/bin/sh\nother:x:1000:1000::/home/other:/bin/sh", 0o644), savedtest.File("etc/group", "root:x:0:\n", 0o644),
 		}},
 	}
@@ -54,6 +57,11 @@ func TestPodmanImage(t *testing.T) {
 	} {
 		if f, ok := made.Lookup(name); !ok || f.Mode != want {
 			t.Errorf("%s: %v, want %v", name, f.Mode, want)
+		}
+	}
+	for name, want := range map[string]bool{"/usr/bin/newuidmap": true, "/usr/bin/newgidmap": true, "/usr/bin/setpriv": false, "/usr/bin/ping": false} {
+		if f, ok := made.Lookup(name); !ok || f.Capable != want {
+			t.Errorf("%s gives rights to who runs it: %v, want %v", name, f.Capable, want)
 		}
 	}
 	if f, _ := made.Lookup(image.NestedStore); f.UID != image.NestedUID || f.GID != image.NestedUID {

@@ -17,6 +17,8 @@ type File struct {
 	Size int64
 	UID  int
 	GID  int
+	// Capable says that it has file capabilities, which give rights to who runs it.
+	Capable bool
 
 	layer int
 	name  string // under which its content is in the layer
@@ -72,7 +74,7 @@ func (n *node) put(h *tar.Header, layer int) {
 		}
 		return
 	}
-	f := &File{Mode: h.FileInfo().Mode(), Size: h.Size, UID: h.Uid, GID: h.Gid, layer: layer, name: name}
+	f := &File{Mode: h.FileInfo().Mode(), Size: h.Size, UID: h.Uid, GID: h.Gid, Capable: capable(h), layer: layer, name: name}
 	switch h.Typeflag {
 	case tar.TypeSymlink:
 		f.Link = h.Linkname
@@ -88,6 +90,16 @@ func (n *node) put(h *tar.Header, layer int) {
 	}
 	child.file = f
 	parent.children[base] = child
+}
+
+// capable reports whether a layer's entry has file capabilities, as tar programs write extended attributes down.
+func capable(h *tar.Header) bool {
+	for _, prefix := range []string{"SCHILY.xattr.", "LIBARCHIVE.xattr."} {
+		if h.PAXRecords[prefix+"security.capability"] != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // make returns the directory name, which is made where it is missing.
