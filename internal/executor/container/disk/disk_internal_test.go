@@ -164,6 +164,31 @@ func TestNixStoresCountAndStay(t *testing.T) {
 	}
 }
 
+// What a job's own engine keeps counts as it grows, and goes with the job alone.
+func TestVolumesOfRunningJobsCountAndStay(t *testing.T) {
+	t.Parallel()
+	k := New(Options{Path: filepath.Join(t.TempDir(), "l.json"), Now: func() time.Time { return at(1) }})
+	defer k.Close()
+	dir := t.TempDir()
+	volumes := []engineapi.StoredVolume{{Name: "store", Labels: map[string]string{labelRef: "r"}, Created: at(0), Mountpoint: dir}}
+	s := &sweep{k: k}
+	var before int64
+	for range 3 {
+		if err := os.WriteFile(filepath.Join(dir, "layer"), make([]byte, before+100_000), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if !s.weighHere(t.Context(), volumes) {
+			t.Fatal("the volume was not weighed")
+		}
+		items := k.volumes(volumes)
+		if got := total(items); got <= before || len(order(items)) > 0 || len(expired(items, time.Hour, at(100))) > 0 {
+			t.Errorf("it counts as %d bytes after %d, to be evicted: %v", got, before, order(items))
+		} else {
+			before = got
+		}
+	}
+}
+
 func TestRefs(t *testing.T) {
 	t.Parallel()
 	image := engineapi.StoredImage{ID: "sha256:0123456789abcdef", Tags: []string{"docker.io/library/debian:trixie"}}

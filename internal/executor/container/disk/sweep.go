@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -154,6 +155,7 @@ func (s *sweep) gather(ctx context.Context) error {
 	s.k.mu.Lock()
 	defer s.k.mu.Unlock()
 	s.k.ledger.keep(there, has, at)
+	maps.DeleteFunc(s.k.sizes, func(name string, _ weight) bool { return !has[name] })
 	s.k.dirty = true
 	return nil
 }
@@ -195,7 +197,7 @@ func (s *sweep) weighHere(ctx context.Context, volumes []engineapi.StoredVolume)
 		s.k.mu.Lock()
 		before, used := s.k.sizes[v.Name], s.k.ledger.data.Volumes[v.Name]
 		s.k.mu.Unlock()
-		if !before.at.IsZero() && before.at.After(used) {
+		if !before.at.IsZero() && before.at.After(used) && !isJobs(v) {
 			continue
 		}
 		w := weight{at: s.k.o.Now()}
@@ -247,6 +249,12 @@ const labelNix = "com.gitlab.skerry.nix"
 
 func isNix(v engineapi.StoredVolume) bool { return v.Labels[labelNix] != "" }
 
+// labelRef is on the volumes that one job has alone, and what is kept by an engine of its own is in one. They count while the job
+// runs, and go with it.
+const labelRef = "com.gitlab.skerry.ref"
+
+func isJobs(v engineapi.StoredVolume) bool { return v.Labels[labelRef] != "" }
+
 func (k *Keeper) volumes(all []engineapi.StoredVolume) (items []Item) {
 	var sizes map[string]int64
 	if k.o.Sizes != nil {
@@ -262,7 +270,7 @@ func (k *Keeper) volumes(all []engineapi.StoredVolume) (items []Item) {
 			}
 			k.ledger.data.Volumes[v.Name] = used
 		}
-		item := Item{Kind: Volume, Name: v.Name, Size: k.sizes[v.Name].bytes, Used: used, pinned: keeps(v.Labels) || isNix(v)}
+		item := Item{Kind: Volume, Name: v.Name, Size: k.sizes[v.Name].bytes, Used: used, pinned: keeps(v.Labels) || isNix(v) || isJobs(v)}
 		if bytes, known := sizes[v.Name]; known {
 			item.Size = bytes
 		}
