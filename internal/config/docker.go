@@ -85,7 +85,7 @@ type Docker struct {
 
 	Nested      string `toml:"nested" flag:"nested" help:"off, or podman: each job has an engine of its own for containers"`   // Skerry's own; default NestedOff
 	NestedFor   string `toml:"nested_for" flag:"nested-for" help:"all jobs, or asking: those with the variable SKERRY_NESTED"` // Skerry's own; default NestedForAll
-	NestedImage string `toml:"nested_image" flag:"nested-image" help:"image of these engines, see skerry image build podman"`  // Skerry's own; default DefaultNestedImage
+	NestedImage string `toml:"nested_image" flag:"nested-image" help:"image of these engines"`                                 // Skerry's own; default DefaultNestedImage
 
 	DiskBudget string         `toml:"disk_budget" flag:"disk-budget" help:"what jobs may leave on the engine's disk: a size (\"50GB\"), or how full its file system may be (\"80%\")"` // Skerry's own; see ParseBudget
 	VolumeTTL  *time.Duration `toml:"volume_ttl" flag:"volume-ttl" help:"remove a volume of builds or caches that no job has used for so long; 0s: never"`                             // Skerry's own; default 2160h
