@@ -109,6 +109,25 @@ func (b *blueprint) checkNested() error {
 	return nil
 }
 
+// checkNestedFrom is checkNested of what the containers in volumes_from have, which only the engine knows.
+func (v *environment) checkNestedFrom(ctx context.Context) error {
+	for _, text := range v.e.o.VolumesFrom {
+		name, mode, _ := strings.Cut(text, ":")
+		if dockeropt.ReadOnly(mode) {
+			continue
+		}
+		paths, err := v.engine.Writable(ctx, name)
+		if err != nil {
+			return fmt.Errorf("volumes_from in [runners.docker]: %w", err)
+		}
+		if i := slices.IndexFunc(paths, func(p string) bool { return dockeropt.HoldsPrograms(filepath.Clean(p)) }); i >= 0 {
+			return misconfigured("volumes_from in [runners.docker]: jobs can write to %s of the container %s, where the program of the job's own engine (nested) has its own files: "+
+				"name it as \"%s:ro\", or do without the engine (%s: \"off\")", paths[i], name, name, VariableNested)
+		}
+	}
+	return nil
+}
+
 // proxies are those of the job's variables that say how to reach registries.
 func proxies(j *job.Job) []string {
 	var vars job.Variables
@@ -141,6 +160,9 @@ func (v *environment) makeNested(ctx context.Context, way *step, needs ...*step)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if err := v.checkNestedFrom(ctx); err != nil {
+		return err
 	}
 	fmt.Fprintln(v.out, "Starting the job's own container engine...")
 	if err := openDirs(filepath.Join(v.dir, nestedDir)); err != nil {

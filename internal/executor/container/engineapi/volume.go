@@ -53,3 +53,23 @@ func (e *Engine) OwnedVolumes(ctx context.Context, label, value string) ([]Thing
 	}
 	return out, nil
 }
+
+// Writable are the paths at which a container has volumes and directories that it may write to; IsAbsent tells that there is no
+// such container.
+func (e *Engine) Writable(ctx context.Context, name string) ([]string, error) {
+	var r client.ContainerInspectResult
+	err := e.again(ctx, func(ctx context.Context) (err error) {
+		r, err = e.c.ContainerInspect(ctx, name, client.ContainerInspectOptions{})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("inspect container %s: %w", name, err)
+	}
+	var paths []string
+	for _, m := range r.Container.Mounts {
+		if m.RW {
+			paths = append(paths, m.Destination)
+		}
+	}
+	return paths, nil
+}
