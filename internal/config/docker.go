@@ -83,6 +83,8 @@ type Docker struct {
 	NetworkMTU                 int                 `toml:"network_mtu" flag:"network-mtu"`
 	LogOptions                 map[string]string   `toml:"log_options" flag:"log-options" env:"DOCKER_LOG_OPTIONS"`
 
+	PidsLimit int64 `toml:"pids_limit" flag:"pids-limit" env:"DOCKER_PIDS_LIMIT" help:"processes and threads that a job may have, -1: any number"` // Skerry's own; 0: what the engine gives
+
 	Nested      string `toml:"nested" flag:"nested" help:"off, or podman: each job has an engine of its own for containers"`   // Skerry's own; default NestedOff
 	NestedFor   string `toml:"nested_for" flag:"nested-for" help:"all jobs, or asking: those with the variable SKERRY_NESTED"` // Skerry's own; default NestedForAll
 	NestedImage string `toml:"nested_image" flag:"nested-image" help:"image of these engines"`                                 // Skerry's own; default DefaultNestedImage

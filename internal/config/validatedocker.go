@@ -86,10 +86,16 @@ func (k *Docker) validateSizes(no report, at string) {
 	if k.VolumeTTL != nil && *k.VolumeTTL < 0 {
 		no(schema.Join(at, "volume_ttl"), "must not be negative, is %s; \"0s\" keeps volumes for ever", *k.VolumeTTL)
 	}
+	if k.PidsLimit < -1 || k.PidsLimit > 0 && k.PidsLimit < leastPids {
+		no(schema.Join(at, "pids_limit"), "must be at least %d, or -1 for any number, is %d", leastPids, k.PidsLimit)
+	}
 	if k.OOMScoreAdjust < -1000 || k.OOMScoreAdjust > 1000 {
 		no(schema.Join(at, "oom_score_adjust"), "must be from -1000 to 1000, is %d", k.OOMScoreAdjust)
 	}
 }
+
+// leastPids is what a job needs of processes and threads to run anything.
+const leastPids = 64
 
 // validateValues checks what is one value.
 func (k *Docker) validateValues(no report, at string) {

@@ -119,7 +119,7 @@ func buildLimits(d *config.Docker) (container.Limits, error) {
 		Devices: d.Devices, DeviceRules: d.DeviceCgroupRules, GPUs: d.GPUs, Runtime: d.Runtime, UsernsMode: d.UsernsMode,
 		PIDMode: d.PIDMode, IPCMode: d.IPCMode, ShmSize: d.ShmSize, Tmpfs: d.Tmpfs, Sysctls: d.Sysctls, Ulimit: d.Ulimit,
 		DNS: d.DNS, DNSSearch: d.DNSSearch, ExtraHosts: d.ExtraHosts, Hostname: d.Hostname, GroupAdd: d.GroupAdd, Links: d.Links,
-		OOMKillDisable: d.OOMKillDisable, OOMScoreAdjust: d.OOMScoreAdjust,
+		OOMKillDisable: d.OOMKillDisable, OOMScoreAdjust: d.OOMScoreAdjust, Pids: d.PidsLimit,
 	}
 	return l, sizes(&l, d.Memory, d.MemorySwap, d.MemoryReservation, d.CPUs)
 }

@@ -17,6 +17,7 @@ type Limits struct {
 	MemorySwap        int64             `json:"memory_swap,omitempty"`
 	MemoryReservation int64             `json:"memory_reservation,omitempty"`
 	NanoCPUs          int64             `json:"nano_cpus,omitempty"`
+	Pids              int64             `json:"pids,omitempty"` // processes and threads; 0: as many as the engine gives, -1: any number
 	CPUShares         int64             `json:"cpu_shares,omitempty"`
 	CPUSet            string            `json:"cpu_set,omitempty"`
 	Privileged        bool              `json:"privileged,omitempty"`
@@ -59,6 +60,9 @@ func (l Limits) apply(h *container.HostConfig, image string, engine engineapi.Ki
 	h.Runtime, h.ShmSize, h.Tmpfs, h.GroupAdd = l.Runtime, l.ShmSize, l.Tmpfs, l.GroupAdd
 	h.UsernsMode, h.PidMode, h.IpcMode = container.UsernsMode(l.UsernsMode), container.PidMode(l.PIDMode), container.IpcMode(l.IPCMode)
 	h.Sysctls = netSysctls(l.Sysctls, false)
+	if l.Pids != 0 {
+		h.PidsLimit = &l.Pids
+	}
 	if l.OOMKillDisable {
 		h.OomKillDisable = &l.OOMKillDisable
 	}

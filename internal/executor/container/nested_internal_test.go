@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/moby/moby/api/types/container"
 
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
@@ -73,7 +74,7 @@ func TestLimitsOfBoth(t *testing.T) {
 	o := plainOptions()
 	o.Nested = &Nested{Image: "podman"}
 	o.Build = Limits{
-		Memory: 4 << 30, MemorySwap: -1, NanoCPUs: 3e9, CPUShares: 512, CPUSet: "0-1", Privileged: true, CapAdd: []string{"SYS_ADMIN"},
+		Memory: 4 << 30, MemorySwap: -1, Pids: 3001, NanoCPUs: 3e9, CPUShares: 512, CPUSet: "0-1", Privileged: true, CapAdd: []string{"SYS_ADMIN"},
 		SecurityOpt: []string{"no-new-privileges"}, Devices: []string{"/dev/kvm"}, PIDMode: "host",
 	}
 	v, err := planned(t, o, testJob(), engineapi.Docker)
@@ -89,17 +90,30 @@ func TestLimitsOfBoth(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, h := range map[string][4]int64{
-		"build":  {build.HostConfig.Memory, build.HostConfig.MemorySwap, build.HostConfig.NanoCPUs, build.HostConfig.CPUShares},
-		"nested": {own.HostConfig.Memory, own.HostConfig.MemorySwap, own.HostConfig.NanoCPUs, own.HostConfig.CPUShares},
-	} {
-		if diff := cmp.Diff([4]int64{2 << 30, -1, 15e8, 512}, h); diff != "" {
+	for name, h := range map[string]*container.HostConfig{"build": build.HostConfig, "nested": own.HostConfig} {
+		if diff := cmp.Diff([5]int64{2 << 30, -1, 15e8, 512, 1501}, [5]int64{h.Memory, h.MemorySwap, h.NanoCPUs, h.CPUShares, *h.PidsLimit}); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
 	h := own.HostConfig
 	if h.Privileged || len(h.CapAdd) > 0 || h.PidMode != "" || len(h.Devices) != 1 || own.Config.User != "1000:1000" {
 		t.Errorf("the job's own engine has more than it needs: %+v as %s", h, own.Config.User)
+	}
+}
+
+// TestProcessesOfNestedContainers bounds them whatever the engine outside does by itself, and leaves those of the job to it.
+func TestProcessesOfNestedContainers(t *testing.T) {
+	t.Parallel()
+	for pids, want := range map[int64][2]int64{0: {0, 2048}, -1: {-1, -1}, 1000: {500, 500}} {
+		o := plainOptions()
+		o.Nested, o.Build.Pids = &Nested{Image: "podman"}, pids
+		v, err := planned(t, o, testJob(), engineapi.Docker)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := [2]int64{v.buildLimits().Pids, o.Build.nested().Pids}; got != want {
+			t.Errorf("pids_limit = %d: job and engine may have %v, want %v", pids, got, want)
+		}
 	}
 }
 
@@ -172,6 +186,23 @@ func TestNoKeysOfOthers(t *testing.T) {
 	for op := range uint64(40) {
 		if want := op != join && op != setperm && op != describe; refused(op) != want || !refused(1<<32|op) {
 			t.Errorf("keyctl operation %d is refused: %v, want %v", op, refused(op), want)
+		}
+	}
+}
+
+// TestNoSocketsToTheHypervisor has the kernel's view of the argument decide, which is its lower half.
+func TestNoSocketsToTheHypervisor(t *testing.T) {
+	t.Parallel()
+	const vsock = 40
+	for family, want := range map[uint64]bool{1: false, 2: false, 10: false, 16: false, 17: false, vsock: true, 1<<32 | vsock: true, 1<<32 | 1: false} {
+		refused := false
+		for _, r := range nestedSeccomp("amd64").Syscalls {
+			if a := r.Args; slices.Contains(r.Names, "socket") && len(a) == 1 && a[0].Index == 0 && a[0].Op == "SCMP_CMP_MASKED_EQ" {
+				refused = refused || family&a[0].Value == a[0].Two
+			}
+		}
+		if refused != want {
+			t.Errorf("a socket of the family %#x is refused: %v, want %v", family, refused, want)
 		}
 	}
 }

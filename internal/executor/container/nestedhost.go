@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
+	"golang.org/x/sys/unix"
 
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 	"gitlab.com/skerry/skerry/internal/executor/sockdir"
@@ -39,14 +40,21 @@ func (l Limits) nested() Limits {
 	h := Limits{
 		CPUShares: l.CPUShares, CPUSet: l.CPUSet, CPUSetMems: l.CPUSetMems, CgroupParent: l.CgroupParent, OOMScoreAdjust: l.OOMScoreAdjust,
 		UsernsMode: l.UsernsMode, Runtime: l.Runtime, Ulimit: l.Ulimit,
-		Memory: l.Memory, MemorySwap: l.MemorySwap, MemoryReservation: l.MemoryReservation, NanoCPUs: l.NanoCPUs,
+		Memory: l.Memory, MemorySwap: l.MemorySwap, MemoryReservation: l.MemoryReservation, NanoCPUs: l.NanoCPUs, Pids: l.Pids,
+	}
+	if h.Pids == 0 {
+		h.Pids = 2 * nestedPids
 	}
 	return h.half()
 }
 
+// nestedPids is how many processes and threads a job's own engine may have with all of its containers where nothing is said: what
+// Podman gives to a container. Docker would give any number, and one job could take all of the machine's.
+const nestedPids = 2048
+
 // half is the limits with half of what is counted.
 func (l Limits) half() Limits {
-	for _, n := range []*int64{&l.Memory, &l.MemorySwap, &l.MemoryReservation, &l.NanoCPUs} {
+	for _, n := range []*int64{&l.Memory, &l.MemorySwap, &l.MemoryReservation, &l.NanoCPUs, &l.Pids} {
 		if *n > 0 { // -1 is no limit
 			*n = (*n + 1) / 2
 		}
@@ -102,13 +110,14 @@ type seccompRule struct {
 type seccompArg struct {
 	Index uint   `json:"index"`
 	Value uint64 `json:"value"`
+	Two   uint64 `json:"valueTwo,omitempty"` // what is left when Value has masked the argument, for SCMP_CMP_MASKED_EQ
 	Op    string `json:"op"`
 }
 
 // nestedSeccomp refuses what no container has to do with: what is left beyond an engine's own profile is what user
 // namespaces and mounts in them take.
 func nestedSeccomp(arch string) seccompProfile {
-	const eperm = 1
+	const eperm, eafnosupport = uint(unix.EPERM), uint(unix.EAFNOSUPPORT)
 	p := seccompProfile{DefaultAction: "SCMP_ACT_ALLOW", Syscalls: []seccompRule{{
 		Action: "SCMP_ACT_ERRNO", ErrnoRet: eperm,
 		Names: []string{
@@ -125,6 +134,12 @@ func nestedSeccomp(arch string) seccompProfile {
 	for _, other := range []seccompArg{{Value: 0, Op: "SCMP_CMP_EQ"}, {Value: 2, Op: "SCMP_CMP_EQ"}, {Value: 3, Op: "SCMP_CMP_EQ"}, {Value: 4, Op: "SCMP_CMP_EQ"}, {Value: 6, Op: "SCMP_CMP_GT"}} {
 		p.Syscalls = append(p.Syscalls, seccompRule{Names: []string{"keyctl"}, Action: "SCMP_ACT_ERRNO", ErrnoRet: eperm, Args: []seccompArg{other}})
 	}
+	// A socket to the machine's hypervisor belongs to no network namespace. The kernel looks at half of the register. A call of 32-bit
+	// programs that hides its arguments (socketcall) is not reached, nor is it by the engines' own profiles.
+	p.Syscalls = append(p.Syscalls, seccompRule{
+		Names: []string{"socket", "socketpair"}, Action: "SCMP_ACT_ERRNO", ErrnoRet: eafnosupport,
+		Args: []seccompArg{{Value: 1<<32 - 1, Two: unix.AF_VSOCK, Op: "SCMP_CMP_MASKED_EQ"}},
+	})
 	switch arch {
 	case "amd64":
 		p.Architectures = []string{"SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"}
