@@ -18,6 +18,7 @@ func TestNested(t *testing.T) {
 		"programs of every job":         {keys: "nested = \"podman\"\nvolumes = [\"/cache\", \"/usr/local\"]\n", refused: "volumes[1]"},
 		"programs of named volumes":     {keys: "nested = \"podman\"\nvolumes = [\"tools:/usr/local/bin/\"]\n", refused: "volumes[0]"},
 		"libraries":                     {keys: "nested = \"podman\"\nvolumes = [\"/srv/lib:/usr/lib/x86_64-linux-gnu:rw\"]\n", refused: "volumes[0]"},
+		"the engine's state by a link":  {keys: "nested = \"podman\"\nvolumes = [\"/var/run\"]\n", refused: "volumes[0]"},
 		"settings of Podman":            {keys: "nested = \"podman\"\nvolumes = [\"/etc\"]\n", refused: "volumes[0]"},
 		"the engine's home":             {keys: "nested = \"podman\"\nvolumes = [\"/home\"]\n", refused: "volumes[0]"},
 		"programs nobody can write":     {keys: "nested = \"podman\"\nvolumes = [\"/srv/bin:/usr/local/bin:ro\"]\n"},

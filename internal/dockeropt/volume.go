@@ -101,7 +101,7 @@ func Within(p, dir string) bool {
 // HoldsPrograms reports whether who can write to a volume at p, which is clean, has a say in which programs, libraries and settings
 // an engine in a container is made of: p is, is above or is in one of its directories.
 func HoldsPrograms(p string) bool {
-	for _, dir := range []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/lib", "/usr/share/containers", "/run/user"} {
+	for _, dir := range []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/lib", "/usr/share/containers", "/run/user", "/var/run/user"} {
 		if Within(dir, p) {
 			return true
 		}

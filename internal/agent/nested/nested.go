@@ -1,14 +1,16 @@
 // Package nested is what the agent's program does in the container of a job's own engine: it opens the engine's socket to
-// every user of the job, runs the engine with it, and reaps what that leaves behind.
+// every user of the job, runs the engine with it and the health checks of its containers, and reaps what it leaves behind.
 package nested
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
 	"strconv"
+	"sync"
 	"syscall"
 
 	"gitlab.com/skerry/skerry/internal/socketfile"
@@ -75,6 +77,11 @@ func supervise(socket string, line []string) error {
 	if err := errors.Join(file.Close(), l.Close(), null.Close()); err != nil {
 		return fmt.Errorf("hand the engine its socket: %w", err)
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var watching sync.WaitGroup
+	watching.Go(func() { newHealth(socket).watch(ctx) })
+	defer watching.Wait()
+	defer cancel()
 	go func() {
 		for range signals {
 			_ = engine.Signal(syscall.SIGTERM) // an error says that it has ended
