@@ -2,7 +2,6 @@ package container_test
 
 import (
 	"context"
-	"encoding/base64"
 	"testing"
 
 	"github.com/moby/moby/client"
@@ -34,11 +33,14 @@ func TestNested(t *testing.T) {
 	}
 	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
 		b, image := nestedBench(t, e)
+		b.o.Build.Pids = 800
 		r, other := b.prepare(t, b.o, theJob(image)), b.prepare(t, b.o, theJob(image))
 		r.script(executor.Helper, "mkdir -p /builds/group/project && chmod 777 /builds/group/project")
 		r.script(executor.Build, fromBusybox)
 		testNestedRuns(t, r)
+		testNestedAPI(t, b, r)
 		testNestedConfined(t, r, other)
+		testNestedBounded(t, other, e.Name != "rootless") // which enforces no limits with version 1 of control groups
 		again := adopted(t, b, r)
 		if got := again.script(executor.Build, `podman --remote exec web busybox echo goes on`); got != "goes on" {
 			t.Errorf("after the runner was killed: %q", got)
@@ -77,34 +79,6 @@ func testNestedRuns(t *testing.T, r *run) {
 		if got := r.script(executor.Build, c.line); got != c.want {
 			t.Errorf("%s: %q, want %q", what, got, c.want)
 		}
-	}
-}
-
-// grasp is what a container of a job's engine tries that was given all that the engine has; it prints what it got hold of.
-const grasp = `busybox ps -o args | busybox grep -q "[o]f-a-job" && echo processes of the job
-cd /host/.skerry && echo *
-for f in etc/passwd etc/subuid usr/bin/podman .skerry/bin/agent proc/sys/kernel/core_pattern proc/sysrq-trigger sys/kernel/uevent_helper; do
-	{ busybox true >> /host/$f; } 2>/dev/null && echo $f
-done
-{ busybox true > /host/escaped; } 2>/dev/null && echo the root directory
-busybox mknod /tmp/disk b 8 0 2>/dev/null && echo devices
-busybox ip link add escaped type dummy 2>/dev/null && echo the network
-true`
-
-func testNestedConfined(t *testing.T, r, other *run) {
-	t.Helper()
-	r.script(executor.Build, "printf %s '"+base64.StdEncoding.EncodeToString([]byte(grasp))+"' | base64 -d > grasp")
-	for what, c := range map[string]struct{ line, want string }{
-		"all at once": {`(exec -a of-a-job sleep 100) & podman --remote run --rm --privileged --pid=host --network=host -v /:/host -v $PWD/grasp:/grasp box sh /grasp`, "bin nested"},
-		"a device":    {`podman --remote run --rm --device /dev/mem box busybox true 2>/dev/null || echo refused`, "refused"},
-	} {
-		if got := r.script(executor.Build, c.line); got != c.want {
-			t.Errorf("%s: a job's containers have %q, want %q", what, got, c.want)
-		}
-	}
-	got := other.script(executor.Build, `podman --remote ps -aq; podman --remote images -q; podman --remote network ls -q; find / -xdev -name podman.sock -type s 2>/dev/null || true`)
-	if got != "podman" { // the default network
-		t.Errorf("another job's engine has %q", got)
 	}
 }
 
