@@ -237,7 +237,8 @@ func (v *environment) nestedContainer(i *engineapi.Image) (client.ContainerCreat
 		Name: n.Name,
 		Config: &container.Config{
 			Image: i.ID, User: fmt.Sprintf("%d:%d", image.NestedUID, image.NestedUID), Labels: n.Labels, WorkingDir: image.NestedHome,
-			Env:        append(n.Env[:len(n.Env):len(n.Env)], "HOME="+image.NestedHome, "XDG_RUNTIME_DIR="+image.NestedRun),
+			Env: append(n.Env[:len(n.Env):len(n.Env)], "HOME="+image.NestedHome, "XDG_RUNTIME_DIR="+image.NestedRun,
+				"DISABLE_HC_SYSTEMD=true"), // Podman would have it run health checks, and the agent does
 			Entrypoint: []string{agentExe, nested.Command, image.NestedSocket},
 			Cmd:        []string{"podman", "system", "service", "--time=0"},
 		},
