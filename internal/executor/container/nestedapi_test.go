@@ -86,7 +86,7 @@ func testNestedAPI(t *testing.T, b *bench, r *run) {
 	}
 	n.start("reaper", apicontainer.Config{Env: []string{"HOME=/"}, Cmd: []string{"/bin/sh", "-c", "/bin/busybox ln -s /usr/lib64 /lib64 && /bin/busybox wget -q -O /dev/null http://alias-of-db/busybox && " +
 		"/usr/bin/podman --url unix:///var/run/docker.sock rm -f -t 0 db"}}, apicontainer.HostConfig{Binds: []string{"/var/run/docker.sock:/var/run/docker.sock", "/usr:/usr:ro"}})
-	if got := r.script(executor.Build, `podman --remote wait reaper; podman --remote logs reaper; podman --remote rm reaper; podman --remote ps -a --format '{{.Names}}'`); got != "0\ndb\nreaper\nweb" {
+	if got := r.script(executor.Build, `podman --remote wait reaper; podman --remote logs reaper; podman --remote rm -f reaper; podman --remote ps -a --format '{{.Names}}'`); got != "0\ndb\nreaper\nweb" {
 		t.Errorf("the reaper: %q", got)
 	}
 }
