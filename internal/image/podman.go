@@ -81,6 +81,9 @@ func Podman(base *saved.Image, baseName, tag string) (*Derived, error) {
 		DropVolume: func(string) bool { return true },
 	}}
 	d.Change.Labels[labelPart], d.Change.Labels[labelNested] = "nested", nestedRules
+	if base.Config.User != "" { // whose name or number may be the engine's user's now
+		d.Change.User = NestedUser
+	}
 	t := newTop(base)
 	if err := disarm(base, t, program); err != nil {
 		return nil, err

@@ -21,7 +21,7 @@ func withPodman() savedtest.Image {
 	raw.PAXRecords = map[string]string{"SCHILY.xattr.security.capability": "\x01\x00\x00\x02\x80"}
 	ping.PAXRecords = map[string]string{"LIBARCHIVE.xattr.security.capability": "AQAAAgA"}
 	return savedtest.Image{
-		Config: map[string]any{"Env": []string{"PATH=/usr/bin"}, "Volumes": map[string]any{"/var/lib/containers": map[string]any{}}},
+		Config: map[string]any{"User": "other", "Env": []string{"PATH=/usr/bin"}, "Volumes": map[string]any{"/var/lib/containers": map[string]any{}}},
 		Layers: []savedtest.Layer{{
 			savedtest.Dir("usr", 0o755), savedtest.Dir("usr/bin", 0o755), savedtest.File("usr/bin/podman", "podman", 0o755), savedtest.File("usr/bin/crun", "crun", 0o755),
 			savedtest.File("usr/bin/newuidmap", "uids", 0o4755), savedtest.File("usr/bin/newgidmap", "gids", 0o4755), savedtest.File("usr/bin/su", "su", 0o4755),
@@ -72,6 +72,9 @@ func TestPodmanImage(t *testing.T) {
 		"usr/bin/newgidmap": "\x01\x00\x00\x02\x40\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
 	}, capabilities(t, d.Change.Top)); diff != "" {
 		t.Errorf("file capabilities (-want +got):\n%s", diff)
+	}
+	if made.Config.User != image.NestedUser {
+		t.Errorf("its containers run as %q, who may not be in it any more", made.Config.User)
 	}
 	if len(made.Config.Volumes) > 0 {
 		t.Errorf("volumes: %v", made.Config.Volumes)

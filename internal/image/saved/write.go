@@ -28,6 +28,8 @@ type Change struct {
 	Top []byte
 	// Env and Labels are set, in the place of those of the same name.
 	Env, Labels map[string]string
+	// User has the image's containers run as somebody else; empty: as whom the image says.
+	User string
 	// By is who made it, for the image's history.
 	By string
 }
@@ -190,6 +192,11 @@ func (i *Image) configure(c Change, layers []made) ([]byte, error) {
 		}
 		if inner == nil { // null
 			inner = map[string]json.RawMessage{}
+		}
+	}
+	if c.User != "" {
+		if err := set(inner, "User", c.User); err != nil {
+			return nil, err
 		}
 	}
 	labels := maps.Clone(i.Config.Labels)
