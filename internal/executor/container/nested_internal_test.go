@@ -101,18 +101,25 @@ func TestLimitsOfBoth(t *testing.T) {
 	}
 }
 
-// TestProcessesOfNestedContainers bounds them whatever the engine outside does by itself, and leaves those of the job to it.
+// TestProcessesOfNestedContainers bounds them where the engine outside does not by itself, and leaves those of the job to it.
 func TestProcessesOfNestedContainers(t *testing.T) {
 	t.Parallel()
-	for pids, want := range map[int64][2]int64{0: {0, 2048}, -1: {-1, -1}, 1000: {500, 500}} {
+	for _, c := range []struct {
+		pids        int64
+		outside     engineapi.Kind
+		job, nested int64
+	}{
+		{0, engineapi.Docker, 0, 2048}, {-1, engineapi.Docker, -1, -1}, {1000, engineapi.Docker, 500, 500},
+		{0, engineapi.Podman, 0, 0}, {-1, engineapi.Podman, -1, -1}, {1000, engineapi.Podman, 500, 500},
+	} {
 		o := plainOptions()
-		o.Nested, o.Build.Pids = &Nested{Image: "podman"}, pids
-		v, err := planned(t, o, testJob(), engineapi.Docker)
+		o.Nested, o.Build.Pids = &Nested{Image: "podman"}, c.pids
+		v, err := planned(t, o, testJob(), c.outside)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := [2]int64{v.buildLimits().Pids, o.Build.nested().Pids}; got != want {
-			t.Errorf("pids_limit = %d: job and engine may have %v, want %v", pids, got, want)
+		if job, nested := v.buildLimits().Pids, o.Build.nested(c.outside).Pids; job != c.job || nested != c.nested {
+			t.Errorf("pids_limit = %d with %v: job and engine may have %d and %d, want %d and %d", c.pids, c.outside, job, nested, c.job, c.nested)
 		}
 	}
 }

@@ -36,20 +36,20 @@ func nestedDrop() []string {
 
 // nested is what the limits leave for the job's own engine with all of its containers: half of what is counted, so that
 // the job has no more than its limits with both.
-func (l Limits) nested() Limits {
+func (l Limits) nested(outside engineapi.Kind) Limits {
 	h := Limits{
 		CPUShares: l.CPUShares, CPUSet: l.CPUSet, CPUSetMems: l.CPUSetMems, CgroupParent: l.CgroupParent, OOMScoreAdjust: l.OOMScoreAdjust,
 		UsernsMode: l.UsernsMode, Runtime: l.Runtime, Ulimit: l.Ulimit,
 		Memory: l.Memory, MemorySwap: l.MemorySwap, MemoryReservation: l.MemoryReservation, NanoCPUs: l.NanoCPUs, Pids: l.Pids,
 	}
-	if h.Pids == 0 {
+	if h.Pids == 0 && outside == engineapi.Docker {
 		h.Pids = 2 * nestedPids
 	}
 	return h.half()
 }
 
-// nestedPids is how many processes and threads a job's own engine may have with all of its containers where nothing is said: what
-// Podman gives to a container. Docker would give any number, and one job could take all of the machine's.
+// nestedPids is how many processes and threads a job's own engine may have with all of its containers where nothing is said. Docker
+// would give any number, and one job could take all of the machine's; Podman gives so many by itself, where it can count them.
 const nestedPids = 2048
 
 // half is the limits with half of what is counted.
