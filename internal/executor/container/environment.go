@@ -202,6 +202,9 @@ func (v *environment) makePlace(ctx context.Context, place executor.Place, p *pa
 			return err
 		}
 		relabel(v.log, dir, filepath.Dir(v.e.o.Agent))
+		if err := v.openNested(); err != nil {
+			return err
+		}
 	}
 	err = v.create(ctx, p, image, func(i *engineapi.Image) (client.ContainerCreateOptions, error) {
 		if place == executor.Build {

@@ -165,10 +165,9 @@ func (v *environment) makeNested(ctx context.Context, way *step, needs ...*step)
 		return err
 	}
 	fmt.Fprintln(v.out, "Starting the job's own container engine...")
-	if err := openDirs(filepath.Join(v.dir, nestedDir)); err != nil {
+	if err := v.openNested(); err != nil {
 		return err
 	}
-	relabel(v.log, filepath.Join(v.dir, nestedDir))
 	if err := v.createNested(ctx, i); err != nil {
 		return v.nestedLacks(err, err.Error())
 	}
@@ -180,6 +179,19 @@ func (v *environment) makeNested(ctx context.Context, way *step, needs ...*step)
 		v.log.Warn("A job's own engine has no name in the job", "error", answer.Hosts)
 	}
 	return err
+}
+
+// openNested makes the directory of the engine's socket, for the one of its two containers that comes first.
+func (v *environment) openNested() error {
+	if v.b.Nested == nil {
+		return nil
+	}
+	dir := filepath.Join(v.dir, nestedDir)
+	if err := openDirs(dir); err != nil {
+		return err
+	}
+	relabel(v.log, dir)
+	return nil
 }
 
 // hosts names the engine in the job: what its containers publish is on the job's own network.

@@ -1,8 +1,14 @@
 package container_test
 
 import (
+	"context"
 	"encoding/base64"
+	"strings"
 	"testing"
+
+	apicontainer "github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/client"
 
 	"gitlab.com/skerry/skerry/internal/executor"
 )
@@ -72,5 +78,25 @@ func testNestedBounded(t *testing.T, r *run, bounded bool) {
 	got := r.script(executor.Build, `podman --remote run --rm box /bin/busybox sh -c 'i=0; while [ $i -lt 600 ]; do /bin/busybox sleep 100 & i=$((i+1)); done' >/dev/null 2>&1 || echo bounded; podman --remote run --rm box /bin/busybox echo goes on`)
 	if want := map[bool]string{true: "bounded\ngoes on", false: "goes on"}[bounded]; got != want {
 		t.Errorf("with 600 processes: %q, want %q", got, want)
+	}
+}
+
+// testNestedFrom has volumes_from lend what the engine's programs are in: only the engine outside knows.
+func testNestedFrom(t *testing.T, b *bench, image string) {
+	t.Helper()
+	api, name := b.e.Client(t), "skerry-test-"+executor.NewRef("x").ID
+	t.Cleanup(func() {
+		_, _ = api.ContainerRemove(context.Background(), name, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+	})
+	if _, err := api.ContainerCreate(t.Context(), client.ContainerCreateOptions{
+		Name: name, Config: &apicontainer.Config{Image: image}, HostConfig: &apicontainer.HostConfig{Mounts: []mount.Mount{{Type: mount.TypeVolume, Target: "/usr/local/bin"}}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	o := b.o
+	o.VolumesFrom = []string{name}
+	r := b.prepare(t, o, theJob(image))
+	if _, _, err := r.dial(executor.Build); err == nil || !strings.Contains(err.Error(), "volumes_from") || !strings.Contains(err.Error(), "/usr/local/bin") {
+		t.Errorf("a job can write to the programs of the next one's engine: %v", err)
 	}
 }
