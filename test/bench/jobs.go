@@ -78,12 +78,17 @@ func shellThroughput(ctx context.Context, s *settings, out *report) (err error) 
 	return nil
 }
 
-// many runs n jobs and returns the time from the first queued to the last accepted.
+// many runs n of the smallest jobs and returns the time from the first queued to the last accepted.
 func (in *installation) many(ctx context.Context, n int) (time.Duration, error) {
+	return in.manyOf(ctx, n, hi())
+}
+
+// manyOf runs n jobs and returns the time from the first queued to the last accepted.
+func (in *installation) manyOf(ctx context.Context, n int, spec gitlabtest.JobSpec) (time.Duration, error) {
 	start := time.Now()
 	var ids []int64
 	for range n {
-		id, err := in.co.AddJob(ctx, hi())
+		id, err := in.co.AddJob(ctx, spec)
 		if err != nil {
 			return 0, err
 		}

@@ -26,16 +26,51 @@ const (
 	ranAllAt = "all ran at "
 )
 
+// nestedAbreast is how many jobs with engines of their own are run at once.
+const nestedAbreast = 10
+
+// nestedPair is a job that builds an image, and has a container of it asked by another one on a network and by itself.
+var nestedPair = []string{ //nolint:gochecknoglobals // a constant
+	`mkdir -p box/bin && cp /bin/busybox box/bin && printf 'FROM scratch\nCOPY bin /bin\nRUN ["/bin/busybox","touch","/built"]\n' > box/Containerfile && podman --remote build -q -t box box`,
+	`podman --remote network create pair && podman --remote run -d --name web --network pair -p 8080:80 -v $PWD:/src box /bin/busybox httpd -f -p 80 -h /src`,
+	`podman --remote run --rm --network pair box /bin/busybox wget -q -O - http://web/box/Containerfile`,
+	`busybox wget -q -O - http://docker:8080/box/Containerfile`,
+}
+
+// nestedAtOnce measures the time in which ten jobs at once build an image and run two containers of it.
+func nestedAtOnce(ctx context.Context, s *settings, out *report, w wish, name string) (err error) {
+	in, err := install(ctx, s, w)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.close()) }()
+	if _, err := in.manyOf(ctx, nestedAbreast, gitlabtest.JobSpec{Script: []string{"true"}}); err != nil { // the slots are made
+		return err
+	}
+	took, err := in.manyOf(ctx, nestedAbreast, gitlabtest.JobSpec{Script: nestedPair})
+	if err != nil {
+		return err
+	}
+	out.add(figure{name: name + "-10-at-once", value: took.Seconds() * 1000, unit: "ms", note: "each builds an image and runs two containers of it"})
+	return nil
+}
+
 // nested measures the time from a job's start to the end of its first container of its own engine, and what further ones take.
 func nested(ctx context.Context, s *settings, out *report, e containerEngine, name string) (err error) {
 	image, err := e.loadPodman(ctx)
 	if err != nil {
 		return err
 	}
-	w := e.wish(image, 1, e.socket)
-	w.project = false
-	w.more = append(w.more, `    nested = "podman"`, fmt.Sprintf("    nested_image = %q", image))
-	in, err := install(ctx, s, w)
+	with := func(concurrent int) wish {
+		w := e.wish(image, concurrent, e.socket)
+		w.project = false
+		w.more = append(w.more, `    nested = "podman"`, fmt.Sprintf("    nested_image = %q", image))
+		return w
+	}
+	if err := nestedAtOnce(ctx, s, out, with(nestedAbreast), name); err != nil {
+		return err
+	}
+	in, err := install(ctx, s, with(1))
 	if err != nil {
 		return err
 	}
