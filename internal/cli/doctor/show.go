@@ -68,7 +68,15 @@ func (d *doctor) summary(all []looked) {
 			mended++
 		}
 	}
-	d.program.Say("%d checks: %d failures, %d warnings, %d mended", len(all), failures, warnings, mended)
+	d.program.Say("%s: %s, %s, %d mended", counted(len(all), "check"), counted(failures, "failure"), counted(warnings, "warning"), mended)
+}
+
+// counted is a number of things with their name, which takes an s in the plural.
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // encode writes for other programs.
