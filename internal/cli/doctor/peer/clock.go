@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"gitlab.com/skerry/skerry/internal/cli/doctor/finding"
 	"gitlab.com/skerry/skerry/internal/cli/doctor/host"
 )
@@ -24,10 +26,10 @@ func Clock(m host.Machine, r Runner, now func() time.Time) finding.Check {
 			return finding.Skip("GitLab is not asked without a token")
 		}
 		var server time.Time
-		var skew time.Duration
+		var skew, answered time.Duration
 		_, _ = r.Verify(ctx, func(at time.Time, took time.Duration) { // other checks tell of its error
 			// The answer is some time between now and took ago, and its date in whole seconds.
-			server, skew = at, max(now().Sub(at).Abs()-took-time.Second, 0)
+			server, skew, answered = at, max(now().Sub(at).Abs()-took-time.Second, 0), uptime()
 		})
 		if server.IsZero() {
 			return finding.Skip("GitLab did not tell its time")
@@ -49,9 +51,24 @@ func Clock(m host.Machine, r Runner, now func() time.Time) finding.Check {
 		if m.Systemd() {
 			bad.Mend = []finding.Command{m.AsRoot("timedatectl", "set-ntp", "true")}
 		} else {
-			bad.Mend = []finding.Command{m.AsRoot("date", "-u", "-s", server.UTC().Format("2006-01-02 15:04:05"))}
+			bad.Mend = []finding.Command{m.AsRoot("sh", "-c", setTime(server, answered))}
 			bad.Advice = "have a time server followed: install chrony"
 		}
 		return bad
 	}}
+}
+
+// uptime is the time since the machine's start, as /proc/uptime has it, which no setting of its clock changes.
+func uptime() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}
+
+// setTime is a script that sets the machine's clock by what another one showed at an uptime, however long ago that is when the script
+// is run, and however often. Date of busybox takes seconds, too.
+func setTime(at time.Time, uptime time.Duration) string {
+	return fmt.Sprintf("date -u -s @$((%d + $(cut -d. -f1 /proc/uptime)))", at.Add(-uptime).Unix())
 }

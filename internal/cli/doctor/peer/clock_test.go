@@ -1,6 +1,12 @@
 package peer_test
 
 import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,7 +34,7 @@ func TestClock(t *testing.T) {
 		now := func() time.Time { return time.Now().Add(test.off) }
 		mend, booting := "", ""
 		if test.severity > finding.Fine {
-			mend, booting = "timedatectl set-ntp true", "date -u -s '"+time.Now().UTC().Format("2006-01-02 ")
+			mend, booting = "timedatectl set-ntp true", "date -u -s @"
 		}
 		want(t, peer.Clock(booted(t, elsewhere(t)), r, now), test.severity, test.what, mend)
 		want(t, peer.Clock(elsewhere(t), r, now), test.severity, test.what, booting)
@@ -37,4 +43,32 @@ func TestClock(t *testing.T) {
 	want(t, peer.Clock(elsewhere(t), runner(c.URL(), "glrt-no", ""), time.Now), finding.Fine, "as GitLab's", "")
 	c.Down()
 	want(t, peer.Clock(elsewhere(t), r, time.Now), finding.Skipped, "did not tell its time", "")
+}
+
+// TestClockIsSet follows the advice when it is given, and an hour later, with programs in the place of those that would set the
+// clock and tell the time since the machine's start.
+func TestClockIsSet(t *testing.T) {
+	t.Parallel()
+	c := coordinator(t)
+	r := runner(c.URL(), c.AddRunner(gitlabtest.RunnerSpec{}).Token, "")
+	got := want(t, peer.Clock(elsewhere(t), r, func() time.Time { return time.Now().Add(-time.Hour) }), finding.Failure, "behind GitLab's", "date -u -s @")
+	line := strings.TrimPrefix(finding.Line(got.Mend), "sudo ")
+	for _, later := range []time.Duration{0, time.Hour} {
+		bin := t.TempDir()
+		for name, script := range map[string]string{
+			"date": `echo "$3"`,
+			"cut":  fmt.Sprintf("read -r up rest </proc/uptime; echo $((${up%%.*} + %d))", int(later.Seconds())),
+		} {
+			if err := os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil { //nolint:gosec // a program
+				t.Fatal(err)
+			}
+		}
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", line)
+		cmd.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH")}
+		out, err := cmd.CombinedOutput()
+		set, numberErr := strconv.ParseInt(strings.TrimPrefix(strings.TrimSpace(string(out)), "@"), 10, 64)
+		if off := time.Until(time.Unix(set, 0)) - later; err != nil || numberErr != nil || off.Abs() > 30*time.Second {
+			t.Errorf("%s later, %s sets the clock to %s off: %v %s", later, line, off, err, out)
+		}
+	}
 }
