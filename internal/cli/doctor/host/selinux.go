@@ -1,8 +1,10 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -17,10 +19,9 @@ func (m Machine) Enforcing() bool { return m.word("/sys/fs/selinux/enforce") == 
 // [runners.docker]) get its label. It is of use only where SELinux is Enforcing.
 func SELinux(m Machine, volumes []string) finding.Check {
 	return finding.Check{Name: "selinux", Look: func(context.Context) finding.Result {
-		found := false
-		for _, pattern := range []string{"/var/lib/selinux/*/active/modules/*/container", "/etc/selinux/*/active/modules/*/container", "/usr/share/selinux/packages/container.pp*"} {
-			match, err := filepath.Glob(m.at(pattern))
-			found = found || err == nil && len(match) > 0
+		found, seen := m.policyOfContainers()
+		if !seen {
+			return finding.Skip("this user may not look at the policy: run `doctor selinux` as root")
 		}
 		if !found {
 			bad := finding.Result{
@@ -49,6 +50,32 @@ func SELinux(m Machine, volumes []string) finding.Check {
 		}
 		return finding.OK("the policy knows containers")
 	}}
+}
+
+// policyOfContainers reports whether the policy has the module for containers, and whether that could be seen: in Debian only root
+// may look at the modules, and every user at the labels of files, which come from them.
+func (m Machine) policyOfContainers() (found, seen bool) {
+	glob := func(pattern string) []string {
+		match, err := filepath.Glob(m.at(pattern))
+		if err != nil {
+			return nil
+		}
+		return match
+	}
+	for _, pattern := range []string{"/var/lib/selinux/*/active/modules/*/container", "/etc/selinux/*/active/modules/*/container", "/usr/share/selinux/packages/container.pp*"} {
+		if len(glob(pattern)) > 0 {
+			return true, true
+		}
+	}
+	seen = m.UID == 0
+	for _, file := range glob("/etc/selinux/*/contexts/files/file_contexts*") {
+		text, err := os.ReadFile(file)
+		if err == nil && bytes.Contains(text, []byte(":container_file_t")) {
+			return true, true
+		}
+		seen = seen || err == nil
+	}
+	return false, seen
 }
 
 // withLabel is a volume with the option z.

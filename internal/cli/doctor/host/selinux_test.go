@@ -17,6 +17,27 @@ func TestSELinux(t *testing.T) {
 	}
 	want(t, host.SELinux(machine(t, files{"etc/os-release": "ID=fedora"}), nil), finding.Failure, "does not know containers", "dnf install -y container-selinux")
 	want(t, host.SELinux(machine(t, nil), nil), finding.Failure, "does not know containers", "package container-selinux")
+	// As in Debian, where an ordinary user sees no modules.
+	const labels = "etc/selinux/default/contexts/files/file_contexts"
+	for text, c := range map[string]struct {
+		severity finding.Severity
+		what     string
+	}{
+		"":                        {finding.Skipped, "may not look at the policy"},
+		"/srv -- system_u:x:y:s0": {finding.Failure, "does not know containers"},
+		"/var/lib/containers/storage/volumes/[^/]*/.*\tsystem_u:object_r:container_file_t:s0": {finding.Fine, "knows containers"},
+	} {
+		f := files{labels: text}
+		if text == "" {
+			f = nil
+		}
+		m, mend := machine(t, f), ""
+		m.UID = 61234
+		if c.severity > finding.Fine {
+			mend = "package container-selinux"
+		}
+		want(t, host.SELinux(m, nil), c.severity, c.what, mend)
+	}
 	m := machine(t, files{module: "/"})
 	want(t, host.SELinux(m, []string{"/cache", "/a:/a:z", "/b:/b:ro,Z", "named:/c"}), finding.Fine, "", "")
 	want(t, host.SELinux(m, []string{"/a:/a:ro", "/b:/b"}), finding.Warning, "these volumes keep the machine's label: /a:/a:ro, /b:/b", `write them with the option z, as in "/a:/a:ro,z"`)
