@@ -42,12 +42,8 @@ func (s *session) ofEngine(e *engine) (checks []finding.Check) {
 	if s.machine.Enforcing() && f.Local {
 		checks = append(checks, host.SELinux(s.machine, e.volumes()))
 	}
-	home := ""
-	if rootless {
-		home = a.Home
-	}
 	for _, registry := range peer.Registries(e.images()) {
-		checks = append(checks, peer.Registry(registry, peer.CertDirs(home)))
+		checks = append(checks, peer.Registry(registry, e.Trust(a, rootless)))
 	}
 	for _, r := range e.runners {
 		if r.Nix.Enabled() && r.Nix.Store == config.NixShared && r.Nix.Image == config.DefaultNixImage {

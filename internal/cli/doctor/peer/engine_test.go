@@ -109,6 +109,12 @@ func TestEngineContext(t *testing.T) {
 // serve is an engine that says no more than what it is.
 func serve(t *testing.T, kind, version string) (socket string) {
 	t.Helper()
+	return serveInfo(t, kind, version, fmt.Sprintf(`{"Driver":"vfs","DockerRootDir":"/storage","SecurityOptions":[%q]}`, map[bool]string{true: "name=rootless"}[kind == "podman"]))
+}
+
+// serveInfo is an engine that says this of itself.
+func serveInfo(t *testing.T, kind, version, info string) (socket string) {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "doctor") // short: a socket's path has 107 bytes
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +134,7 @@ func serve(t *testing.T, kind, version string) (socket string) {
 			}
 			fmt.Fprintf(w, `{"Version":%q,"Arch":"amd64","ApiVersion":"1.41","Components":[{"Name":%q,"Version":%q}]}`, version, name, version)
 		case strings.HasSuffix(r.URL.Path, "/info"):
-			fmt.Fprintf(w, `{"Driver":"vfs","DockerRootDir":"/storage","SecurityOptions":[%q]}`, map[bool]string{true: "name=rootless"}[kind == "podman"])
+			fmt.Fprint(w, info)
 		}
 	})}
 	done := make(chan struct{})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -34,32 +35,57 @@ func Registries(images []string) (hosts []string) {
 // hub is where Docker Hub's registry really is.
 const hub = "registry-1.docker.io"
 
-// Registry checks that a registry answers this machine, with the certificates that engines have for it (certs.d). What is
-// configured of mirrors in the engine is not looked at.
-func Registry(registry string, certDirs []string) finding.Check {
+// Trust is what an engine is told of registries.
+type Trust struct {
+	CertDirs []string // see CertDirs
+	// Insecure reports whether it uses a registry without TLS, or with any certificate; nil: none.
+	Insecure func(ctx context.Context, registry string) bool
+	// Allow is how it is told to, as commands or in words.
+	Allow func(registry string) ([]finding.Command, string)
+}
+
+// Registry checks that a registry answers this machine, in a way that the engine takes. What is configured of mirrors in the
+// engine is not looked at.
+func Registry(registry string, trust Trust) finding.Check {
 	return finding.Check{Name: "registry", About: registry, Look: func(ctx context.Context) finding.Result {
 		ctx, cancel := context.WithTimeout(ctx, within)
 		defer cancel()
-		err := ping(ctx, "https", registry, certDirs)
-		if err != nil && loopback(registry) { // engines speak to those without TLS
-			if pingErr := ping(ctx, "http", registry, nil); pingErr == nil {
-				err = nil
-			}
-		}
+		err := ping(ctx, "https", registry, trusted(registry, trust.CertDirs))
 		if err == nil {
 			return finding.OK("it answers")
 		}
-		why, certificate := trouble(err)
-		bad := finding.Result{
-			Severity: finding.Warning, What: "it cannot be used: " + why,
-			Why:    "images that the engine does not have cannot be pulled",
-			Advice: "correct name servers, proxy (HTTPS_PROXY) or firewall, or use images of another registry, until this answers: " + curl("https://"+server(registry)+"/v2/"),
+		if loopback(registry) && ping(ctx, "http", registry, nil) == nil { // engines speak to those without TLS
+			return finding.OK("it answers")
 		}
-		if certificate && len(certDirs) > 0 {
-			bad.Advice = fmt.Sprintf("put the certificate of whoever has signed it at %s", filepath.Join(certDirs[0], registry, "ca.crt"))
+		if trust.Insecure != nil && trust.Insecure(ctx, registry) {
+			if err = ping(ctx, "https", registry, &tls.Config{InsecureSkipVerify: true}); err != nil { //nolint:gosec // what the engine is told to do
+				err = ping(ctx, "http", registry, nil)
+			}
+			if err == nil {
+				return finding.OK("it answers, and the engine is told not to ask who it is")
+			}
 		}
-		return bad
+		return unusable(registry, trust, err)
 	}}
+}
+
+func unusable(registry string, trust Trust, err error) finding.Result {
+	why, certificate := trouble(err)
+	bad := finding.Result{
+		Severity: finding.Warning, What: "it cannot be used: " + why,
+		Why:    "images that the engine does not have cannot be pulled",
+		Advice: "correct name servers, proxy (HTTPS_PROXY) or firewall, or use images of another registry, until this answers: " + curl("https://"+server(registry)+"/v2/"),
+	}
+	switch {
+	case certificate && len(trust.CertDirs) > 0:
+		bad.Advice = fmt.Sprintf("put the certificate of whoever has signed it at %s", filepath.Join(trust.CertDirs[0], registry, "ca.crt"))
+	case errors.Is(err, http.ErrSchemeMismatch) && trust.Allow != nil:
+		bad.What = "it cannot be used: it speaks no TLS"
+		if bad.Mend, bad.Advice = trust.Allow(registry); bad.Mend != nil {
+			bad.Loses = "the proof that images from " + registry + " are what it has, and passwords for it to whoever listens"
+		}
+	}
+	return bad
 }
 
 // CertDirs are where the engines look for certificates of registries. home is that of an account with a rootless engine.
@@ -72,8 +98,8 @@ func CertDirs(home string) []string {
 }
 
 // ping asks for the registry API's root, which answers 200, or 401 to who is not logged in.
-func ping(ctx context.Context, scheme, registry string, certDirs []string) error {
-	t := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: trusted(registry, certDirs), DisableKeepAlives: true}
+func ping(ctx context.Context, scheme, registry string, config *tls.Config) error {
+	t := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: config, DisableKeepAlives: true}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+server(registry)+"/v2/", nil)
 	if err != nil {
 		return err

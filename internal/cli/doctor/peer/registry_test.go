@@ -35,7 +35,7 @@ func TestRegistry(t *testing.T) {
 	t.Cleanup(s.Close)
 	at := strings.TrimPrefix(s.URL, "https://")
 	dir := t.TempDir()
-	check := peer.Registry(at, []string{dir, "/nonexistent"})
+	check := peer.Registry(at, peer.Trust{CertDirs: []string{dir, "/nonexistent"}})
 	file := filepath.Join(dir, at, "ca.crt")
 	want(t, check, finding.Warning, "its certificate is not trusted", "put the certificate of whoever has signed it at "+file)
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
@@ -47,12 +47,12 @@ func TestRegistry(t *testing.T) {
 	want(t, check, finding.Fine, "it answers", "")
 	s.Close()
 	want(t, check, finding.Warning, "connection refused", "`curl -v https://"+at+"/v2/`")
-	want(t, peer.Registry("nobody.invalid", nil), finding.Warning, "the name nobody.invalid is not known", "name servers")
+	want(t, peer.Registry("nobody.invalid", peer.Trust{}), finding.Warning, "the name nobody.invalid is not known", "name servers")
 
 	status := http.StatusUnauthorized // to who is not logged in
 	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
 	t.Cleanup(plain.Close)
-	local := peer.Registry(strings.TrimPrefix(plain.URL, "http://"), nil)
+	local := peer.Registry(strings.TrimPrefix(plain.URL, "http://"), peer.Trust{})
 	want(t, local, finding.Fine, "it answers", "")
 	status = http.StatusBadGateway
 	want(t, local, finding.Warning, "cannot be used", "curl -v")
