@@ -3,6 +3,7 @@ package container
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
@@ -133,14 +134,22 @@ func hosts(list []string) ([]string, error) {
 const seccomp = "seccomp="
 
 // securityOptions puts the seccomp profile that an option names by its path in the path's place: Docker's engine
-// wants the text, Podman's reads the file itself.
+// wants the text, Podman's reads the file itself. The profile imageBuilds is ours.
 func securityOptions(list []string, engine engineapi.Kind) ([]string, error) {
 	if engine == engineapi.Podman {
-		return list, nil
+		return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return s == seccomp+imageBuilds }), nil
 	}
 	var out []string
 	for _, s := range list {
 		path, ok := strings.CutPrefix(s, seccomp)
+		if path == imageBuilds {
+			profile, err := buildsSeccomp()
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, seccomp+profile)
+			continue
+		}
 		if ok && path != "unconfined" && path != "builtin" && !strings.HasPrefix(path, "{") {
 			profile, err := os.ReadFile(path)
 			if err != nil {

@@ -24,8 +24,8 @@ import (
 	"gitlab.com/skerry/skerry/internal/nixstore/nixtest"
 )
 
-// archive is that of an image with Debian's Podman.
-var archive = filepath.Join(nixtest.Cache, "podman-trixie-image.tar") //nolint:gochecknoglobals // a constant
+// archive is that of an image with Debian's Podman, Buildah and git; another list of packages takes another name.
+var archive = filepath.Join(nixtest.Cache, "podman-buildah-trixie-image.tar") //nolint:gochecknoglobals // a constant
 
 // Base makes sure of an image with Podman, which takes a minute once and needs root and Debian's packages. A test that
 // wants it for several engines calls it first: as a rootless engine's user it could not. Where it cannot be made the test
@@ -57,10 +57,13 @@ func makeBase(ctx context.Context) error {
 	}
 	root := archive + ".root"
 	defer os.Remove(root)
+	// The programs in libexec that are left out are for the tests of these packages, and half of their size.
 	const keys = "/usr/share/keyrings/debian-archive-keyring.gpg"
 	if out, err := exec.CommandContext(ctx, "mmdebstrap", "--quiet", "--variant=minbase", "--keyring="+keys,
-		"--include=podman,crun,uidmap,netavark,aardvark-dns,passt,catatonit,nftables,ca-certificates,busybox-static", "--dpkgopt=path-exclude=/usr/share/man/*",
-		"--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/locale/*", "--format=tar", "trixie", root,
+		"--include=podman,buildah,crun,uidmap,netavark,aardvark-dns,passt,catatonit,nftables,ca-certificates,git,busybox-static", "--dpkgopt=path-exclude=/usr/share/man/*",
+		"--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
+		"--dpkgopt=path-exclude=/usr/libexec/buildah/*", "--dpkgopt=path-exclude=/usr/libexec/podman/podman-testing",
+		"--format=tar", "trixie", root,
 		fmt.Sprintf("deb [signed-by=%s] http://deb.debian.org/debian trixie main", keys)).CombinedOutput(); err != nil {
 		return fmt.Errorf("mmdebstrap: %w: %s", err, out)
 	}
@@ -96,7 +99,7 @@ func writeBase(root, to string) error {
 	return tarball.WriteToFile(to, ref, img)
 }
 
-// Image is that of nested engines as `skerry image build podman` makes it of archive. It has podman for jobs, too.
+// Image is that of nested engines as `skerry image build podman` makes it of archive. It has podman and buildah for jobs, too.
 type Image struct {
 	Name string // says what is in it
 

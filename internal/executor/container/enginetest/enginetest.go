@@ -214,7 +214,10 @@ func build(i Image) (v1.Image, error) {
 		}
 		f.Config.Volumes[v] = struct{}{}
 	}
-	f.Config.Env = append([]string{"PATH=/bin"}, i.Env...)
+	f.Config.Env = i.Env
+	if !slices.ContainsFunc(i.Env, func(e string) bool { return strings.HasPrefix(e, "PATH=") }) {
+		f.Config.Env = append([]string{"PATH=/bin"}, i.Env...)
+	}
 	for _, p := range i.Ports {
 		if f.Config.ExposedPorts == nil {
 			f.Config.ExposedPorts = map[string]struct{}{}
