@@ -23,9 +23,10 @@ const (
 	NestedSocket = "/.skerry/nested/podman.sock"
 )
 
-// labelNested says that an image is made for nested engines, and by which rules.
+// LabelNested says that an image is made for nested engines, and by which rules: among them that newuidmap and newgidmap have file
+// capabilities.
 const (
-	labelNested = "com.gitlab.skerry.nested"
+	LabelNested = "com.gitlab.skerry.nested"
 	nestedRules = "1"
 )
 
@@ -80,7 +81,7 @@ func Podman(base *saved.Image, baseName, tag string) (*Derived, error) {
 		Tag: tag, By: "skerry image build podman", Labels: keep(baseName), Env: map[string]string{"PODMAN_IGNORE_CGROUPSV1_WARNING": "1"},
 		DropVolume: func(string) bool { return true },
 	}}
-	d.Change.Labels[labelPart], d.Change.Labels[labelNested] = "nested", nestedRules
+	d.Change.Labels[labelPart], d.Change.Labels[LabelNested] = "nested", nestedRules
 	if base.Config.User != "" { // whose name or number may be the engine's user's now
 		d.Change.User = NestedUser
 	}

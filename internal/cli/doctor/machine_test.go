@@ -53,6 +53,7 @@ const (
 	rootless = entry + "executor = \"docker\"\n[runners.docker]\nimage = \"alpine\"\ncpus = \"1\"\nhost = \"unix:///run/user/61234/podman/podman.sock\"\n"
 	rootful  = entry + "executor = \"docker\"\n[runners.docker]\nimage = \"alpine\"\nhost = \"unix:///run/engine.sock\"\n"
 	found    = entry + "executor = \"docker\"\n[runners.docker]\nimage = \"alpine\"\n"
+	nested   = "nested = \"podman\"\n" // of entries of the container executor
 	shell    = entry + "executor = \"shell\"\n"
 )
 
@@ -76,13 +77,17 @@ func TestMachines(t *testing.T) {
 		check, config, prepare, between string
 		severity, what                  string
 	}{
-		"configuration": {check: "configuration", config: shell, severity: "warning", what: "every user of this machine can read /etc/config.toml", prepare: "chmod 644 /etc/config.toml"},
-		"subuid":        {check: "subuid", config: rootless, severity: "failure", what: "user ci has no range"},
-		"subgid":        {check: "subgid", config: rootless, severity: "failure", what: "user ci has no range", prepare: "echo other:100000:65536 >/etc/subgid"},
-		"few ids":       {check: "subuid", config: rootless, severity: "warning", what: "has 1000 ids", prepare: "echo ci:100000:1000 | tee /etc/subuid >/etc/subgid; mkdir -p /home/ci/.local/share/containers /run/user/61234; chown -R ci /home/ci /run/user/61234; chmod 700 /run/user/61234; mount --rbind /real/sys /sys"},
-		"shared ids":    {check: "subuid", config: rootless, severity: "warning", what: "users ci and other share ids", prepare: "echo ci:100000:65536 >/etc/subuid; echo other:165000:65536 >>/etc/subuid"},
-		"newuidmap":     {check: "newuidmap", config: rootless, severity: "failure", what: "neither the file capability cap_setuid", prepare: "cp /bin/true /opt/bin/newuidmap"},
-		"newgidmap":     {check: "newgidmap", config: rootless, severity: "failure", what: "neither the file capability cap_setgid", prepare: "cp /bin/true /opt/bin/newgidmap"},
+		"configuration":          {check: "configuration", config: shell, severity: "warning", what: "every user of this machine can read /etc/config.toml", prepare: "chmod 644 /etc/config.toml"},
+		"subuid":                 {check: "subuid", config: rootless, severity: "failure", what: "user ci has no range"},
+		"subgid":                 {check: "subgid", config: rootless, severity: "failure", what: "user ci has no range", prepare: "echo other:100000:65536 >/etc/subgid"},
+		"few ids":                {check: "subuid", config: rootless, severity: "warning", what: "has 1000 ids", prepare: "echo ci:100000:1000 | tee /etc/subuid >/etc/subgid; mkdir -p /home/ci/.local/share/containers /run/user/61234; chown -R ci /home/ci /run/user/61234; chmod 700 /run/user/61234; mount --rbind /real/sys /sys"},
+		"ids of engines of jobs": {check: "subgid", config: rootless + nested, severity: "failure", what: "has 65000 ids", prepare: "echo ci:100000:65000 | tee /etc/subuid >/etc/subgid"},
+		"userns": {check: "userns", config: rootful + nested, severity: "failure", what: "user.max_user_namespaces is 0", // a file in the setting's place: the real one is every test's
+			prepare: "mkdir /etc/sysctl.d; echo 0 >/etc/most; mount --bind /etc/most /proc/sys/user/max_user_namespaces"},
+		"tun of engines of jobs": {check: "tun", config: rootful + nested, severity: "failure", what: "not every user may read and write /dev/net/tun", prepare: "mkdir /dev/net; mknod -m 0660 /dev/net/tun c 10 200"},
+		"shared ids":             {check: "subuid", config: rootless, severity: "warning", what: "users ci and other share ids", prepare: "echo ci:100000:65536 >/etc/subuid; echo other:165000:65536 >>/etc/subuid"},
+		"newuidmap":              {check: "newuidmap", config: rootless, severity: "failure", what: "neither the file capability cap_setuid", prepare: "cp /bin/true /opt/bin/newuidmap"},
+		"newgidmap":              {check: "newgidmap", config: rootless, severity: "failure", what: "neither the file capability cap_setgid", prepare: "cp /bin/true /opt/bin/newgidmap"},
 		"linger": {check: "linger", config: rootless, severity: "failure", what: "user ci does not linger",
 			prepare: "mkdir -p /run/systemd/system /var/lib/systemd/linger\n" + standIn("loginctl", `[ "$1" = enable-linger ] && touch /var/lib/systemd/linger/$2`)},
 		"cgroup": {check: "cgroup", config: rootless, severity: "warning", what: "user ci has no control over cpu",
@@ -104,7 +109,7 @@ func TestMachines(t *testing.T) {
 			t.Parallel()
 			root := machine(t, c.config)
 			socket := ""
-			if c.config == rootful {
+			if strings.HasPrefix(c.config, rootful) {
 				socket = rootfulEngine(t)
 			}
 			before, after, said := run(t, root, c.prepare+"\n"+twice(c.check, c.between), socket)

@@ -42,6 +42,7 @@ func (s *session) ofEngine(e *engine) (checks []finding.Check) {
 	if s.machine.Enforcing() && f.Local {
 		checks = append(checks, host.SELinux(s.machine, e.volumes()))
 	}
+	checks = append(checks, s.ofNested(e, rootless)...)
 	for _, registry := range peer.Registries(e.images()) {
 		checks = append(checks, peer.Registry(registry, e.Trust(a, rootless)))
 	}
@@ -53,17 +54,39 @@ func (s *session) ofEngine(e *engine) (checks []finding.Check) {
 	return checks
 }
 
+// ofNested are what engines of jobs need, of this one and of the machine.
+func (s *session) ofNested(e *engine, rootless bool) (checks []finding.Check) {
+	images := e.nested()
+	if len(images) == 0 {
+		return nil
+	}
+	for _, i := range images {
+		checks = append(checks, peer.Nested(e.Engine, s.program.Name, i, config.DefaultNestedImage))
+	}
+	if f := e.Facts(); f.Version == "" || !f.Local {
+		return checks
+	}
+	checks = append(checks, host.UserNamespaces(s.machine))
+	if !rootless { // else it is checked with what the engine needs
+		checks = append(checks, host.NestedTun(s.machine))
+	}
+	return checks
+}
+
 // ofRootless are what a rootless engine needs of the machine.
 func (s *session) ofRootless(e *engine, a host.Account) []finding.Check {
-	m := s.machine
-	checks := []finding.Check{host.SubUID(m, a), host.SubGID(m, a), host.NewUIDMap(m), host.NewGIDMap(m)}
+	m, nested := s.machine, len(e.nested()) > 0
+	checks := []finding.Check{host.SubUID(m, a, nested), host.SubGID(m, a, nested), host.NewUIDMap(m), host.NewGIDMap(m)}
 	if m.Systemd() {
 		checks = append(checks, host.Linger(m, a, finding.Failure))
 	}
 	if wanted := e.controllers(); m.Systemd() || len(wanted) > 1 {
 		checks = append(checks, host.Cgroup(m, a, wanted))
 	}
-	if e.usesNetwork() {
+	switch {
+	case nested:
+		checks = append(checks, host.NestedTun(m))
+	case e.usesNetwork():
 		checks = append(checks, host.Tun(m, a))
 	}
 	if m.NeedsFuse(a) {
@@ -123,6 +146,16 @@ func (e *engine) usesNetwork() bool {
 		mode := dockerOf(r).NetworkMode
 		return mode != "host" && mode != "none"
 	})
+}
+
+// nested are the images of the engines that jobs of the entries have.
+func (e *engine) nested() (images []string) {
+	for _, r := range e.runners {
+		if d := dockerOf(r); d.Nested == config.NestedPodman && !slices.Contains(images, d.NestedImage) {
+			images = append(images, d.NestedImage)
+		}
+	}
+	return images
 }
 
 // controllers are those that the entries' limits need; the number of processes is always limited.

@@ -38,6 +38,8 @@ func TestNeeds(t *testing.T) {
 			append(rootless[:5:5], "tun user nobody", "registry index.docker.io", "disk STATE")},
 		"rootless, systemd": {runners + "executor = \"podman\"\n[runners.docker]\nimage = \"localhost/x\"\nnetwork_mode = \"host\"\n" + nobodys, true,
 			append(rootless[:5:5], "linger user nobody", "cgroup user nobody", "disk STATE")},
+		"engines of jobs": {runners + "executor = \"docker\"\n[runners.docker]\nimage = \"localhost/x\"\nnested = \"podman\"\n" + nobodys, false,
+			append(rootless[:5:5], "tun engines of jobs", "nested image localhost/skerry-podman", "disk STATE")},
 		"pull nothing": {runners + "executor = \"docker\"\n[runners.docker]\nimage = \"alpine\"\npull_policy = \"never\"\n" + nobodys, false,
 			append(rootless[:5:5], "tun user nobody", "disk STATE")},
 		"over the network": {runners + "executor = \"docker\"\n[runners.docker]\nimage = \"r.invalid/x\"\nhost = \"tcp://127.0.0.1:1\"\n[runners.nix]\nstore = \"shared\"\n", true,

@@ -16,14 +16,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/executor/container/nestedneeds"
 	"gitlab.com/skerry/skerry/internal/executor/sockdir"
 )
 
-// tun is the device by which networks of a rootless engine reach the world.
-const tun = "/dev/net/tun"
-
 func nestedDevices() []container.DeviceMapping {
-	return []container.DeviceMapping{{PathOnHost: tun, PathInContainer: tun, CgroupPermissions: "rwm"}}
+	return []container.DeviceMapping{{PathOnHost: nestedneeds.Tun, PathInContainer: nestedneeds.Tun, CgroupPermissions: "rwm"}}
 }
 
 // nestedDrop is what engines give to containers by default but SETUID and SETGID: with these, which only newuidmap and
@@ -227,17 +225,15 @@ func (v *environment) nestedLacks(err error, said string) error {
 	}
 	advice := ""
 	switch {
-	case has(tun):
-		advice = "the engine's machine has no " + tun + " that the engine's user may open: `modprobe tun`, and mode 0666 for a rootless engine"
+	case has(nestedneeds.Tun):
+		advice = fmt.Sprintf("the engine's machine has no %s that the engine's user may open: `modprobe tun`, and mode %04o", nestedneeds.Tun, nestedneeds.TunMode)
 	case has("newuidmap"), has("newgidmap"), has("uid_map"), has("gid_map"):
 		advice = fmt.Sprintf("the image %s cannot map ids: make it by `skerry image build podman`, which gives newuidmap and newgidmap file capabilities; and a rootless engine's user "+
-			"needs 65,536 ids (/etc/subuid, /etc/subgid; then `podman system migrate`)", v.b.Nested.Image)
+			"needs %d ids (/etc/subuid, /etc/subgid; then `podman system migrate`)", v.b.Nested.Image, nestedneeds.IDs)
 	case has("user namespaces"), has("clone", "operation not permitted"), has("unshare", "operation not permitted"), has("clone", "no space left"):
-		advice = "the machine does not let users make user namespaces: set user.max_user_namespaces, kernel.unprivileged_userns_clone (Debian) to 1 and " +
-			"kernel.apparmor_restrict_unprivileged_userns (Ubuntu) to 0 by sysctl"
+		advice = "the machine does not let users make user namespaces: set " + nestedneeds.SettingsWords() + " by sysctl"
 	case has("overlay", "not support"), has("mount", "operation not permitted"), has("mount", "permission denied"):
-		advice = "the machine does not let user namespaces mount what containers need: a kernel of 5.13 or later is needed and, on Ubuntu, " +
-			"the sysctl kernel.apparmor_restrict_unprivileged_userns at 0"
+		advice = "the machine does not let user namespaces mount what containers need: a kernel of " + nestedneeds.KernelWords() + " or later is needed, and the sysctls " + nestedneeds.SettingsWords()
 	case has("executable file not found"), has("no such file or directory", "podman"):
 		advice = fmt.Sprintf("the image %s has no Podman: make it by `skerry image build podman`", v.b.Nested.Image)
 	}

@@ -7,10 +7,12 @@ import (
 	"strings"
 
 	"gitlab.com/skerry/skerry/internal/cli/doctor/finding"
+	"gitlab.com/skerry/skerry/internal/executor/container/nestedneeds"
 )
 
-// Wanted is how many subordinate ids an account should have: images have files of the users 0 to 65535.
-const Wanted = 1 << 16
+// Wanted is how many subordinate ids an account should have: images have files of the users 0 to 65535, and engines of jobs have
+// these users.
+const Wanted = nestedneeds.IDs
 
 const (
 	firstID = 100000     // useradd(8), SUB_UID_MIN in login.defs
@@ -23,20 +25,25 @@ type idRange struct {
 	first, past uint64
 }
 
-// SubUID checks an account's ranges in /etc/subuid.
-func SubUID(m Machine, a Account) finding.Check { return subIDs(m, a, "subuid") }
+// SubUID checks an account's ranges in /etc/subuid. nested: jobs have engines of their own, which do not come up with fewer ids
+// than Wanted.
+func SubUID(m Machine, a Account, nested bool) finding.Check { return subIDs(m, a, "subuid", nested) }
 
 // SubGID checks an account's ranges in /etc/subgid.
-func SubGID(m Machine, a Account) finding.Check { return subIDs(m, a, "subgid") }
+func SubGID(m Machine, a Account, nested bool) finding.Check { return subIDs(m, a, "subgid", nested) }
 
-func subIDs(m Machine, a Account, name string) finding.Check {
+func subIDs(m Machine, a Account, name string, nested bool) finding.Check {
 	return finding.Check{Name: name, About: "user " + a.Name, Look: func(context.Context) finding.Result {
 		for _, l := range m.lines("/etc/nsswitch.conf") {
 			if key, from, ok := strings.Cut(l, ":"); ok && strings.TrimSpace(key) == "subid" && strings.TrimSpace(from) != "files" {
 				return finding.Skip("ranges come from %s (/etc/nsswitch.conf), not from /etc/%s", strings.TrimSpace(from), name)
 			}
 		}
-		return judgeRanges(m, a, name, m.ranges("/etc/"+name))
+		r := judgeRanges(m, a, name, m.ranges("/etc/"+name))
+		if nested && r.few {
+			r.Severity, r.Why = finding.Failure, "the engines that jobs get (nested) do not come up with fewer"
+		}
+		return r.Result
 	}}
 }
 
@@ -56,7 +63,14 @@ func (m Machine) ranges(path string) (all []idRange) {
 	return all
 }
 
-func judgeRanges(m Machine, a Account, name string, all []idRange) finding.Result {
+// judged is a result, with what it was for.
+type judged struct {
+	finding.Result
+
+	few bool // there are ids, and too few
+}
+
+func judgeRanges(m Machine, a Account, name string, all []idRange) judged {
 	var own []idRange
 	var total uint64
 	mine := func(r idRange) bool { return r.owner == a.Name || r.owner == strconv.Itoa(a.UID) }
@@ -68,7 +82,7 @@ func judgeRanges(m Machine, a Account, name string, all []idRange) finding.Resul
 		}
 		next = max(next, r.past)
 	}
-	bad := finding.Result{Mend: renew(m, a, name, next, nil)}
+	bad := judged{Result: finding.Result{Mend: renew(m, a, name, next, nil)}}
 	switch {
 	case m.NixOS():
 		bad.Mend, bad.Advice = nil, fmt.Sprintf("users.users.%s.autoSubUidGidRange = true; in the machine's configuration, then nixos-rebuild switch", a.Name)
@@ -82,7 +96,7 @@ func judgeRanges(m Machine, a Account, name string, all []idRange) finding.Resul
 		bad.Why = "a rootless container has a single id then, and images with files of several users cannot be unpacked"
 		return bad
 	case total < Wanted:
-		bad.Severity = finding.Warning
+		bad.Severity, bad.few = finding.Warning, true
 		bad.What = fmt.Sprintf("user %s has %d ids in /etc/%s, fewer than %d", a.Name, total, name, Wanted)
 		bad.Why = "images with files of an id that is not there, nobody (65534) for example, cannot be unpacked"
 		return bad
@@ -104,7 +118,7 @@ func judgeRanges(m Machine, a Account, name string, all []idRange) finding.Resul
 			}
 		}
 	}
-	return finding.OK("user %s has %d ids", a.Name, total)
+	return judged{Result: finding.OK("user %s has %d ids", a.Name, total)}
 }
 
 // renew are the commands that give an account a new range from first in place of old ones. nil: none is free.

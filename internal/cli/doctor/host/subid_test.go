@@ -38,7 +38,7 @@ func TestSubIDs(t *testing.T) {
 			if _, none := c.files["no usermod"]; !none {
 				c.files["usr/sbin/usermod"] = ""
 			}
-			want(t, host.SubUID(machine(t, c.files), ci()), c.severity, c.what, c.mend)
+			want(t, host.SubUID(machine(t, c.files), ci(), false), c.severity, c.what, c.mend)
 		})
 	}
 	const shared = "ci:100000:65536\nb:165535:10\n"
@@ -50,10 +50,13 @@ func TestSubIDs(t *testing.T) {
 		if c.home != "" {
 			f[c.home] = ""
 		}
-		if got := host.SubUID(machine(t, f), ci()).Look(t.Context()); (got.Loses != "") != c.loses {
+		if got := host.SubUID(machine(t, f), ci(), false).Look(t.Context()); (got.Loses != "") != c.loses {
 			t.Errorf("%+v: loses %q", c, got.Loses)
 		}
 	}
-	want(t, host.SubUID(machine(t, files{"etc/NIXOS": "", "usr/sbin/usermod": ""}), ci()), finding.Failure, "no range", "users.users.ci.autoSubUidGidRange = true;")
-	want(t, host.SubGID(machine(t, files{"etc/subuid": "ci:100000:65536\n", "usr/sbin/usermod": ""}), ci()), finding.Failure, "no range in /etc/subgid", "usermod --add-subgids 100000-165535 ci")
+	want(t, host.SubUID(machine(t, files{"etc/NIXOS": "", "usr/sbin/usermod": ""}), ci(), false), finding.Failure, "no range", "users.users.ci.autoSubUidGidRange = true;")
+	want(t, host.SubGID(machine(t, files{"etc/subuid": "ci:100000:65536\n", "usr/sbin/usermod": ""}), ci(), false), finding.Failure, "no range in /etc/subgid", "usermod --add-subgids 100000-165535 ci")
+	few := machine(t, files{"etc/subgid": "ci:100000:65535\n", "usr/sbin/usermod": ""})
+	want(t, host.SubGID(few, ci(), false), finding.Warning, "has 65535 ids", "usermod --add-subgids 165535-231070 ci")
+	want(t, host.SubGID(few, ci(), true), finding.Failure, "has 65535 ids", "usermod --add-subgids 165535-231070 ci") // engines of jobs have them all
 }

@@ -115,6 +115,12 @@ func serve(t *testing.T, kind, version string) (socket string) {
 // serveInfo is an engine that says this of itself.
 func serveInfo(t *testing.T, kind, version, info string) (socket string) {
 	t.Helper()
+	return serveAll(t, kind, version, map[string]string{"/info": info})
+}
+
+// serveAll is an engine with answers for the ends of paths.
+func serveAll(t *testing.T, kind, version string, answers map[string]string) (socket string) {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "doctor") // short: a socket's path has 107 bytes
 	if err != nil {
 		t.Fatal(err)
@@ -126,15 +132,28 @@ func serveInfo(t *testing.T, kind, version, info string) (socket string) {
 	}
 	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { //nolint:gosec // a test's
 		w.Header().Set("API-Version", "1.41")
-		switch {
-		case strings.HasSuffix(r.URL.Path, "/version"):
+		w.Header().Set("Content-Type", "application/json")
+		if strings.HasSuffix(r.URL.Path, "/version") {
 			name := "Engine"
 			if kind == "podman" {
 				name = "Podman Engine"
 			}
 			fmt.Fprintf(w, `{"Version":%q,"Arch":"amd64","ApiVersion":"1.41","Components":[{"Name":%q,"Version":%q}]}`, version, name, version)
-		case strings.HasSuffix(r.URL.Path, "/info"):
-			fmt.Fprint(w, info)
+			return
+		}
+		path := r.URL.Path
+		if i := strings.LastIndex(path, "/libpod/"); i >= 0 {
+			path = path[i:]
+		} else {
+			path = path[strings.LastIndex(path, "/"):]
+		}
+		if answer, ok := answers[path]; ok {
+			fmt.Fprint(w, answer)
+			return
+		}
+		if !strings.HasSuffix(path, "/_ping") {
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprint(w, `{"message":"no such thing"}`)
 		}
 	})}
 	done := make(chan struct{})
