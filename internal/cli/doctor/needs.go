@@ -32,6 +32,9 @@ func (s *session) ofEngine(e *engine) (checks []finding.Check) {
 	}
 	if reached {
 		checks = append(checks, peer.Storage(e.Engine, a))
+		if f.Kind == engineapi.Podman && f.Local && f.Found.Host != "" && !(rootless && elsewhere) {
+			checks = append(checks, peer.Locks(e.Engine, a))
+		}
 		if f.Local {
 			checks = append(checks, host.Disk(s.machine, host.Space{
 				About: "the engine's storage", Path: f.Dir, Fail: gibibyte, Warn: 5 * gibibyte, Mend: s.prune(f, a),
