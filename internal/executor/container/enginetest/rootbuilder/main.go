@@ -58,7 +58,7 @@ func (b *builder) build(file, to string) error {
 		if word == "" {
 			continue
 		}
-		fmt.Println(lines.Text())
+		fmt.Fprintln(os.Stdout, lines.Text())
 		if err := b.step(word, rest); err != nil {
 			return fmt.Errorf("%s: %w", lines.Text(), err)
 		}
