@@ -32,7 +32,7 @@ func (s *session) ofEngine(e *engine) (checks []finding.Check) {
 	}
 	if reached {
 		checks = append(checks, peer.Storage(e.Engine, a))
-		if f.Kind == engineapi.Podman && f.Local && f.Found.Host != "" && !(rootless && elsewhere) {
+		if f.Kind == engineapi.Podman && f.Local && f.Found.Host != "" && (!rootless || !elsewhere) {
 			checks = append(checks, peer.Locks(e.Engine, a))
 		}
 		if f.Local {
