@@ -178,9 +178,16 @@ func pageJob(t *testing.T, name string) *pipeline.Job {
 // testBuildsConfined tries what of user namespaces stays shut.
 func testBuildsConfined(t *testing.T, r *run) {
 	t.Helper()
-	got := r.script(executor.Build, `unshare -Ur true && echo users; unshare -Urn true 2>/dev/null || echo no networks; `+
-		`unshare -UrC true 2>/dev/null || echo no control groups; unshare -Urm mount -t tmpfs none /mnt 2>/dev/null || echo no file systems`)
-	if got != "users\nno networks\nno control groups\nno file systems" {
-		t.Errorf("in a user namespace there are: %q", got)
+	for _, refused := range []string{
+		"unshare -Urn true", "unshare -UrC true", "unshare -UrmT true", // networks, control groups, time
+		"unshare -Urm mount -t tmpfs none /mnt", "unshare -Urm mount -t overlay -o lowerdir=/bin:/etc none /mnt", "unshare -Urmpf mount -t proc none /mnt",
+		"unshare -Urm mount --bind /proc /mnt", "unshare -Urm umount /proc/kcore", "unshare -Urm mount -o remount,bind,rw /proc/sys", // what the engine hides
+	} {
+		if got := r.script(executor.Build, "if "+refused+" 2>/dev/null; then echo done; else echo refused; fi"); got != "refused" {
+			t.Errorf("%s is not refused", refused)
+		}
+	}
+	if got := r.script(executor.Build, "unshare -Urm mount --bind /srv /mnt && unshare -Ur true && echo done"); got != "done" {
+		t.Errorf("what builders need is refused: %q", got)
 	}
 }
