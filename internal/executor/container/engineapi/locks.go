@@ -11,7 +11,7 @@ import (
 
 // Locks is what Podman has of locks, of which each container, pod and volume takes one for as long as it is there.
 type Locks struct {
-	Free    int // -1: it does not tell, as before 4.6
+	Free    int // -1: it does not tell, as 4.3 does not
 	Taken   int // by what there is; locks of what was lost are not among them
 	Running bool
 }
