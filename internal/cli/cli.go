@@ -13,6 +13,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/cli/program"
 	"gitlab.com/skerry/skerry/internal/cli/register"
 	"gitlab.com/skerry/skerry/internal/cli/service"
+	"gitlab.com/skerry/skerry/internal/cli/supervise"
 )
 
 // These types are those that all commands share.
@@ -79,6 +80,7 @@ func commands(p *Program) []*cobra.Command {
 		interruptible(newShell(p)),
 		interruptibleBelow(newNix(p)),
 		interruptible(doctor.New(p, daemon.Executors())),
+		supervise.New(p, daemon.Executors()),
 		newVersion(p),
 	}, service.Commands(p)...)
 }

@@ -1,0 +1,231 @@
+package supervise
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"gitlab.com/skerry/skerry/internal/socketfile"
+)
+
+// account is a user of the container.
+type account struct {
+	name     string
+	uid, gid int
+	home     string
+}
+
+// layout is where everything is.
+type layout struct {
+	runner, engine account
+	runtimeDir     string   // of the engine's user
+	config         string   // as the runner is told
+	socket         *os.File // on which Podman is to serve
+}
+
+// lookUp finds a user that programs are to run as.
+func lookUp(flag, name string) (account, error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return account{}, fmt.Errorf("%s %s: %w: the image needs that user, with a home directory; make it with useradd, or name another", flag, name, err)
+	}
+	a := account{name: name, home: u.HomeDir}
+	var err2 error
+	a.uid, err = strconv.Atoi(u.Uid)
+	a.gid, err2 = strconv.Atoi(u.Gid)
+	if err := errors.Join(err, err2); err != nil {
+		return a, fmt.Errorf("%s %s: %w", flag, name, err)
+	}
+	if a.uid == 0 {
+		return a, fmt.Errorf("%s %s is root, which it must not be: what a job gets out of would have the whole container", flag, name)
+	}
+	return a, nil
+}
+
+// accounts finds the two users.
+func accounts(o options) (runner, engine account, err error) {
+	if runner, err = lookUp("--runner-user", o.runnerUser); err != nil {
+		return runner, engine, err
+	}
+	if engine, err = lookUp("--engine-user", o.engineUser); err != nil {
+		return runner, engine, err
+	}
+	if runner.uid == engine.uid {
+		return runner, engine, fmt.Errorf("--runner-user and --engine-user must be two users: what containers of jobs can reach, as %s, would include the runner's tokens", engine.name)
+	}
+	return runner, engine, nil
+}
+
+// prepare makes what both programs need before they are started, while everything may still be done. Nothing of an
+// earlier life of the container runs any more.
+func prepare(log *slog.Logger, o options, config string) (layout, error) {
+	l := layout{config: config}
+	var err error
+	if l.runner, l.engine, err = accounts(o); err != nil {
+		return l, err
+	}
+	l.runtimeDir = filepath.Join("/run/user", strconv.Itoa(l.engine.uid))
+	if err := l.prepareEngine(); err != nil {
+		return l, fmt.Errorf("prepare the engine: %w", err)
+	}
+	if err := l.prepareRunner(log, o.stateDir); err != nil {
+		return l, fmt.Errorf("prepare the runner: %w", err)
+	}
+	if l.socket, err = listen(o.socket, l.runner); err != nil {
+		return l, fmt.Errorf("open the engine's socket: %w", err)
+	}
+	return l, nil
+}
+
+// prepareEngine makes the directories of the engine's user. What is in that of run time is of processes that have ended with
+// the container: Podman would take them for living ones, by their numbers.
+func (l layout) prepareEngine() error {
+	if err := os.RemoveAll(l.runtimeDir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(l.runtimeDir), 0o755); err != nil {
+		return err
+	}
+	if err := own(l.runtimeDir, l.engine); err != nil {
+		return err
+	}
+	at := l.engine.home
+	if err := own(at, l.engine); err != nil {
+		return err
+	}
+	for _, name := range []string{".local", "share", "containers"} {
+		at = filepath.Join(at, name)
+		if err := own(at, l.engine); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prepareRunner makes the directories of the runner's user, and has nobody else read its configuration.
+func (l *layout) prepareRunner(log *slog.Logger, state string) error {
+	if err := own(l.runner.home, l.runner); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(state), 0o755); err != nil {
+		return err
+	}
+	if err := own(state, l.runner); err != nil {
+		return err
+	}
+	if err := guard(log, l.config, l.runner); err != nil {
+		return err
+	}
+	return l.link(state)
+}
+
+// own makes a directory that only its owner enters, or gives him the one that is there and is root's: a new volume.
+func own(dir string, who account) error {
+	const mode = 0o700
+	err := os.Mkdir(dir, mode)
+	made := err == nil
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	i, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	if !i.IsDir() {
+		return &fs.PathError{Op: "use", Path: dir, Err: syscall.ENOTDIR}
+	}
+	owner, _ := i.Sys().(*syscall.Stat_t)
+	if owner != nil && int(owner.Uid) == who.uid {
+		return nil
+	}
+	if owner != nil && owner.Uid != 0 {
+		return fmt.Errorf("%s is of uid %d and has to be of %s (%d): give it to that user (chown -R), or remove the volume to have a new one", dir, owner.Uid, who.name, who.uid)
+	}
+	if err := os.Lchown(dir, who.uid, who.gid); err != nil {
+		return err
+	}
+	if made {
+		return nil
+	}
+	return os.Chmod(dir, mode)
+}
+
+// guard has nobody but the runner read its configuration, which holds tokens: jobs can mount what the engine's user can
+// read. A secret of Podman is for every user unless it is made otherwise.
+func guard(log *slog.Logger, path string, who account) error {
+	i, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it is made later, by `register`
+	}
+	if err != nil {
+		return err
+	}
+	owner, _ := i.Sys().(*syscall.Stat_t)
+	if i.Mode().Perm()&0o077 == 0 && owner != nil && int(owner.Uid) == who.uid {
+		return nil
+	}
+	err = os.Chown(path, who.uid, who.gid)
+	if err == nil {
+		err = os.Chmod(path, i.Mode().Perm()&0o600|0o400)
+	}
+	if err != nil {
+		return fmt.Errorf("the configuration %s can be read by others than %s (mode %04o), and jobs could get at its tokens: %w: give it as "+
+			"--secret config.toml,uid=%d,gid=%d,mode=0400", path, who.name, i.Mode().Perm(), err, who.uid, who.gid)
+	}
+	log.Debug("The configuration is the runner's alone now", "config", path)
+	return nil
+}
+
+// link has the runner find its configuration by a name in its state directory where the directory that it is in is not the
+// runner's: it keeps who it is towards GitLab (.runner_system_id) beside the configuration.
+func (l *layout) link(state string) error {
+	dir := filepath.Dir(l.config)
+	i, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+			return err
+		}
+		return own(dir, l.runner)
+	}
+	if err != nil {
+		return err
+	}
+	if owner, _ := i.Sys().(*syscall.Stat_t); owner != nil && int(owner.Uid) == l.runner.uid {
+		return nil
+	}
+	beside := filepath.Join(state, "config")
+	if err := own(beside, l.runner); err != nil {
+		return err
+	}
+	name := filepath.Join(beside, filepath.Base(l.config))
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Symlink(l.config, name); err != nil {
+		return err
+	}
+	l.config = name
+	return nil
+}
+
+// listen opens the socket that Podman is given. It is there, and takes connections that wait, while Podman is started again.
+func listen(path string, who account) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	l, err := socketfile.Listen(path, 0o660)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = l.Close() }()                    // File's is another descriptor
+	if err := os.Lchown(path, who.uid, 0); err != nil { // root's group: this process, which asks too
+		return nil, err
+	}
+	return l.File()
+}
