@@ -141,6 +141,19 @@ func (c *Client) Release(ctx context.Context, id string) error {
 	return res.Body.Close()
 }
 
+// Prune has what nothing uses removed from the container engines of all runners.
+func (c *Client) Prune(ctx context.Context) (p Pruned, err error) {
+	res, err := c.do(ctx, http.MethodPost, "/v1/prune", nil)
+	if err != nil {
+		return p, err
+	}
+	defer res.Body.Close()
+	if err := json.NewDecoder(io.LimitReader(res.Body, maxAnswer)).Decode(&p); err != nil {
+		return p, fmt.Errorf("the runner's account of what it has removed: %w", err)
+	}
+	return p, nil
+}
+
 // LogStream is a job's log as it comes.
 type LogStream struct {
 	From int64 // the offset of its first byte

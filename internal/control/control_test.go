@@ -60,6 +60,10 @@ func (l *jobLog) Result(context.Context) (control.Result, error) {
 
 func (r *runner) Release(string) error { return errors.New("it is not kept") }
 
+func (r *runner) Prune(context.Context) control.Pruned {
+	return control.Pruned{Images: 2, Containers: 1, Bytes: 3, Problem: "an engine is away"}
+}
+
 func (r *runner) Terminal(ctx context.Context, _ string, t control.Terminal) (control.Session, error) {
 	if len(t.Args) > 0 && t.Args[0] == "none" {
 		return nil, errors.New("there is no such program")
@@ -197,6 +201,16 @@ func TestJobsAndLog(t *testing.T) {
 	_, err = io.ReadAll(l)
 	if _, failed := l.Result(); err == nil && failed == nil {
 		t.Error("a log that was cut counts as whole")
+	}
+}
+
+func TestPrune(t *testing.T) {
+	t.Parallel()
+	r := &runner{}
+	c, _ := serve(t, r)
+	p, err := c.Prune(t.Context())
+	if d := cmp.Diff(r.Prune(t.Context()), p); d != "" || err != nil {
+		t.Error(d, err)
 	}
 }
 

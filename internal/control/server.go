@@ -141,6 +141,11 @@ func (s *Server) routes() http.Handler {
 		w.WriteHeader(http.StatusNoContent)
 	})
 	m.HandleFunc("POST /v1/jobs/{id}/terminal", s.serveTerminal)
+	m.HandleFunc("POST /v1/prune", func(w http.ResponseWriter, r *http.Request) {
+		pruned := s.runner.Prune(r.Context())
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(pruned) // the peer is gone
+	})
 	routeNix(m, s.stores)
 	return m
 }

@@ -58,6 +58,28 @@ func Keep(r *Reaper, out *Log, log *slog.Logger, p Program) (*Kept, error) {
 	return k, nil
 }
 
+// Run starts a program once and waits for its end, which the end of ctx brings about by KILL. Nothing of it is in the log
+// after that.
+func Run(ctx context.Context, r *Reaper, out *Log, name string, c Command) (syscall.WaitStatus, error) {
+	pipe, err := newPipe(name+" | ", out)
+	if err != nil {
+		return 0, err
+	}
+	defer pipe.close()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return 0, fmt.Errorf("open its input: %w", err)
+	}
+	defer null.Close()
+	p, err := r.Start(c, null, pipe.out, pipe.out)
+	if err != nil {
+		return 0, err
+	}
+	defer context.AfterFunc(ctx, func() { p.Signal(syscall.SIGKILL) })()
+	<-p.Done()
+	return p.Status(), nil
+}
+
 // Ready is closed when the program can be used for the first time.
 func (k *Kept) Ready() <-chan struct{} { return k.ready }
 

@@ -6,12 +6,16 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/control"
 	"gitlab.com/skerry/skerry/internal/engine"
+	"gitlab.com/skerry/skerry/internal/executor/container/disk"
 	"gitlab.com/skerry/skerry/internal/job"
 	"gitlab.com/skerry/skerry/internal/terminal"
 )
 
 // controlled is the engine as commands see it through the socket.
-type controlled struct{ engine *engine.Engine }
+type controlled struct {
+	engine *engine.Engine
+	prune  func(context.Context) (disk.Pruned, error)
+}
 
 // Jobs implements control.Runner.
 func (c controlled) Jobs() []control.Job {
@@ -68,6 +72,16 @@ func (c controlled) Terminal(ctx context.Context, id string, t control.Terminal)
 	return s, nil
 }
 
+// Prune implements control.Runner.
+func (c controlled) Prune(ctx context.Context) control.Pruned {
+	p, err := c.prune(ctx)
+	out := control.Pruned{Images: p.Images, Containers: p.Containers, Bytes: p.Bytes}
+	if err != nil {
+		out.Problem = err.Error()
+	}
+	return out
+}
+
 func absent(err error) error {
 	if errors.Is(err, engine.ErrNoJob) {
 		return absentError{err}
@@ -82,7 +96,7 @@ func (absentError) Is(target error) bool { return target == control.ErrNotFound 
 
 // serveControl serves the socket for commands until stop is called. A runner without it runs jobs all the same.
 func (d *Daemon) serveControl(ctx context.Context) (stop func()) {
-	s, err := control.Listen(ctx, d.o.StateDir, controlled{d.engine}, controlledStores{&d.containers, d.scopes}, d.log)
+	s, err := control.Listen(ctx, d.o.StateDir, controlled{d.engine, d.pruneEngines}, controlledStores{&d.containers, d.scopes}, d.log)
 	if err != nil {
 		d.log.Warn("The commands jobs, attach, shell and nix do not work with this runner", "error", err)
 		return func() {}

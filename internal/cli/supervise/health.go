@@ -11,8 +11,8 @@ import (
 	"gitlab.com/skerry/skerry/internal/control"
 )
 
-// healthTime is for both answers.
-const healthTime = 10 * time.Second
+// healthTime is for both answers: less than health checks wait, so that the reason is heard.
+const healthTime = 8 * time.Second
 
 func newHealth(p *program.Program) *cobra.Command {
 	var o options

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"syscall"
 
 	"gitlab.com/skerry/skerry/internal/socketfile"
+	"gitlab.com/skerry/skerry/internal/supervisor"
 )
 
 // account is a user of the container.
@@ -64,7 +64,7 @@ func accounts(o options) (runner, engine account, err error) {
 
 // prepare makes what both programs need before they are started, while everything may still be done. Nothing of an
 // earlier life of the container runs any more.
-func prepare(log *slog.Logger, o options, config string) (layout, error) {
+func prepare(o options, config string) (layout, error) {
 	l := layout{config: config}
 	var err error
 	if l.runner, l.engine, err = accounts(o); err != nil {
@@ -74,7 +74,7 @@ func prepare(log *slog.Logger, o options, config string) (layout, error) {
 	if err := l.prepareEngine(); err != nil {
 		return l, fmt.Errorf("prepare the engine: %w", err)
 	}
-	if err := l.prepareRunner(log, o.stateDir); err != nil {
+	if err := l.prepareRunner(o.stateDir); err != nil {
 		return l, fmt.Errorf("prepare the runner: %w", err)
 	}
 	if l.socket, err = listen(o.socket, l.runner); err != nil {
@@ -109,20 +109,49 @@ func (l layout) prepareEngine() error {
 }
 
 // prepareRunner makes the directories of the runner's user, and has nobody else read its configuration.
-func (l *layout) prepareRunner(log *slog.Logger, state string) error {
+func (l *layout) prepareRunner(state string) error {
 	if err := own(l.runner.home, l.runner); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(state), 0o755); err != nil {
 		return err
 	}
+	if err := above(state, l.runner); err != nil {
+		return err
+	}
 	if err := own(state, l.runner); err != nil {
 		return err
 	}
-	if err := guard(log, l.config, l.runner); err != nil {
+	if err := guard(l.config, l.runner, l.engine); err != nil {
 		return err
 	}
 	return l.link(state)
+}
+
+// above says that somebody else could put something of his in the place of the runner's directory, or that the runner cannot even
+// come to it, as beneath the home directory of the engine's user.
+func above(dir string, who account) error {
+	for at := filepath.Dir(dir); ; at = filepath.Dir(at) {
+		i, err := os.Lstat(at)
+		if err != nil {
+			return err
+		}
+		owner, _ := i.Sys().(*syscall.Stat_t)
+		mine := owner != nil && (owner.Uid == 0 || int(owner.Uid) == who.uid)
+		if !mine || !i.IsDir() || i.Mode().Perm()&0o022 != 0 && i.Mode()&fs.ModeSticky == 0 {
+			return fmt.Errorf("the state directory %s cannot be in %s, where others than root and %s could put another in its place: use a volume of its own, as with --volume skerry-state:%s",
+				dir, at, who.name, defaultState)
+		}
+		if at == filepath.Dir(at) {
+			break
+		}
+	}
+	return supervisor.Seen(who.uid, who.gid, func() error {
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("%s cannot come to the state directory: %w: use a volume of its own, as with --volume skerry-state:%s", who.name, err, defaultState)
+		}
+		return nil
+	})
 }
 
 // own makes a directory that only its owner enters, or gives him the one that is there and is root's: a new volume.
@@ -154,32 +183,6 @@ func own(dir string, who account) error {
 		return nil
 	}
 	return os.Chmod(dir, mode)
-}
-
-// guard has nobody but the runner read its configuration, which holds tokens: jobs can mount what the engine's user can
-// read. A secret of Podman is for every user unless it is made otherwise.
-func guard(log *slog.Logger, path string, who account) error {
-	i, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // it is made later, by `register`
-	}
-	if err != nil {
-		return err
-	}
-	owner, _ := i.Sys().(*syscall.Stat_t)
-	if i.Mode().Perm()&0o077 == 0 && owner != nil && int(owner.Uid) == who.uid {
-		return nil
-	}
-	err = os.Chown(path, who.uid, who.gid)
-	if err == nil {
-		err = os.Chmod(path, i.Mode().Perm()&0o600|0o400)
-	}
-	if err != nil {
-		return fmt.Errorf("the configuration %s can be read by others than %s (mode %04o), and jobs could get at its tokens: %w: give it as "+
-			"--secret config.toml,uid=%d,gid=%d,mode=0400", path, who.name, i.Mode().Perm(), err, who.uid, who.gid)
-	}
-	log.Debug("The configuration is the runner's alone now", "config", path)
-	return nil
 }
 
 // link has the runner find its configuration by a name in its state directory where the directory that it is in is not the

@@ -77,21 +77,25 @@ func engineEnvironment(all []string) (out []string) {
 	return out
 }
 
+// asRunner has a command run as the runner's user, without any right beyond those on its files.
+func (l layout) asRunner(c supervisor.Command) supervisor.Command {
+	c.As = l.runner.identity()
+	c.As.NoNewPrivileges = true
+	c.Dir, c.Entrance = l.runner.home, entrance()
+	return c
+}
+
 // runner is `run` as the runner's user, with Podman as the engine of entries that name none.
 func runner(p *program.Program, o options, l layout) (supervisor.Program, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return supervisor.Program{}, fmt.Errorf("find this program: %w", err)
 	}
-	who := l.runner.identity()
-	who.NoNewPrivileges = true
 	at := "unix://" + o.socket
 	env := supervisor.EnvironmentOf(os.Environ(), append(l.runner.environment(searchPath(p)), "CONTAINER_HOST="+at, "DOCKER_HOST="+at), "XDG_RUNTIME_DIR", "NOTIFY_SOCKET")
 	return supervisor.Program{
-		Name: "runner",
-		Command: supervisor.Command{
-			Path: self, Args: []string{"run", "--config", l.config, "--state-dir", o.stateDir}, Env: env, Dir: l.runner.home, As: who, Entrance: entrance(),
-		},
+		Name:    "runner",
+		Command: l.asRunner(supervisor.Command{Path: self, Args: []string{"run", "--config", l.config, "--state-dir", o.stateDir}, Env: env}),
 		Backoff: supervisor.Backoff{First: 250 * time.Millisecond, Most: 30 * time.Second, Settled: time.Minute},
 		Hopeless: func(s syscall.WaitStatus) error {
 			if s.ExitStatus() == program.ExitUsage {

@@ -52,6 +52,8 @@ func serve(ctx context.Context, p *program.Program, o options, l layout) error {
 	if err != nil {
 		return err
 	}
+	stopPruning := l.pruning(ctx, p.Logger, o, reaper, out, r.Command)
+	defer stopPruning()
 	follow(ctx, p.Logger, k, signals)
 	return verdict(k)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gitlab.com/skerry/skerry/internal/calendar"
 	"gitlab.com/skerry/skerry/internal/cli/program"
 	"gitlab.com/skerry/skerry/internal/config"
 	"gitlab.com/skerry/skerry/internal/supervisor"
@@ -34,6 +35,8 @@ type options struct {
 	runnerUser  string
 	engineUser  string
 	engineLevel string
+	prune       string // --prune-interval
+	pruneAt     calendar.Schedule
 	executors   []string
 }
 
@@ -53,15 +56,20 @@ func New(p *program.Program, executors []string) *cobra.Command {
 	f.StringVar(&o.runnerUser, "runner-user", "runner", "user that the runner runs as")
 	f.StringVar(&o.engineUser, "engine-user", "podman", "user that Podman runs as")
 	f.StringVar(&o.engineLevel, "engine-log-level", p.EnvDefault("PODMAN_LOG_LEVEL", "warn"), "least level that Podman logs: "+strings.Join(engineLevels(), ", ")+" [$PODMAN_LOG_LEVEL]")
+	f.StringVar(&o.prune, "prune-interval", p.EnvDefault("PRUNE_INTERVAL", "daily"), "when to remove images and containers that nothing uses: "+calendar.Forms+" [$PRUNE_INTERVAL]")
 	o.places(p, cmd)
-	cmd.AddCommand(newHealth(p), newBecome())
+	cmd.AddCommand(newHealth(p), newPrune(p), newBecome())
 	return cmd
 }
 
 // places adds the flags that say where runner and engine are found.
 func (o *options) places(p *program.Program, cmd *cobra.Command) {
-	cmd.Flags().StringVar(&o.stateDir, "state-dir", p.EnvDefault("SKERRY_STATE_DIR", defaultState), "directory for what must survive a restart, on a volume [$SKERRY_STATE_DIR]")
+	o.stateFlag(p, cmd)
 	cmd.Flags().StringVar(&o.socket, "socket", defaultSocket, "where Podman listens")
+}
+
+func (o *options) stateFlag(p *program.Program, cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.stateDir, "state-dir", p.EnvDefault("SKERRY_STATE_DIR", defaultState), "directory for what must survive a restart, on a volume [$SKERRY_STATE_DIR]")
 }
 
 // engineLevels are those of `podman --log-level`.
@@ -82,6 +90,10 @@ func (o *options) check(p *program.Program) error {
 		return usage("--engine-log-level must be one of " + strings.Join(engineLevels(), ", ") + ", is " + strings.TrimSpace(o.engineLevel))
 	case !filepath.IsAbs(o.stateDir) || !filepath.IsAbs(o.socket):
 		return usage("--state-dir and --socket must be absolute paths")
+	}
+	var err error
+	if o.pruneAt, err = calendar.Parse(o.prune); err != nil {
+		return usage("--prune-interval (PRUNE_INTERVAL): " + err.Error())
 	}
 	if p.UID != 0 {
 		return errors.New("supervise starts programs as several users and needs root of its container: leave --user out of `podman run`")
@@ -136,7 +148,7 @@ func run(ctx context.Context, p *program.Program, o options) error {
 	if err != nil {
 		return err
 	}
-	l, err := prepare(p.Logger, o, path)
+	l, err := prepare(o, path)
 	if err != nil {
 		return err
 	}

@@ -46,6 +46,11 @@ func (e *Executor) space(owner executor.OwnerID) *disk.Keeper {
 	return k
 }
 
+// Prune removes from the executor's engine what nothing uses: see disk.Keeper.Prune.
+func (e *Executor) Prune(ctx context.Context, owner executor.OwnerID) (disk.Pruned, error) {
+	return e.space(owner).Prune(ctx)
+}
+
 // imagesInUse are the names of the images that the environments on this machine have been drawn with.
 func (e *Executor) imagesInUse() ([]string, error) {
 	entries, err := os.ReadDir(e.o.Dir)

@@ -23,6 +23,7 @@ type StoredImage struct {
 	Labels  map[string]string
 	Size    int64 // bytes that no other image shares, as far as the engine tells
 	Shared  int64 // bytes that others share, too
+	Created time.Time
 }
 
 // StoredVolume is a volume that the engine has.
@@ -48,7 +49,7 @@ func (e *Engine) StoredImages(ctx context.Context) ([]StoredImage, error) {
 		shared := max(i.SharedSize, 0)
 		out = append(out, StoredImage{
 			ID: i.ID, Labels: i.Labels, Size: max(i.Size-shared, 0), Shared: shared,
-			Tags: named(i.RepoTags), Digests: named(i.RepoDigests),
+			Tags: named(i.RepoTags), Digests: named(i.RepoDigests), Created: time.Unix(i.Created, 0),
 		})
 	}
 	return out, nil
@@ -142,6 +143,42 @@ func (e *Engine) DropVolume(ctx context.Context, name string) error {
 		return err
 	})
 	return dropped("volume", name, err)
+}
+
+// Ended lists the containers that were made before a time, do not run, and carry no such label.
+func (e *Engine) Ended(ctx context.Context, without string, before time.Time) ([]string, error) {
+	var r client.ContainerListResult
+	err := e.again(ctx, func(ctx context.Context) (err error) {
+		r, err = e.c.ContainerList(ctx, client.ContainerListOptions{All: true})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list containers: %w", err)
+	}
+	var out []string
+	for _, c := range r.Items {
+		over := slices.Contains([]string{"created", "configured", "initialized", "stopped", "exited", "dead"}, string(c.State))
+		if _, has := c.Labels[without]; over && !has && time.Unix(c.Created, 0).Before(before) {
+			out = append(out, c.ID)
+		}
+	}
+	return out, nil
+}
+
+// DropContainer removes a container that does not run, with its volumes that have no name, and reports whether it did. One that
+// runs by now, or is gone, is no error.
+func (e *Engine) DropContainer(ctx context.Context, name string) (gone bool, err error) {
+	err = e.bounded(ctx, func(ctx context.Context) error {
+		_, err := e.c.ContainerRemove(ctx, name, client.ContainerRemoveOptions{RemoveVolumes: true})
+		return err
+	})
+	if err == nil {
+		return true, nil
+	}
+	if err = dropped("container", name, err); errors.Is(err, ErrInUse) {
+		err = nil
+	}
+	return false, err
 }
 
 func dropped(what, name string, err error) error {
