@@ -25,6 +25,7 @@ type account struct {
 type layout struct {
 	runner, engine account
 	runtimeDir     string   // of the engine's user
+	caches         string   // of jobs, if it is there
 	config         string   // as the runner is told
 	socket         *os.File // on which Podman is to serve
 }
@@ -65,7 +66,7 @@ func accounts(o options) (runner, engine account, err error) {
 // prepare makes what both programs need before they are started, while everything may still be done. Nothing of an
 // earlier life of the container runs any more.
 func prepare(o options, config string) (layout, error) {
-	l := layout{config: config}
+	l := layout{config: config, caches: cacheDir}
 	var err error
 	if l.runner, l.engine, err = accounts(o); err != nil {
 		return l, err
@@ -77,8 +78,11 @@ func prepare(o options, config string) (layout, error) {
 	if err := l.prepareRunner(o.stateDir); err != nil {
 		return l, fmt.Errorf("prepare the runner: %w", err)
 	}
-	if l.socket, err = listen(o.socket, l.runner); err != nil {
+	if l.socket, err = l.listen(o.socket); err != nil {
 		return l, fmt.Errorf("open the engine's socket: %w", err)
+	}
+	if err := syscall.Setgroups([]int{0, l.runner.gid}); err != nil {
+		return l, fmt.Errorf("join the runner's group: %w", err)
 	}
 	return l, nil
 }
@@ -105,8 +109,14 @@ func (l layout) prepareEngine() error {
 			return err
 		}
 	}
-	return nil
+	if i, err := os.Lstat(l.caches); err != nil || !i.IsDir() {
+		return nil // the container has no such volume
+	}
+	return own(l.caches, l.engine)
 }
+
+// cacheDir is where the image has a volume for caches of jobs, whose root is the engine's user.
+const cacheDir = "/cache"
 
 // prepareRunner makes the directories of the runner's user, and has nobody else read its configuration.
 func (l *layout) prepareRunner(state string) error {
@@ -217,18 +227,33 @@ func (l *layout) link(state string) error {
 	return nil
 }
 
-// listen opens the socket that Podman is given. It is there, and takes connections that wait, while Podman is started again.
-func listen(path string, who account) (*os.File, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+// listen opens the socket that Podman is given. It is there, and takes connections that wait, while Podman is started again. Whoever
+// comes to it may use it, as users of jobs that it is mounted for have to; in its directory come the runner, Podman, who mounts
+// it, and this process, as one of the runner's group.
+func (l layout) listen(path string) (*os.File, error) {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return nil, err
 	}
-	l, err := socketfile.Listen(path, 0o660)
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	there, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = l.Close() }()                    // File's is another descriptor
-	if err := os.Lchown(path, who.uid, 0); err != nil { // root's group: this process, which asks too
+	for _, e := range there {
+		if name := e.Name(); name != filepath.Base(path) && name != filepath.Base(path)+".new" {
+			return nil, fmt.Errorf("%s has to be in a directory of its own, and %s is beside it: name another with --socket", path, filepath.Join(dir, name))
+		}
+	}
+	s, err := socketfile.Listen(path, 0o666)
+	if err != nil {
 		return nil, err
 	}
-	return l.File()
+	defer func() { _ = s.Close() }() // File's is another descriptor
+	if err := errors.Join(os.Lchown(dir, l.engine.uid, l.runner.gid), os.Chmod(dir, 0o510)); err != nil {
+		return nil, err
+	}
+	return s.File()
 }

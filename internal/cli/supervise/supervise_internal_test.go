@@ -251,18 +251,20 @@ func TestPrepareEngine(t *testing.T) {
 		t.Skip("only root gives files to others")
 	}
 	dir := t.TempDir()
-	l := layout{engine: account{name: "podman", uid: 65532, gid: 65532, home: dir + "/home"}, runtimeDir: dir + "/run/user/65532"}
+	l := layout{engine: account{name: "podman", uid: 65532, gid: 65532, home: dir + "/home"}, runtimeDir: dir + "/run/user/65532", caches: dir + "/cache"}
 	store := dir + "/home/.local/share/containers"
 	if err := os.MkdirAll(l.runtimeDir+"/libpod/tmp", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.MkdirAll(store, 0o755); err != nil { // a new volume
-		t.Fatal(err)
+	for _, volume := range []string{store, l.caches} { // new
+		if err := os.MkdirAll(volume, 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := l.prepareEngine(); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{store, filepath.Dir(store), l.engine.home, l.runtimeDir} {
+	for _, path := range []string{l.caches, store, filepath.Dir(store), l.engine.home, l.runtimeDir} {
 		if uid, mode := ownerOf(t, path); uid != 65532 || mode != 0o700 {
 			t.Errorf("%s is of uid %d with mode %04o", path, uid, mode)
 		}
@@ -282,5 +284,33 @@ func TestAccounts(t *testing.T) {
 		if _, _, err := accounts(options{runnerUser: c.runner, engineUser: c.engine}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v, want %q", err, c.want)
 		}
+	}
+}
+
+// TestListen: the socket is open, in a directory in which only the runner and the engine come.
+func TestListen(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("only root gives files to others")
+	}
+	dir := t.TempDir()
+	l := layout{runner: account{uid: 65533, gid: 65533}, engine: account{uid: 65532, gid: 65532}}
+	for range 2 { // and once more as after a restart
+		f, err := l.listen(dir + "/run/podman/podman.sock")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if uid, mode := ownerOf(t, dir+"/run/podman"); uid != 65532 || mode != 0o510 {
+		t.Errorf("the directory is of uid %d with mode %04o", uid, mode)
+	}
+	if _, mode := ownerOf(t, dir+"/run/podman/podman.sock"); mode != 0o666 {
+		t.Errorf("the socket has mode %04o", mode)
+	}
+	if _, err := l.listen(dir + "/run/other.sock"); err == nil || !strings.Contains(err.Error(), "of its own") {
+		t.Errorf("in a directory with others: %v", err)
 	}
 }
