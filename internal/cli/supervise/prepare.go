@@ -25,6 +25,7 @@ type account struct {
 type layout struct {
 	runner, engine account
 	runtimeDir     string   // of the engine's user
+	locks          string   // of the engine, in memory
 	caches         string   // of jobs, if it is there
 	config         string   // as the runner is told
 	socket         *os.File // on which Podman is to serve
@@ -72,6 +73,7 @@ func prepare(o options, config string) (layout, error) {
 		return l, err
 	}
 	l.runtimeDir = filepath.Join("/run/user", strconv.Itoa(l.engine.uid))
+	l.locks = "/dev/shm/libpod_rootless_lock_" + strconv.Itoa(l.engine.uid)
 	if err := l.prepareEngine(); err != nil {
 		return l, fmt.Errorf("prepare the engine: %w", err)
 	}
@@ -88,10 +90,13 @@ func prepare(o options, config string) (layout, error) {
 }
 
 // prepareEngine makes the directories of the engine's user. What is in that of run time is of processes that have ended with
-// the container: Podman would take them for living ones, by their numbers.
+// the container: Podman would take them for living ones, by their numbers. So are its locks in memory, which live through a restart of
+// the container, and which it would find taken.
 func (l layout) prepareEngine() error {
-	if err := os.RemoveAll(l.runtimeDir); err != nil {
-		return err
+	for _, left := range []string{l.runtimeDir, l.locks} {
+		if err := os.RemoveAll(left); err != nil {
+			return err
+		}
 	}
 	if err := os.MkdirAll(filepath.Dir(l.runtimeDir), 0o755); err != nil {
 		return err

@@ -50,7 +50,7 @@ func engine(p *program.Program, o options, l layout) supervisor.Program {
 	return supervisor.Program{
 		Name: "engine",
 		Command: supervisor.Command{
-			Path: "podman", Args: []string{"--log-level=" + o.engineLevel, "system", "service", "--time=0", "unix://" + o.socket},
+			Path: "podman", Args: []string{"--log-level=" + o.engineLevel, "system", "service", "--time=0"}, // without an address, whose file it would replace
 			Env: append(engineEnvironment(os.Environ()), env...), Dir: "/", As: who, Listens: true, Entrance: entrance(),
 		},
 		Socket:  l.socket,

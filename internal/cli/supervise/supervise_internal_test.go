@@ -251,7 +251,10 @@ func TestPrepareEngine(t *testing.T) {
 		t.Skip("only root gives files to others")
 	}
 	dir := t.TempDir()
-	l := layout{engine: account{name: "podman", uid: 65532, gid: 65532, home: dir + "/home"}, runtimeDir: dir + "/run/user/65532", caches: dir + "/cache"}
+	l := layout{engine: account{name: "podman", uid: 65532, gid: 65532, home: dir + "/home"}, runtimeDir: dir + "/run/user/65532", caches: dir + "/cache", locks: dir + "/lock"}
+	if err := os.WriteFile(l.locks, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	store := dir + "/home/.local/share/containers"
 	if err := os.MkdirAll(l.runtimeDir+"/libpod/tmp", 0o755); err != nil {
 		t.Fatal(err)
@@ -271,6 +274,9 @@ func TestPrepareEngine(t *testing.T) {
 	}
 	if left, err := os.ReadDir(l.runtimeDir); err != nil || len(left) > 0 {
 		t.Errorf("of an earlier life: %v, %v", left, err)
+	}
+	if _, err := os.Stat(l.locks); err == nil {
+		t.Error("the locks of an earlier life are there")
 	}
 }
 
