@@ -45,8 +45,8 @@ func (a account) environment(path string) []string {
 // engine is the Podman that jobs are run with.
 func engine(p *program.Program, o options, l layout) supervisor.Program {
 	who := l.engine.identity()
-	who.Bounding = []int{unix.CAP_SETUID, unix.CAP_SETGID} // of newuidmap and newgidmap, which have them as file capabilities
-	env := append(l.engine.environment(searchPath(p)), "XDG_RUNTIME_DIR="+l.runtimeDir)
+	who.Bounding = []int{unix.CAP_SETUID, unix.CAP_SETGID}                                                                   // of newuidmap and newgidmap, which have them as file capabilities
+	env := append(l.engine.environment(searchPath(p)), "XDG_RUNTIME_DIR="+l.runtimeDir, "PODMAN_IGNORE_CGROUPSV1_WARNING=1") // at each start, and of no use here
 	return supervisor.Program{
 		Name: "engine",
 		Command: supervisor.Command{
