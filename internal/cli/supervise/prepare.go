@@ -114,10 +114,10 @@ func (l layout) prepareEngine() error {
 			return err
 		}
 	}
-	if i, err := os.Lstat(l.caches); err != nil || !i.IsDir() {
-		return nil // the container has no such volume
+	if i, err := os.Lstat(l.caches); err == nil && i.IsDir() { // else the container has no such volume
+		return own(l.caches, l.engine)
 	}
-	return own(l.caches, l.engine)
+	return nil
 }
 
 // cacheDir is where the image has a volume for caches of jobs, whose root is the engine's user.

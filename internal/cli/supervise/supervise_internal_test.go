@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"gitlab.com/skerry/skerry/internal/calendar"
 	"gitlab.com/skerry/skerry/internal/cli/program"
 )
 
@@ -319,4 +321,22 @@ func TestListen(t *testing.T) {
 	if _, err := l.listen(dir + "/run/other.sock"); err == nil || !strings.Contains(err.Error(), "of its own") {
 		t.Errorf("in a directory with others: %v", err)
 	}
+}
+
+func TestRepeat(t *testing.T) {
+	t.Parallel()
+	s, err := calendar.Parse("*-*-* *:*:*") // every second
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	times := 0
+	repeat(ctx, s, func() {
+		times++
+		cancel()
+	})
+	if times != 1 {
+		t.Errorf("done %d times, want until it is over", times)
+	}
+	repeat(t.Context(), calendar.Schedule{}, func() { t.Error("never is now") })
 }
