@@ -59,6 +59,9 @@ func (v *environment) wrongArch(p *part, err error) error {
 
 // ended says how the container of a place that does not run any more ended; said are its last words.
 func (v *environment) ended(place executor.Place, p *part, s engineapi.State, said string) error {
+	if s.Unseen {
+		return fmt.Errorf("the %s container was ended together with its engine, by a restart of the machine or of the container that both were in", place)
+	}
 	words := ""
 	if said = strings.TrimSpace(said); said != "" {
 		words = "; its last words: " + said

@@ -181,6 +181,7 @@ type State struct {
 	Created   bool // and never started
 	Removing  bool // somebody has it removed
 	Ended     time.Time
+	Unseen    bool // it ended when the engine was not there to see how: with the machine, or with a container that both were in
 	ExitCode  int
 	OOMKilled bool
 	Error     string // of the engine, when it could not be started
@@ -219,6 +220,7 @@ func (e *Engine) State(ctx context.Context, name string) (State, error) {
 		s.Created = c.State.Status == container.StateCreated || c.State.Status == "configured"
 		s.Removing = c.State.Status == container.StateRemoving
 		s.Ended, _ = time.Parse(time.RFC3339Nano, c.State.FinishedAt) // what has not ended has none
+		s.Unseen = c.State.Status == container.StateExited && s.Ended.IsZero()
 	}
 	return s, nil
 }
