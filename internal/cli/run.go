@@ -21,6 +21,7 @@ type runOptions struct {
 	configPath string
 	user       string // --user
 	listen     string // --listen-address
+	mortal     bool   // --jobs-end-with-container
 	dirs       directories
 }
 
@@ -42,6 +43,8 @@ func newRun(p *program.Program) *cobra.Command {
 	o.dirs.stateFlag(p, cmd)
 	f.StringVarP(&o.user, "user", "u", "", "user to run the shell executor's jobs as")
 	f.StringVar(&o.listen, "listen-address", p.EnvDefault("LISTEN_ADDRESS", ""), "address of the metrics server [$LISTEN_ADDRESS]")
+	f.BoolVar(&o.mortal, "jobs-end-with-container", false, "TERM and INT are told when the container ends that runner and jobs are in: cancel jobs at the first")
+	_ = f.MarkHidden("jobs-end-with-container") // it is there; supervise says it
 	f.StringVarP(&service, "service", "n", "gitlab-runner", "name of the service; accepted for compatibility")
 	f.BoolVar(&syslog, "syslog", false, "accepted for compatibility: under systemd, standard error goes to the journal")
 	return cmd
@@ -71,7 +74,7 @@ func run(ctx context.Context, p *program.Program, o runOptions) error {
 	if err != nil {
 		return err
 	}
-	err = d.Serve(ctx, daemon.Service{Config: c, Listen: o.listen, Follow: true, Loaded: p.FollowConfig})
+	err = d.Serve(ctx, daemon.Service{Config: c, Listen: o.listen, Follow: true, Mortal: o.mortal, Loaded: p.FollowConfig})
 	return errors.Join(err, d.Close())
 }
 

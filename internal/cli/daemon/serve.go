@@ -23,6 +23,8 @@ type Service struct {
 	// Follow reads the configuration again when its file changes and on HUP, and replaces its tokens before
 	// they expire.
 	Follow bool
+	// Mortal has the first TERM or INT cancel the jobs: it comes when the container ends that they are in, too.
+	Mortal bool
 	// Loaded is told of each configuration that comes into force while it is followed; nil: nobody is.
 	Loaded func(*config.Config) error
 }
@@ -38,7 +40,7 @@ func (d *Daemon) Serve(ctx context.Context, s Service) error {
 	if err := errors.Join(d.survives(ctx), persistent(d.o.StateDir)); err != nil {
 		d.log.Warn("Jobs will not survive a restart of this runner: "+err.Error(), "executor", executorShell)
 	} else {
-		how.survives = true
+		how.survives = !s.Mortal
 	}
 	stopSessions, err := d.serveSessions(ctx, s.Config)
 	if err != nil {

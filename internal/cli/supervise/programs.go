@@ -95,7 +95,7 @@ func runner(p *program.Program, o options, l layout) (supervisor.Program, error)
 	env := supervisor.EnvironmentOf(os.Environ(), append(l.runner.environment(searchPath(p)), "CONTAINER_HOST="+at, "DOCKER_HOST="+at), "XDG_RUNTIME_DIR", "NOTIFY_SOCKET")
 	return supervisor.Program{
 		Name:    "runner",
-		Command: l.asRunner(supervisor.Command{Path: self, Args: []string{"run", "--config", l.config, "--state-dir", o.stateDir}, Env: env}),
+		Command: l.asRunner(supervisor.Command{Path: self, Args: []string{"run", "--config", l.config, "--state-dir", o.stateDir, "--jobs-end-with-container"}, Env: env}),
 		Backoff: supervisor.Backoff{First: 250 * time.Millisecond, Most: 30 * time.Second, Settled: time.Minute},
 		Hopeless: func(s syscall.WaitStatus) error {
 			if s.ExitStatus() == program.ExitUsage {

@@ -75,36 +75,25 @@ func awaitEngine(ctx context.Context, log *slog.Logger, e *supervisor.Kept, sign
 	}
 }
 
-// follow passes signals on to the runner until it has ended for good.
+// follow passes signals on to the runner until it has ended for good. A runner that waits for its next start when it is to end
+// has none.
 func follow(ctx context.Context, log *slog.Logger, k *supervisor.Kept, signals <-chan os.Signal) {
 	over := ctx.Done()
-	stop := func(s syscall.Signal) {
-		k.Last()
-		if !k.Signal(s) {
-			return // it waits for its next start, which does not come
-		}
-		if s != syscall.SIGQUIT {
-			k.Signal(syscall.SIGTERM + syscall.SIGINT - s) // the other of the two
-		}
-	}
 	for {
 		select {
 		case <-k.Ended():
 			return
 		case <-over:
 			over = nil
-			stop(syscall.SIGTERM)
+			k.Last()
+			k.Signal(syscall.SIGTERM)
 		case s := <-signals:
 			log.Debug("Passing a signal on", "signal", s.String())
-			switch s {
-			case syscall.SIGHUP:
-				k.Signal(syscall.SIGHUP)
-			case syscall.SIGQUIT:
-				stop(syscall.SIGQUIT)
-			case syscall.SIGINT:
-				stop(syscall.SIGINT)
-			default:
-				stop(syscall.SIGTERM)
+			if s != syscall.SIGHUP {
+				k.Last()
+			}
+			if s, ok := s.(syscall.Signal); ok {
+				k.Signal(s)
 			}
 		}
 	}
