@@ -141,9 +141,9 @@ func (c *Client) Release(ctx context.Context, id string) error {
 	return res.Body.Close()
 }
 
-// Prune has what nothing uses removed from the container engines of all runners.
-func (c *Client) Prune(ctx context.Context) (p Pruned, err error) {
-	res, err := c.do(ctx, http.MethodPost, "/v1/prune", nil)
+// Prune has what nothing uses removed from the container engine that listens on a socket, if a runner has it.
+func (c *Client) Prune(ctx context.Context, socket string) (p Pruned, err error) {
+	res, err := c.do(ctx, http.MethodPost, "/v1/prune?socket="+url.QueryEscape(socket), nil)
 	if err != nil {
 		return p, err
 	}

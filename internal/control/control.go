@@ -5,7 +5,7 @@
 //	GET  /v1/jobs/{id}/log?from=N | ?tail=N          -> the log's bytes as they come, from offset HeaderFrom; trailer TrailerResult when the job is over
 //	POST /v1/jobs/{id}/release                       -> 204; removes an environment that is kept
 //	POST /v1/jobs/{id}/terminal  messages            -> messages; package terminal: Begin (a Terminal) and so on, until Exit
-//	POST /v1/prune                                   -> Pruned; removes images and ended containers that nothing uses from the engines of all runners
+//	POST /v1/prune?socket=PATH                       -> Pruned; removes images and ended containers that nothing uses from the engine there, if a runner has it
 //	GET  /v1/nix | ?known                            -> NixStores; with known only what is known without asking the stores
 //	GET  /v1/nix/{store}/paths                       -> NixPaths
 //	POST /v1/nix/{store}/collect        NixCollection -> NixCollected
@@ -86,11 +86,11 @@ type Terminal struct {
 	Term string   `json:"term,omitempty"` // kind of terminal
 }
 
-// Pruned is what has been removed from container engines because nothing uses it.
+// Pruned is what has been removed from a container engine because nothing uses it.
 type Pruned struct {
 	Images     int    `json:"images"`
 	Containers int    `json:"containers"`
-	Bytes      int64  `json:"bytes"`             // that the images have freed, as far as engines tell
+	Bytes      int64  `json:"bytes"`             // that the images have freed, as far as the engine tells
 	Problem    string `json:"problem,omitempty"` // why something else was not
 }
 
@@ -120,5 +120,6 @@ type Runner interface {
 	Log(ctx context.Context, id string, from int64, tail int) (Log, int64, error)
 	Release(id string) error
 	Terminal(ctx context.Context, id string, t Terminal) (Session, error)
-	Prune(ctx context.Context) Pruned
+	// Prune removes what nothing uses from the engine that listens on a socket of this machine, if a runner has it.
+	Prune(ctx context.Context, socket string) Pruned
 }

@@ -60,8 +60,8 @@ func (l *jobLog) Result(context.Context) (control.Result, error) {
 
 func (r *runner) Release(string) error { return errors.New("it is not kept") }
 
-func (r *runner) Prune(context.Context) control.Pruned {
-	return control.Pruned{Images: 2, Containers: 1, Bytes: 3, Problem: "an engine is away"}
+func (r *runner) Prune(_ context.Context, socket string) control.Pruned {
+	return control.Pruned{Images: 2, Containers: 1, Bytes: 3, Problem: socket + " is away"}
 }
 
 func (r *runner) Terminal(ctx context.Context, _ string, t control.Terminal) (control.Session, error) {
@@ -208,8 +208,8 @@ func TestPrune(t *testing.T) {
 	t.Parallel()
 	r := &runner{}
 	c, _ := serve(t, r)
-	p, err := c.Prune(t.Context())
-	if d := cmp.Diff(r.Prune(t.Context()), p); d != "" || err != nil {
+	p, err := c.Prune(t.Context(), "/run/an engine&.sock")
+	if d := cmp.Diff(r.Prune(t.Context(), "/run/an engine&.sock"), p); d != "" || err != nil {
 		t.Error(d, err)
 	}
 }

@@ -142,7 +142,7 @@ func (s *Server) routes() http.Handler {
 	})
 	m.HandleFunc("POST /v1/jobs/{id}/terminal", s.serveTerminal)
 	m.HandleFunc("POST /v1/prune", func(w http.ResponseWriter, r *http.Request) {
-		pruned := s.runner.Prune(r.Context())
+		pruned := s.runner.Prune(r.Context(), r.URL.Query().Get("socket"))
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(pruned) // the peer is gone
 	})

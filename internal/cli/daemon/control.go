@@ -14,7 +14,7 @@ import (
 // controlled is the engine as commands see it through the socket.
 type controlled struct {
 	engine *engine.Engine
-	prune  func(context.Context) (disk.Pruned, error)
+	prune  func(ctx context.Context, socket string) (disk.Pruned, error)
 }
 
 // Jobs implements control.Runner.
@@ -73,8 +73,8 @@ func (c controlled) Terminal(ctx context.Context, id string, t control.Terminal)
 }
 
 // Prune implements control.Runner.
-func (c controlled) Prune(ctx context.Context) control.Pruned {
-	p, err := c.prune(ctx)
+func (c controlled) Prune(ctx context.Context, socket string) control.Pruned {
+	p, err := c.prune(ctx, socket)
 	out := control.Pruned{Images: p.Images, Containers: p.Containers, Bytes: p.Bytes}
 	if err != nil {
 		out.Problem = err.Error()
@@ -96,7 +96,7 @@ func (absentError) Is(target error) bool { return target == control.ErrNotFound 
 
 // serveControl serves the socket for commands until stop is called. A runner without it runs jobs all the same.
 func (d *Daemon) serveControl(ctx context.Context) (stop func()) {
-	s, err := control.Listen(ctx, d.o.StateDir, controlled{d.engine, d.pruneEngines}, controlledStores{&d.containers, d.scopes}, d.log)
+	s, err := control.Listen(ctx, d.o.StateDir, controlled{d.engine, d.pruneAt}, controlledStores{&d.containers, d.scopes}, d.log)
 	if err != nil {
 		d.log.Warn("The commands jobs, attach, shell and nix do not work with this runner", "error", err)
 		return func() {}

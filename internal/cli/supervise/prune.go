@@ -25,22 +25,22 @@ func newPrune(p *program.Program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune",
 		Short: "Remove images and containers that nothing uses",
-		Long: "Have the runner that `supervise` keeps running remove what nothing uses from its engines, as --prune-interval does at its times: images that no container and no job has, " +
+		Long: "Have the runner that `supervise` keeps running remove what nothing uses from the Podman beside it, as --prune-interval does at its times: images that no container and no job has, " +
 			"and containers that ended more than an hour ago and are not the runner's.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), pruneTime)
 			defer cancel()
-			return prune(ctx, p.Logger, o.stateDir)
+			return prune(ctx, p.Logger, o)
 		},
 	}
-	o.stateFlag(p, cmd)
+	o.places(p, cmd)
 	return cmd
 }
 
-func prune(ctx context.Context, log *slog.Logger, state string) error {
-	c := control.NewClient(state)
+func prune(ctx context.Context, log *slog.Logger, o options) error {
+	c := control.NewClient(o.stateDir)
 	defer c.Close()
-	done, err := c.Prune(ctx)
+	done, err := c.Prune(ctx, o.socket)
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func prune(ctx context.Context, log *slog.Logger, state string) error {
 // pruning prunes at its times, as the runner's user and with a program of its own: this process has no right to the runner's
 // files. It ends when stop is called.
 func (l layout) pruning(ctx context.Context, log *slog.Logger, o options, r *supervisor.Reaper, out *supervisor.Log, like supervisor.Command) (stop func()) {
-	like.Args = []string{"supervise", "prune", "--state-dir", o.stateDir}
+	like.Args = []string{"supervise", "prune", "--state-dir", o.stateDir, "--socket", o.socket}
 	ctx, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	group.Go(func() {

@@ -64,12 +64,8 @@ func New(p *program.Program, executors []string) *cobra.Command {
 
 // places adds the flags that say where runner and engine are found.
 func (o *options) places(p *program.Program, cmd *cobra.Command) {
-	o.stateFlag(p, cmd)
-	cmd.Flags().StringVar(&o.socket, "socket", defaultSocket, "where Podman listens")
-}
-
-func (o *options) stateFlag(p *program.Program, cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.stateDir, "state-dir", p.EnvDefault("SKERRY_STATE_DIR", defaultState), "directory for what must survive a restart, on a volume [$SKERRY_STATE_DIR]")
+	cmd.Flags().StringVar(&o.socket, "socket", defaultSocket, "where Podman listens")
 }
 
 // engineLevels are those of `podman --log-level`.

@@ -2,13 +2,12 @@ package daemon
 
 import (
 	"context"
-	"errors"
-	"fmt"
+	"path/filepath"
+	"strings"
 
 	"gitlab.com/skerry/skerry/internal/config"
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/disk"
-	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 	"gitlab.com/skerry/skerry/internal/gitlab"
 )
 
@@ -17,30 +16,33 @@ type pruner interface {
 	Prune(ctx context.Context, owner executor.OwnerID) (disk.Pruned, error)
 }
 
-// pruneEngines removes what nothing uses from the engines of the configuration, from each once. What went is returned with an
-// error, too.
-func (d *Daemon) pruneEngines(ctx context.Context) (all disk.Pruned, err error) {
-	seen := map[engineapi.Address]bool{}
-	var errs []error
+// pruneAt removes what nothing uses from the engine that listens on a socket, if the configuration has it, by that name or by
+// another. Others' engines are not for it: who asks has this one to himself.
+func (d *Daemon) pruneAt(ctx context.Context, socket string) (disk.Pruned, error) {
 	for _, r := range d.engineRunners() {
 		a, err := d.place.engines.address(ctx, dockerOf(r))
-		if err != nil {
-			errs = append(errs, err)
-			continue
+		if err == nil && sameSocket(a.Host, socket) {
+			return d.pruneEngine(ctx, r)
 		}
-		if seen[a] {
-			continue
-		}
-		seen[a] = true
-		one, err := d.pruneEngine(ctx, r)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("engine %s: %w", a.Host, err))
-		}
-		all.Images += one.Images
-		all.Containers += one.Containers
-		all.Bytes += one.Bytes
 	}
-	return all, errors.Join(errs...)
+	return disk.Pruned{}, nil
+}
+
+// sameSocket reports whether an engine's address is that of a socket: links are followed.
+func sameSocket(address, socket string) bool {
+	path, ok := strings.CutPrefix(address, "unix://")
+	if !ok || socket == "" {
+		return false
+	}
+	if path == socket {
+		return true
+	}
+	one, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return false
+	}
+	other, err := filepath.EvalSymlinks(socket)
+	return err == nil && one == other
 }
 
 func (d *Daemon) pruneEngine(ctx context.Context, r *config.Runner) (disk.Pruned, error) {
