@@ -12,8 +12,12 @@ PKG       ?= ./...
 TIMEOUT   ?= 25m
 ENGINES   := scripts/engines.sh run
 TEST      := scripts/test.sh -timeout=$(TIMEOUT)
+IMAGE     ?= localhost/skerry-runner
+PODMAN    ?= podman
+IMAGEARGS ?=
+comma     := ,
 
-.PHONY: help build agents demo test race lint bench check fuzz clean setup
+.PHONY: help build agents image demo test race lint bench check fuzz clean setup
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -26,6 +30,14 @@ agents: ## the agent for each architecture of $(ARCHES), where the runner's buil
 build: agents ## bin/skerry (with the agents inside) and bin/skerry-coordinator
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/skerry ./cmd/skerry
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/skerry-coordinator ./cmd/skerry-coordinator
+	ln -f $(BIN)/skerry images/runner/skerry-linux-$(shell $(GO) env GOARCH)
+
+image: agents ## $(IMAGE), the runner's own image, for $(ARCHES), by Podman (IMAGEARGS='--build-arg BASE=…')
+	@for arch in $(ARCHES); do \
+	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o images/runner/skerry-linux-$$arch ./cmd/skerry || exit 1; \
+	done
+	$(PODMAN) build --format docker $(if $(word 2,$(ARCHES)),--manifest,-t) $(IMAGE) \
+	  --platform $(subst $() ,$(comma),$(addprefix linux/,$(ARCHES))) $(IMAGEARGS) images/runner
 
 demo: build ## register a runner with a coordinator made here and run a real pipeline
 	scripts/demo.sh
@@ -52,4 +64,4 @@ fuzz: ## every fuzz target for $(FUZZTIME) each
 check: lint test race ## all that has to be green before a change lands
 
 clean:
-	rm -rf $(BIN) $(EMBED)/skerry-agent-*
+	rm -rf $(BIN) $(EMBED)/skerry-agent-* images/runner/skerry-linux-*

@@ -187,22 +187,29 @@ func nestedFiles(base *saved.Image, t *top) error {
 	return nil
 }
 
-// withEntry is a file of /etc with a line for the user, in the place of those with the same name or number.
+// withEntry is a file of /etc with a line for the user.
 func withEntry(base *saved.Image, p, line string) (string, error) {
+	found, err := base.Find(p)
+	if err != nil {
+		return line + "\n", nil
+	}
+	raw, err := base.Read(found, maxConf)
+	if err != nil {
+		return "", fmt.Errorf("look at %s of the image: %w", path.Base(p), err)
+	}
+	return entered(string(raw), line), nil
+}
+
+// entered is the text of passwd or group with a line, in the place of those with the same name or number.
+func entered(text, line string) string {
 	name, rest, _ := strings.Cut(line, ":")
 	id := strings.Split(rest, ":")[1]
 	var out strings.Builder
-	if found, err := base.Find(p); err == nil {
-		raw, err := base.Read(found, maxConf)
-		if err != nil {
-			return "", fmt.Errorf("look at %s of the image: %w", path.Base(p), err)
-		}
-		for l := range strings.Lines(string(raw)) {
-			fields := strings.Split(strings.TrimSpace(l), ":")
-			if len(fields) < 3 || fields[0] != name && fields[2] != id {
-				out.WriteString(strings.TrimRight(l, "\n") + "\n")
-			}
+	for l := range strings.Lines(text) {
+		fields := strings.Split(strings.TrimSpace(l), ":")
+		if len(fields) < 3 || fields[0] != name && fields[2] != id {
+			out.WriteString(strings.TrimRight(l, "\n") + "\n")
 		}
 	}
-	return out.String() + line + "\n", nil
+	return out.String() + line + "\n"
 }

@@ -40,6 +40,12 @@ func Base(t *testing.T) {
 	}
 }
 
+// BaseName is the image's name in BaseArchive.
+const BaseName = "skerry.test/podman-base:latest"
+
+// BaseArchive is the image that Base makes sure of, as an archive that engines load. It has git, too.
+func BaseArchive() string { return archive }
+
 func makeBase(ctx context.Context) error {
 	if _, err := os.Stat(archive); err == nil {
 		return nil
@@ -92,7 +98,7 @@ func writeBase(root, to string) error {
 	if img, err = mutate.ConfigFile(img, f); err != nil {
 		return err
 	}
-	ref, err := name.ParseReference("skerry.test/podman-base:latest")
+	ref, err := name.ParseReference(BaseName)
 	if err != nil {
 		return err
 	}
