@@ -48,8 +48,12 @@ cgroup_manager="cgroupfs"
 events_logger="file"
 CONF
   id "$user" >/dev/null 2>&1 || useradd -m "$user"
-  grep -q "^$user:" /etc/subuid || echo "$user:300000:65539" >>/etc/subuid
-  grep -q "^$user:" /etc/subgid || echo "$user:300000:65539" >>/etc/subgid
+  # Three ids more than useradd gives: engines in its containers have whole ranges of their own (docs/runner-image.md).
+  local f
+  for f in /etc/subuid /etc/subgid; do
+    grep -q "^$user:" "$f" || echo "$user:300000:65539" >>"$f"
+    sed -i "s/^\($user:[0-9]*\):65536$/\1:65539/" "$f"
+  done
   chmod 666 /dev/net/tun /dev/fuse 2>/dev/null || true
   local h
   h=$(getent passwd "$user" | cut -d: -f6)

@@ -187,6 +187,19 @@ func (e Engine) Load(t *testing.T, i Image) {
 	}
 }
 
+// Archive writes an image as an archive that engines load.
+func Archive(w io.Writer, i Image) error {
+	ref, err := name.ParseReference(i.Name)
+	if err != nil {
+		return err
+	}
+	img, err := build(i)
+	if err != nil {
+		return err
+	}
+	return tarball.Write(ref, img, w)
+}
+
 func build(i Image) (v1.Image, error) {
 	raw, err := root(i)
 	if err != nil {
