@@ -189,15 +189,15 @@ func nestedFiles(base *saved.Image, t *top) error {
 
 // withEntry is a file of /etc with a line for the user.
 func withEntry(base *saved.Image, p, line string) (string, error) {
-	found, err := base.Find(p)
-	if err != nil {
-		return line + "\n", nil
+	text := ""
+	if found, err := base.Find(p); err == nil {
+		raw, err := base.Read(found, maxConf)
+		if err != nil {
+			return "", fmt.Errorf("look at %s of the image: %w", path.Base(p), err)
+		}
+		text = string(raw)
 	}
-	raw, err := base.Read(found, maxConf)
-	if err != nil {
-		return "", fmt.Errorf("look at %s of the image: %w", path.Base(p), err)
-	}
-	return entered(string(raw), line), nil
+	return entered(text, line), nil
 }
 
 // entered is the text of passwd or group with a line, in the place of those with the same name or number.

@@ -8,12 +8,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"gitlab.com/skerry/skerry/internal/executor/container/enginetest"
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
+	"gitlab.com/skerry/skerry/internal/image"
 	"gitlab.com/skerry/skerry/internal/image/podmantest"
 )
 
@@ -95,7 +97,7 @@ func (p *podman) run(in string, args ...string) string {
 }
 
 // buildRunnerImage builds images/runner of the program of these tests, and of Debian's Podman in the place of Debian.
-func (p *podman) buildRunnerImage(co *gitlabtest.Coordinator, image string) {
+func (p *podman) buildRunnerImage(co *gitlabtest.Coordinator, name string) {
 	p.t.Helper()
 	context := filepath.Join(p.dir, "images-runner") // the user need not get at the source tree
 	if err := os.Mkdir(context, 0o755); err != nil {
@@ -117,7 +119,7 @@ func (p *podman) buildRunnerImage(co *gitlabtest.Coordinator, image string) {
 		}
 	}
 	p.run("", "load", "-q", "-i", podmantest.BaseArchive())
-	p.run("", "build", "-q", "-t", image, "--build-arg", "BASE="+podmantest.BaseName, "--build-arg", "GITLAB_URL="+co.URL(), "--build-arg", "DEFAULT_JOB_IMAGE="+jobImage, context)
+	p.run("", "build", "-q", "-t", name, "--build-arg", "BASE="+podmantest.BaseName, "--build-arg", "GITLAB_URL="+co.URL(), "--build-arg", "DEFAULT_JOB_IMAGE="+jobImage, context)
 }
 
 // TestRunnerImage goes through the steps of pipglr's README, in their order and by its very commands, with this image's name: from the build to a pipeline.
@@ -128,15 +130,15 @@ func TestRunnerImage(t *testing.T) {
 		podmantest.Base(t)
 		co := m.project(t, gitlabtest.Options{})
 		p := newPodman(t, m)
-		const image = "localhost/skerry-runner:latest"
-		p.buildRunnerImage(co, image)
+		const name = "localhost/skerry-runner:latest"
+		p.buildRunnerImage(co, name)
 		token := co.AddRunner(gitlabtest.RunnerSpec{}).Token
 
 		// Runner Activation/Registration (step 3), twice
 		p.run(token+"\n", "secret", "create", "REGISTRATION_TOKEN", "-")
 		p.write("config.toml", "")
-		p.run("", "container", "runlabel", "register", image)
-		p.run("", "container", "runlabel", "register", image)
+		p.run("", "container", "runlabel", "register", name)
+		p.run("", "container", "runlabel", "register", name)
 		p.run("", "secret", "rm", "REGISTRATION_TOKEN")
 		// Runner Configuration (step 4): there is no registry
 		config := readFile(t, filepath.Join(p.dir, "config.toml"))
@@ -147,22 +149,26 @@ func TestRunnerImage(t *testing.T) {
 		p.write("config.toml", config)
 		p.run("", "secret", "create", "config.toml", "./config.toml")
 		// Volume Setup (step 5)
-		p.run("", "container", "runlabel", "setupstorage", image)
-		p.run("", "container", "runlabel", "setupcache", image)
+		p.run("", "container", "runlabel", "setupstorage", name)
+		p.run("", "container", "runlabel", "setupcache", name)
 		// Runner Startup (step 6)
-		p.run("", "container", "runlabel", "run", image)
+		p.run("", "container", "runlabel", "run", name)
 		t.Cleanup(func() {
 			if t.Failed() {
 				out, err := p.try(nil, "logs", "pipglr")
 				t.Logf("the container's log: %v\n%s", err, out)
 			}
 		})
-		if out := p.run("", "container", "runlabel", "dumpconfig", image); out != config {
+		if out := p.run("", "container", "runlabel", "dumpconfig", name); out != config {
 			t.Errorf("dumpconfig says %q, want %q", out, config)
 		}
 		r := &inContainer{podman: p, co: co}
+		r.awaitHealth()
 		r.load(enginetest.Image{Name: jobImage})
-		r.jobs()
+		r.otherUsers()
+		r.outlives()
+		r.restarted()
+		r.uninstall(name)
 	}, "rootless")
 }
 
@@ -172,36 +178,117 @@ type inContainer struct {
 	co *gitlabtest.Coordinator
 }
 
+// awaitHealth returns when engine and runner in the container work.
+func (r *inContainer) awaitHealth() {
+	r.t.Helper()
+	until(r.t, "runner and engine in the container work", func() bool {
+		_, err := r.try(nil, "exec", "pipglr", "skerry", "supervise", "health")
+		return err == nil
+	})
+}
+
+// engine runs a command of the engine in the container, as everybody can who has its socket.
+func (r *inContainer) engine(in io.Reader, args ...string) (string, error) {
+	return r.try(in, append([]string{"exec", "-i", "-u", "podman", "pipglr", "podman", "--url", "unix:///run/podman/podman.sock"}, args...)...)
+}
+
 // load gives the engine in the container an image.
 func (r *inContainer) load(i enginetest.Image) {
 	r.t.Helper()
 	var archive bytes.Buffer
-	if err := enginetest.Archive(&archive, i); err != nil {
-		r.t.Fatal(err)
+	err := enginetest.Archive(&archive, i)
+	if err == nil {
+		_, err = r.engine(&archive, "load")
 	}
-	untilWithin(r.t, patience, "the engine in the container is there", func() bool {
-		_, err := r.try(nil, "exec", "pipglr", "skerry", "supervise", "health")
-		return err == nil
-	})
-	if _, err := r.try(&archive, "exec", "-i", "pipglr", "podman", "--url", "unix:///run/podman/podman.sock", "load"); err != nil {
+	if err != nil {
 		r.t.Fatal(err)
 	}
 }
 
-// jobs runs some.
-func (r *inContainer) jobs() {
+// add queues a job.
+func (r *inContainer) add(script ...string) int64 {
+	r.t.Helper()
+	id, err := r.co.AddJob(r.t.Context(), gitlabtest.JobSpec{Project: "group/project", Script: script})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return id
+}
+
+func (r *inContainer) wait(id int64) (gitlabtest.Job, string) {
+	r.t.Helper()
+	return (&runner{t: r.t, co: r.co}).wait(id)
+}
+
+// otherUsers makes files of several users in a job. None may belong to root or the runner of the container.
+func (r *inContainer) otherUsers() {
 	t := r.t
 	t.Helper()
-	run := func(script ...string) (gitlabtest.Job, string) {
-		t.Helper()
-		id, err := r.co.AddJob(t.Context(), gitlabtest.JobSpec{Project: "group/project", Script: script})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return (&runner{t: t, co: r.co}).wait(id)
-	}
-	j, log := run("cat README", "echo kept > /cache/kept", "id -u")
+	j, log := r.wait(r.add("cat README", "echo kept > /cache/kept", "for u in 0 1 999 1000 1001 1002 60000; do touch /cache/$u; chown $u:$u /cache/$u; done", "cat /proc/self/uid_map /proc/self/gid_map | sed 's/^ */map /; s/  */ /g'"))
 	want(t, j, log, gitlabtest.StatusSuccess, "")
-	contains(t, log, "hello")
-	_ = slices.Contains[[]string]
+	contains(t, log, "hello", "map 0 1000 1", "map 1 1 999", "map 1000 1002 ")
+	owners := strings.Fields(r.run("", "exec", "pipglr", "sh", "-c", "cd /cache && stat -c %u:%g 0 1 999 1000 1001 1002 60000"))
+	if diff := cmp.Diff([]string{"1000:1000", "1:1", "999:999", "1002:1002", "1003:1003", "1004:1004", "60002:60002"}, owners); diff != "" {
+		t.Errorf("owners of files of a job's users in the container (-want +got):\n%s", diff)
+	}
+	// Whoever has the engine has no more than its user.
+	out, err := r.engine(nil, "run", "--rm", "--privileged", "--network", "host", "--pid", "host", "-v", "/:/all", jobImage, "sh", "-c",
+		`for f in /run/secrets/config.toml `+image.RunnerState+`/identity; do cat /all$f && echo read $f; done
+for p in /proc/[0-9]*; do case $(tr '\\0' ' ' < $p/cmdline) in *skerry*) kill -0 ${p#/proc/} && echo signalled; cat $p/environ && echo environment; esac; done
+touch /all/usr/local/bin/skerry /all/etc/passwd && echo written; true`)
+	if err != nil || out != "" {
+		t.Errorf("with the engine one gets %q, %v", out, err)
+	}
+}
+
+// outlives kills the runner while a job runs: its successor ends the job.
+func (r *inContainer) outlives() {
+	t := r.t
+	t.Helper()
+	g := r.m.gate(t)
+	id := r.add(append(append([]string{"echo said before"}, g.lines()...), "exit 7")...)
+	g.await(t)
+	r.run("", "exec", "pipglr", "sh", "-c", "for p in /proc/[0-9]*; do if [ $(stat -c %u $p) = 1001 ]; then kill -KILL ${p#/proc/}; fi; done")
+	r.co.RunnerDied()
+	g.open(t)
+	j, log := r.wait(id)
+	want(t, j, log, gitlabtest.StatusFailed, "script_failure")
+	contains(t, log, "said before", "exit code 7")
+	if n := g.door.visitors(); n != 1 {
+		t.Errorf("the script ran %d times", n)
+	}
+}
+
+// restarted starts the container again while a job runs, which cannot live on: it says why, and nothing of it is left.
+func (r *inContainer) restarted() {
+	t := r.t
+	t.Helper()
+	g := r.m.gate(t)
+	id := r.add(append(append([]string{"echo said before"}, g.lines()...), "exit 7")...)
+	g.await(t)
+	r.run("", "restart", "pipglr")
+	r.awaitHealth()
+	j, log := r.wait(id)
+	want(t, j, log, gitlabtest.StatusFailed, "runner_system_failure")
+	contains(t, log, "said before")
+	j, log = r.wait(r.add("cat /cache/kept"))
+	want(t, j, log, gitlabtest.StatusSuccess, "")
+	until(t, "nothing is left of the jobs", func() bool {
+		out, err := r.engine(nil, "ps", "-a", "--format", "{{.Names}}")
+		return err == nil && !strings.Contains(out, "-build") && !strings.Contains(out, "-helper")
+	})
+}
+
+// uninstall is what docs/runner-image.md says.
+func (r *inContainer) uninstall(name string) {
+	r.t.Helper()
+	r.run("", "rm", "-f", "pipglr")
+	r.run("", "volume", "rm", "pipglr-storage", "pipglr-cache")
+	r.run("", "secret", "rm", "config.toml")
+	r.run("", "rmi", name)
+	for _, list := range [][]string{{"ps", "-aq"}, {"volume", "ls", "-q"}, {"secret", "ls", "-q"}} {
+		if out := r.run("", list...); out != "" {
+			r.t.Errorf("podman %s: %s", strings.Join(list, " "), out)
+		}
+	}
 }

@@ -79,7 +79,7 @@ func (b *builder) command() *cobra.Command {
 			func(string) string { return config.DefaultNestedImage }, image.Podman, nestedNext),
 		b.helper(),
 	)
-	images.AddCommand(build, prepare(b.program))
+	images.AddCommand(build, prepare())
 	return images
 }
 

@@ -9,11 +9,11 @@ import (
 	"gitlab.com/skerry/skerry/internal/image"
 )
 
-var errThisMachine = errors.New("it would take setuid from all programs of this machine and replace settings of Podman: " + //nolint:gochecknoglobals // a constant
+var errThisMachine = errors.New("it would take setuid from all programs of this machine and replace settings of Podman: " +
 	"it is for an image in the making, which says --in-image")
 
 // prepare is the command that images/runner/Containerfile runs.
-func prepare(p *program.Program) *cobra.Command {
+func prepare() *cobra.Command {
 	var root string
 	var dev, sure bool
 	cmd := &cobra.Command{
