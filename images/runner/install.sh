@@ -67,4 +67,5 @@ dev=
 [ "$BUILD_TYPE" != dev ] || dev=--dev
 # shellcheck disable=SC2086 # no word when it is empty
 /usr/local/bin/skerry image prepare-runner --in-image $dev
+chmod 0755 "$here/register.sh"
 rm -f "$here/install.sh"

@@ -19,8 +19,8 @@ const (
 	RunnerUID  = 1001
 	RunnerUser = "runner"
 	RunnerHome = "/home/runner"
-	// RunnerState is where the runner keeps what survives it: in the volume of what the engine has, which it is about.
-	RunnerState = NestedStore + "/skerry"
+	// RunnerState is where the runner keeps what survives it: a volume of its own.
+	RunnerState = "/var/lib/skerry"
 	// RunnerSocket is where the engine of the image listens.
 	RunnerSocket = "/run/podman/podman.sock"
 )
@@ -211,7 +211,7 @@ func (r runnerRoot) directories() error {
 		{NestedHome, 0o755, NestedUID, NestedUID},
 		{NestedHome + "/.local", 0o755, NestedUID, NestedUID},
 		{NestedHome + "/.local/share", 0o755, NestedUID, NestedUID},
-		{NestedStore, 0o755, 0, 0},
+		{NestedStore, 0o700, NestedUID, NestedUID},
 		{RunnerHome, 0o755, RunnerUID, RunnerUID},
 		{RunnerHome + "/.gitlab-runner", 0o700, RunnerUID, RunnerUID},
 		{"/cache", 0o755, NestedUID, NestedUID},

@@ -95,7 +95,7 @@ func TestPrepareRunner(t *testing.T) {
 	got := map[string]string{}
 	want := map[string]string{
 		"usr/bin/newuidmap": "-rwxr-xr-x root", "usr/bin/su": "-rwxr-xr-x root", "usr/local/bin/wall": "-rwxr-xr-x root", "usr/bin/apt-get": "absent", "usr/bin/dpkg": "absent",
-		"home/podman": "drwxr-xr-x podman", "home/podman/.local/share/containers": "drwxr-xr-x root", "home/runner": "drwxr-xr-x runner", "cache": "drwxr-xr-x podman",
+		"home/podman": "drwxr-xr-x podman", "home/podman/.local/share/containers": "drwx------ podman", "home/runner": "drwxr-xr-x runner", "cache": "drwxr-xr-x podman",
 		"home/podman/.config/containers": "absent", "home/runner/podman.sock": "Lrwxrwxrwx root",
 	}
 	for p := range want {
