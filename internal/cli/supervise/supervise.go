@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -143,6 +144,9 @@ func run(ctx context.Context, p *program.Program, o options) error {
 	path, err := o.config()
 	if err != nil {
 		return err
+	}
+	if err := o.ranges(p.Logger, "/"); err != nil {
+		return fmt.Errorf("share out the ids: %w", err)
 	}
 	l, err := prepare(o, path)
 	if err != nil {
