@@ -47,10 +47,6 @@ func newPodman(t *testing.T, m machine) *podman {
 	t.Cleanup(func() {
 		_, _ = p.try(nil, "rm", "-fa", "-t", "0")
 		_, _ = p.try(nil, "system", "migrate") // ends the process that holds its user namespace
-		if out, err := p.as("podman", "unshare", "rm", "-rf", filepath.Join(dir, ".local")).CombinedOutput(); err != nil {
-			t.Errorf("remove what the engine had: %v: %s", err, out)
-		}
-		_, _ = p.try(nil, "system", "migrate")
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}
@@ -108,7 +104,7 @@ func (p *podman) buildRunnerImage(co *gitlabtest.Coordinator, name string) {
 		p.t.Fatal(err)
 	}
 	for from, to := range map[string]string{
-		"../../images/runner/Containerfile": "Containerfile", "../../images/runner/install.sh": "install.sh", binary: "skerry-linux-" + runtime.GOARCH,
+		"../../images/runner/Containerfile": "Containerfile", "../../images/runner/install.sh": "install.sh", "../../images/runner/register.sh": "register.sh", binary: "skerry-linux-" + runtime.GOARCH,
 	} {
 		b, err := os.ReadFile(from)
 		if err == nil {
@@ -119,7 +115,7 @@ func (p *podman) buildRunnerImage(co *gitlabtest.Coordinator, name string) {
 		}
 	}
 	p.run("", "load", "-q", "-i", podmantest.BaseArchive())
-	p.run("", "build", "-q", "-t", name, "--build-arg", "BASE="+podmantest.BaseName, "--build-arg", "GITLAB_URL="+co.URL(), "--build-arg", "DEFAULT_JOB_IMAGE="+jobImage, context)
+	p.run("", "build", "-q", "-t", name, "--build-arg", "BASE="+podmantest.BaseName, "--build-arg", "GITLAB_URL="+co.URL(), "--build-arg", "DEFAULT_JOB_IMAGE="+nestingImage, context)
 }
 
 // TestRunnerImage goes through the steps of pipglr's README, in their order and by its very commands, with this image's name: from the build to a pipeline.
@@ -145,7 +141,9 @@ func TestRunnerImage(t *testing.T) {
 		if n := strings.Count(config, "[[runners]]"); n != 2 {
 			t.Errorf("registered twice, and the configuration has %d runners:\n%s", n, config)
 		}
-		config = "concurrent = 4\ncheck_interval = 1\n" + strings.ReplaceAll(strings.ReplaceAll(config, "concurrent = 1\n", ""), "[runners.docker]\n", "[runners.docker]\npull_policy = \"if-not-present\"\n")
+		config = strings.ReplaceAll(strings.ReplaceAll(config, "concurrent = 1\n", ""), "[runners.docker]\n", "[runners.docker]\npull_policy = \"if-not-present\"\n")
+		config = strings.ReplaceAll(config, "volumes = [", `volumes = ["/usr:/usr:ro", "/home/runner/podman.sock:/var/run/docker.sock", `)
+		config = "concurrent = 4\ncheck_interval = 1\n" + config
 		p.write("config.toml", config)
 		p.run("", "secret", "create", "config.toml", "./config.toml")
 		// Volume Setup (step 5)
@@ -164,13 +162,19 @@ func TestRunnerImage(t *testing.T) {
 		}
 		r := &inContainer{podman: p, co: co}
 		r.awaitHealth()
-		r.load(enginetest.Image{Name: jobImage})
+		// Podman is that of the container, in the place of an image with one.
+		r.load(enginetest.Image{Name: nestingImage, Links: map[string]string{"/lib": "usr/lib", "/lib64": "usr/lib64"},
+			Files: map[string]string{"/etc/containers/policy.json": `{"default": [{"type": "insecureAcceptAnything"}]}`}})
+		r.nest()
 		r.otherUsers()
 		r.outlives()
 		r.restarted()
 		r.uninstall(name)
 	}, "rootless")
 }
+
+// nestingImage is the image of jobs.
+const nestingImage = "skerry.test/runner-job:latest"
 
 // inContainer is the runner in its container.
 type inContainer struct {
@@ -220,21 +224,33 @@ func (r *inContainer) wait(id int64) (gitlabtest.Job, string) {
 	return (&runner{t: r.t, co: r.co}).wait(id)
 }
 
+// nest runs containers in a job, by an engine in it and by the one that the job itself is run by.
+func (r *inContainer) nest() {
+	r.t.Helper()
+	j, log := r.wait(r.add("cat README", "mkdir -p /var/tmp", "export PATH=$PATH:/usr/bin:/usr/sbin PODMAN_IGNORE_CGROUPSV1_WARNING=1",
+		"mkdir r && cp /bin/busybox r/ && tar -C r -c . | podman import -q - box", "podman run --rm --cgroups=disabled box /busybox echo in a container in a container",
+		`printf 'FROM box\nRUN ["/busybox", "touch", "/made"]\n' > r/Containerfile && podman build -q -t built r && podman run --rm --cgroups=disabled --network host built /busybox ls /made`,
+		"podman --url unix:///var/run/docker.sock run --rm "+nestingImage+" echo beside the job"))
+	want(r.t, j, log, gitlabtest.StatusSuccess, "")
+	contains(r.t, log, "hello", "01O in a container in a container", "01O /made", "01O beside the job")
+}
+
 // otherUsers makes files of several users in a job. None may belong to root or the runner of the container.
 func (r *inContainer) otherUsers() {
 	t := r.t
 	t.Helper()
-	j, log := r.wait(r.add("cat README", "echo kept > /cache/kept", "for u in 0 1 999 1000 1001 1002 60000; do touch /cache/$u; chown $u:$u /cache/$u; done", "cat /proc/self/uid_map /proc/self/gid_map | sed 's/^ */map /; s/  */ /g'"))
+	j, log := r.wait(r.add("echo kept > /cache/kept", "for u in 0 1 999 1000 1001 1002 60000; do touch /cache/$u; chown $u:$u /cache/$u; done", "cat /proc/self/uid_map /proc/self/gid_map | sed 's/^ */map /; s/  */ /g'"))
 	want(t, j, log, gitlabtest.StatusSuccess, "")
-	contains(t, log, "hello", "map 0 1000 1", "map 1 1 999", "map 1000 1002 ")
+	contains(t, log, "map 0 1000 1", "map 1 1 999", "map 1000 1002 ")
 	owners := strings.Fields(r.run("", "exec", "pipglr", "sh", "-c", "cd /cache && stat -c %u:%g 0 1 999 1000 1001 1002 60000"))
 	if diff := cmp.Diff([]string{"1000:1000", "1:1", "999:999", "1002:1002", "1003:1003", "1004:1004", "60002:60002"}, owners); diff != "" {
 		t.Errorf("owners of files of a job's users in the container (-want +got):\n%s", diff)
 	}
 	// Whoever has the engine has no more than its user.
-	out, err := r.engine(nil, "run", "--rm", "--privileged", "--network", "host", "--pid", "host", "-v", "/:/all", jobImage, "sh", "-c",
+	out, err := r.engine(nil, "run", "--rm", "--privileged", "--network", "host", "--pid", "host", "-v", "/:/all", nestingImage, "sh", "-c",
 		`for f in /run/secrets/config.toml `+image.RunnerState+`/identity; do cat /all$f && echo read $f; done
-for p in /proc/[0-9]*; do case $(tr '\\0' ' ' < $p/cmdline) in *skerry*) kill -0 ${p#/proc/} && echo signalled; cat $p/environ && echo environment; esac; done
+others=0; for p in /proc/[0-9]*; do if [ "$(stat -c %u $p)" = 65534 ]; then others=$((others+1)); kill -0 ${p#/proc/} && echo signalled $p; cat $p/environ && echo read $p/environ; fi; done
+[ $others -ge 2 ] || echo "supervise and the runner are not seen: $others"
 touch /all/usr/local/bin/skerry /all/etc/passwd && echo written; true`)
 	if err != nil || out != "" {
 		t.Errorf("with the engine one gets %q, %v", out, err)
@@ -283,7 +299,7 @@ func (r *inContainer) restarted() {
 func (r *inContainer) uninstall(name string) {
 	r.t.Helper()
 	r.run("", "rm", "-f", "pipglr")
-	r.run("", "volume", "rm", "pipglr-storage", "pipglr-cache")
+	r.run("", "volume", "rm", "pipglr-storage", "pipglr-cache", "pipglr-state")
 	r.run("", "secret", "rm", "config.toml")
 	r.run("", "rmi", name)
 	for _, list := range [][]string{{"ps", "-aq"}, {"volume", "ls", "-q"}, {"secret", "ls", "-q"}} {
