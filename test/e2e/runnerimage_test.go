@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -130,6 +131,8 @@ func TestRunnerImage(t *testing.T) {
 		p.buildRunnerImage(co, name)
 		token := co.AddRunner(gitlabtest.RunnerSpec{}).Token
 
+		p.sameOptions(name)
+
 		// Runner Activation/Registration (step 3), twice
 		p.run(token+"\n", "secret", "create", "REGISTRATION_TOKEN", "-")
 		p.write("config.toml", "")
@@ -171,6 +174,39 @@ func TestRunnerImage(t *testing.T) {
 		r.restarted()
 		r.uninstall(name)
 	}, "rootless")
+}
+
+// sameOptions compares the ways to start the container: the label, the Quadlet file as quadlet understands it, and the manual.
+func (p *podman) sameOptions(name string) {
+	p.t.Helper()
+	options := func(line string) []string {
+		var all []string
+		words := strings.Fields(line)
+		for i, w := range words[:len(words)-1] {
+			if slices.Contains([]string{"-v", "--name", "--secret", "--device", "--security-opt"}, w) {
+				all = append(all, w+" "+words[i+1])
+			}
+		}
+		slices.Sort(all)
+		return all
+	}
+	want := options(p.run("", "container", "runlabel", "--display", "run", name))
+	if len(want) < 8 {
+		p.t.Errorf("the label run has %q", want)
+	}
+	_, line, _ := strings.Cut(readFile(p.t, "../../docs/runner-image.md"), "\npodman run -d ")
+	line, _, _ = strings.Cut(line, "\n```")
+	if diff := cmp.Diff(want, options(line)); diff != "" {
+		p.t.Errorf("the manual has other options than the label run:\n%s", diff)
+	}
+	p.write("skerry.container", readFile(p.t, "../../images/runner/skerry.container"))
+	out := p.run("", "run", "--rm", "--network", "none", "-v", "./skerry.container:/units/skerry.container:ro", "-e", "QUADLET_UNIT_DIRS=/units",
+		"--entrypoint", "/usr/libexec/podman/quadlet", name, "--user", "--dryrun")
+	_, line, _ = strings.Cut(out, "\nExecStart=")
+	line, _, _ = strings.Cut(line, "\n")
+	if diff := cmp.Diff(want, options(line)); diff != "" {
+		p.t.Errorf("the Quadlet file has other options than the label run:\n%s\n%s", diff, out)
+	}
 }
 
 // nestingImage is the image of jobs.
