@@ -13,6 +13,10 @@ if [ ! -w "$config" ]; then
 fi
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-cat "$config" >"$copy/config.toml"
+if [ -s "$config" ]; then
+  cat "$config" >"$copy/config.toml"
+else
+  printf 'concurrent = 1\n\n' >"$copy/config.toml"
+fi
 /usr/local/bin/skerry register --config "$copy/config.toml" "$@"
 cat "$copy/config.toml" >"$config"

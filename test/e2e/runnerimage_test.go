@@ -300,7 +300,7 @@ func (r *inContainer) outlives() {
 	g := r.m.gate(t)
 	id := r.add(append(append([]string{"echo said before"}, g.lines()...), "exit 7")...)
 	g.await(t)
-	r.run("", "exec", "pipglr", "sh", "-c", "for p in /proc/[0-9]*; do if [ $(stat -c %u $p) = 1001 ]; then kill -KILL ${p#/proc/}; fi; done")
+	r.run("", "exec", "pipglr", "sh", "-c", "for p in /proc/[0-9]*; do if [ $(stat -c %u $p) = 1001 ]; then kill -KILL ${p#/proc/}; fi; done; true")
 	r.co.RunnerDied()
 	g.open(t)
 	j, log := r.wait(id)
@@ -319,6 +319,7 @@ func (r *inContainer) restarted() {
 	id := r.add(append(append([]string{"echo said before"}, g.lines()...), "exit 7")...)
 	g.await(t)
 	r.run("", "restart", "pipglr")
+	r.co.RunnerDied() // it may not have had the time to end by itself
 	r.awaitHealth()
 	j, log := r.wait(id)
 	want(t, j, log, gitlabtest.StatusFailed, "runner_system_failure")
