@@ -16,7 +16,7 @@ trap 'rm -rf "$copy"' EXIT
 if [ -s "$config" ]; then
   cat "$config" >"$copy/config.toml"
 else
-  printf 'concurrent = 1\n\n' >"$copy/config.toml"
+  printf 'concurrent = 1\n' >"$copy/config.toml"
 fi
 /usr/local/bin/skerry register --config "$copy/config.toml" "$@"
 cat "$copy/config.toml" >"$config"
