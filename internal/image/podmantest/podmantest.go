@@ -2,6 +2,7 @@
 package podmantest
 
 import (
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -80,7 +81,7 @@ func makeBase(ctx context.Context) error {
 }
 
 func writeBase(root, to string) error {
-	layer, err := tarball.LayerFromFile(root)
+	layer, err := tarball.LayerFromFile(root, tarball.WithCompressionLevel(gzip.NoCompression)) // every engine unpacks it
 	if err != nil {
 		return err
 	}
