@@ -2,10 +2,8 @@ package e2e
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -19,79 +17,6 @@ import (
 	"gitlab.com/skerry/skerry/internal/image"
 	"gitlab.com/skerry/skerry/internal/image/podmantest"
 )
-
-// podman is a user of rootless Podman with a home of its own, and so an engine of its own.
-type podman struct {
-	t   *testing.T
-	m   machine
-	dir string // home and the working directory of its commands
-	env []string
-}
-
-// newPodman gives the engine's user a home for a test. All that is in it goes with the test.
-func newPodman(t *testing.T, m machine) *podman {
-	t.Helper()
-	dir, err := os.MkdirTemp(m.user.HomeDir, "e2e")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &podman{t: t, m: m, dir: dir, env: []string{"HOME=" + dir, "XDG_RUNTIME_DIR=" + dir + "/run"}}
-	for _, d := range []string{"", "run", ".config", ".config/containers"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		m.own(t, filepath.Join(dir, d))
-	}
-	for _, f := range []string{"storage.conf", "containers.conf"} { // as this machine needs them
-		p.write(filepath.Join(".config/containers", f), readFile(t, filepath.Join(m.user.HomeDir, ".config/containers", f)))
-	}
-	t.Cleanup(func() {
-		_, _ = p.try(nil, "rm", "-fa", "-t", "0")
-		_, _ = p.try(nil, "system", "migrate") // ends the process that holds its user namespace
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return p
-}
-
-func (p *podman) write(name, text string) {
-	p.t.Helper()
-	path := filepath.Join(p.dir, name)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		p.t.Fatal(err)
-	}
-	p.m.own(p.t, path)
-}
-
-// as is a command of the user's.
-func (p *podman) as(name string, args ...string) *exec.Cmd {
-	cmd := exec.Command(name, args...)
-	p.m.as(p.t, cmd, p.env)
-	cmd.Dir = p.dir
-	return cmd
-}
-
-// try runs a command of Podman.
-func (p *podman) try(in io.Reader, args ...string) (string, error) {
-	cmd := p.as("podman", args...)
-	var out, says bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, &out, &says
-	if err := cmd.Run(); err != nil {
-		return out.String(), fmt.Errorf("podman %s: %w: %s%s", strings.Join(args, " "), err, out.String(), says.String())
-	}
-	return out.String(), nil
-}
-
-// run is try for what has to work. in may be empty.
-func (p *podman) run(in string, args ...string) string {
-	p.t.Helper()
-	out, err := p.try(strings.NewReader(in), args...)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return out
-}
 
 // buildRunnerImage builds images/runner of the program of these tests, and of Debian's Podman in the place of Debian.
 func (p *podman) buildRunnerImage(co *gitlabtest.Coordinator, name string) {
@@ -171,7 +96,9 @@ func TestRunnerImage(t *testing.T) {
 		r.nest()
 		r.otherUsers()
 		r.outlives()
-		r.restarted()
+		r.restarted([]string{"said before", "the runner was stopped while the job ran"}, []string{"restart", "pipglr"})
+		r.restarted([]string{"was ended together with its engine"}, []string{"kill", "-s", "KILL", "pipglr"}, []string{"wait", "pipglr"}, []string{"start", "pipglr"})
+		r.clean()
 		r.uninstall(name)
 	}, "rootless")
 }
@@ -183,7 +110,7 @@ func (p *podman) sameOptions(name string) {
 		var all []string
 		words := strings.Fields(line)
 		for i, w := range words[:len(words)-1] {
-			if slices.Contains([]string{"-v", "--name", "--secret", "--device", "--security-opt"}, w) {
+			if slices.Contains([]string{"-v", "--name", "--stop-timeout", "--secret", "--device", "--security-opt"}, w) {
 				all = append(all, w+" "+words[i+1])
 			}
 		}
@@ -311,20 +238,28 @@ func (r *inContainer) outlives() {
 	}
 }
 
-// restarted starts the container again while a job runs, which cannot live on: it says why, and nothing of it is left.
-func (r *inContainer) restarted() {
+// restarted starts the container again by commands of Podman while a job runs, which cannot live on: it says why.
+func (r *inContainer) restarted(says []string, commands ...[]string) {
 	t := r.t
 	t.Helper()
 	g := r.m.gate(t)
 	id := r.add(append(append([]string{"echo said before"}, g.lines()...), "exit 7")...)
 	g.await(t)
-	r.run("", "restart", "pipglr")
+	for _, c := range commands {
+		r.run("", c...)
+	}
 	r.co.RunnerDied() // it may not have had the time to end by itself
 	r.awaitHealth()
 	j, log := r.wait(id)
 	want(t, j, log, gitlabtest.StatusFailed, "runner_system_failure")
-	contains(t, log, "said before")
-	j, log = r.wait(r.add("cat /cache/kept"))
+	contains(t, log, says...)
+}
+
+// clean wants nothing to be left of jobs.
+func (r *inContainer) clean() {
+	t := r.t
+	t.Helper()
+	j, log := r.wait(r.add("cat /cache/kept"))
 	want(t, j, log, gitlabtest.StatusSuccess, "")
 	until(t, "nothing is left of the jobs", func() bool {
 		out, err := r.engine(nil, "ps", "-a", "--format", "{{.Names}}")
