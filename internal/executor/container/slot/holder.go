@@ -50,10 +50,11 @@ func Holder(s Slot, k Kind, labels map[string]string) (client.ContainerCreateOpt
 		}
 		o.HostConfig.ExtraHosts = append(o.HostConfig.ExtraHosts, line)
 	}
-	if k.Fenced {
-		o.Config.Entrypoint = append(o.Config.Entrypoint, space)
-		o.HostConfig.CapAdd = []string{"NET_ADMIN"}
-	}
+	// A slot has no routes to others. The engines' walls between networks are gone for moments: Podman's whenever a network is
+	// removed (netavark 1.4 takes the rule away that leads to the rules of all), Docker's whenever one is made (the same rule
+	// is taken out, to be put in front of all).
+	o.Config.Entrypoint = append(o.Config.Entrypoint, space)
+	o.HostConfig.CapAdd = []string{"NET_ADMIN"}
 	endpoint := Endpoint(s.Job(), JobAlias)
 	if k.MAC != "" {
 		endpoint.MacAddress = network.HardwareAddr(k.MAC)

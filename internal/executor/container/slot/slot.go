@@ -46,10 +46,6 @@ type Kind struct {
 	DNSSearch  []string
 	ExtraHosts []string
 	Sysctls    map[string]string
-
-	// Fenced ones have no routes to others. Podman's walls between networks are gone for a while whenever one of
-	// them is removed (netavark 1.4 takes the rule away that leads to the rules of all).
-	Fenced bool
 }
 
 // The labels of what a slot is made of.
@@ -91,7 +87,6 @@ type Pool struct {
 
 // NewPool returns a pool that keeps at most keep slots that nobody uses, and all but one of them for idleFor only.
 func NewPool(engine *engineapi.Engine, kind Kind, keep int, idleFor time.Duration, log *slog.Logger) *Pool {
-	kind.Fenced = engine.Kind == engineapi.Podman
 	return &Pool{engine: engine, kind: kind, keep: keep, idleFor: idleFor, log: log, made: map[string]bool{}, coming: map[string]bool{}}
 }
 
