@@ -1,8 +1,6 @@
 package disk
 
 import (
-	"context"
-	"errors"
 	"io/fs"
 	"os"
 	"path"
@@ -75,43 +73,6 @@ func onDisk(i fs.FileInfo) int64 {
 		return st.Blocks * 512
 	}
 	return i.Size()
-}
-
-// weigh is how many bytes the files in a directory that belongs to jobs occupy; false when it could not look at all
-// of them.
-func weigh(ctx context.Context, dir string) (bytes int64, whole bool) {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return 0, false
-	}
-	defer root.Close()
-	whole, linked := true, map[uint64]bool{}
-	_ = fs.WalkDir(root.FS(), ".", func(_ string, d fs.DirEntry, err error) error {
-		if ctx.Err() != nil {
-			whole = false
-			return fs.SkipAll
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // a job has removed it meanwhile
-		}
-		if err != nil {
-			whole = false
-			return nil //nolint:nilerr // said by whole
-		}
-		i, err := d.Info()
-		if err != nil {
-			return nil //nolint:nilerr // the same
-		}
-		if st, ok := i.Sys().(*syscall.Stat_t); ok && st.Nlink > 1 && !i.IsDir() {
-			if linked[st.Ino] {
-				return nil
-			}
-			linked[st.Ino] = true
-		}
-		bytes += onDisk(i)
-		return nil
-	})
-	return bytes, whole
 }
 
 // evictArchive removes an archive and the directories that it leaves empty.

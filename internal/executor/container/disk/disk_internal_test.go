@@ -1,7 +1,6 @@
 package disk
 
 import (
-	"context"
 	"maps"
 	"os"
 	"path/filepath"
@@ -164,31 +163,6 @@ func TestNixStoresCountAndStay(t *testing.T) {
 	}
 }
 
-// What a job's own engine keeps counts as it grows, and goes with the job alone.
-func TestVolumesOfRunningJobsCountAndStay(t *testing.T) {
-	t.Parallel()
-	k := New(Options{Path: filepath.Join(t.TempDir(), "l.json"), Now: func() time.Time { return at(1) }})
-	defer k.Close()
-	dir := t.TempDir()
-	volumes := []engineapi.StoredVolume{{Name: "store", Labels: map[string]string{labelRef: "r"}, Created: at(0), Mountpoint: dir}}
-	s := &sweep{k: k}
-	var before int64
-	for range 3 {
-		if err := os.WriteFile(filepath.Join(dir, "layer"), make([]byte, before+100_000), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if !s.weighHere(t.Context(), volumes) {
-			t.Fatal("the volume was not weighed")
-		}
-		items := k.volumes(volumes)
-		if got := total(items); got <= before || len(order(items)) > 0 || len(expired(items, time.Hour, at(100))) > 0 {
-			t.Errorf("it counts as %d bytes after %d, to be evicted: %v", got, before, order(items))
-		} else {
-			before = got
-		}
-	}
-}
-
 func TestRefs(t *testing.T) {
 	t.Parallel()
 	image := engineapi.StoredImage{ID: "sha256:0123456789abcdef", Tags: []string{"docker.io/library/debian:trixie"}}
@@ -305,40 +279,5 @@ func TestArchivesIn(t *testing.T) {
 	}
 	if got := archivesIn(filepath.Join(dir, "none"), "v"); got != nil {
 		t.Errorf("found %v where nothing is", names(got))
-	}
-}
-
-func TestWeigh(t *testing.T) {
-	t.Parallel()
-	dir, outside := t.TempDir(), t.TempDir()
-	write := func(path string) {
-		t.Helper()
-		if err := os.WriteFile(path, make([]byte, 1<<20), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Mkdir(filepath.Join(dir, "sub"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	write(filepath.Join(dir, "a"))
-	write(filepath.Join(dir, "sub", "b"))
-	write(filepath.Join(outside, "c"))
-	if err := os.Link(filepath.Join(dir, "a"), filepath.Join(dir, "sub", "same")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(outside, filepath.Join(dir, "out")); err != nil {
-		t.Fatal(err)
-	}
-	bytes, whole := weigh(t.Context(), dir)
-	if !whole || bytes < 2<<20 || bytes > 2<<20+1<<16 {
-		t.Errorf("%d bytes, whole: %t; two files of a MiB", bytes, whole)
-	}
-	if _, whole := weigh(t.Context(), filepath.Join(dir, "nowhere")); whole {
-		t.Error("a directory that is not there was weighed")
-	}
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, whole := weigh(ended, dir); whole {
-		t.Error("a look that was given up is whole")
 	}
 }

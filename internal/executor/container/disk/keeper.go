@@ -56,12 +56,6 @@ type Options struct {
 	Every   time.Duration    // between two looks; 0: atMost
 }
 
-// weight is what a volume was found to occupy.
-type weight struct {
-	bytes int64
-	at    time.Time // when; zero: the engine told
-}
-
 // Keeper keeps one engine's disk within a budget. It is safe for concurrent use.
 type Keeper struct {
 	o Options
@@ -85,6 +79,8 @@ type Keeper struct {
 	stop     context.CancelFunc
 	ctx      context.Context //nolint:containedctx // of the looks at the disk, until Close
 	looking  sync.Mutex
+	eachTime time.Duration // eachTime and allTime, but in tests
+	allTime  time.Duration
 
 	warned    time.Time // of a budget that is not kept; guarded by looking, like
 	complaint string    // of the last look
@@ -98,7 +94,7 @@ func New(o Options) *Keeper {
 	if o.Every == 0 {
 		o.Every = atMost
 	}
-	k := &Keeper{o: o, policies: map[string]Policy{}, sizes: map[string]weight{}}
+	k := &Keeper{o: o, policies: map[string]Policy{}, sizes: map[string]weight{}, eachTime: eachTime, allTime: allTime}
 	k.ctx, k.stop = context.WithCancel(context.Background())
 	var err error
 	if k.ledger, err = openLedger(o.Path); err != nil {

@@ -160,61 +160,6 @@ func (s *sweep) gather(ctx context.Context) error {
 	return nil
 }
 
-// weigh finds out the sizes of the volumes, where they decide or something has to go.
-func (s *sweep) weigh(ctx context.Context, volumes []engineapi.StoredVolume) {
-	if len(volumes) == 0 {
-		return
-	}
-	if over, err := s.over(ctx); s.policy.Bytes == 0 && (err != nil || over == 0) {
-		return
-	}
-	if s.local() && s.weighHere(ctx, volumes) || ctx.Err() != nil {
-		return
-	}
-	// The engine's own account is of everybody's images, containers and volumes, and it is made while jobs make and
-	// remove theirs: it takes long, and Podman gives up when a container goes meanwhile.
-	ctx, cancel := context.WithTimeout(ctx, weighTime)
-	defer cancel()
-	sizes, err := s.engine.VolumeSizes(ctx)
-	if err != nil {
-		s.k.o.Log.Debug("The sizes of volumes are those of an earlier look", "error", err)
-		return
-	}
-	s.k.mu.Lock()
-	defer s.k.mu.Unlock()
-	for name, bytes := range sizes {
-		s.k.sizes[name] = weight{bytes: bytes}
-	}
-}
-
-// weighHere looks into the volumes itself, those that jobs have had since the last time. It reports whether it
-// could.
-func (s *sweep) weighHere(ctx context.Context, volumes []engineapi.StoredVolume) bool {
-	for _, v := range volumes {
-		if isNix(v) { // it may have millions of files
-			continue
-		}
-		s.k.mu.Lock()
-		before, used := s.k.sizes[v.Name], s.k.ledger.data.Volumes[v.Name]
-		s.k.mu.Unlock()
-		if !before.at.IsZero() && before.at.After(used) && !isJobs(v) {
-			continue
-		}
-		w := weight{at: s.k.o.Now()}
-		var whole bool
-		if w.bytes, whole = weigh(ctx, v.Mountpoint); !whole {
-			return false
-		}
-		s.k.mu.Lock()
-		s.k.sizes[v.Name] = w
-		s.k.mu.Unlock()
-	}
-	return true
-}
-
-// weighTime bounds the asking of an engine for the sizes of volumes.
-const weighTime = 30 * time.Second
-
 // images are the runner's own: those that it has pulled, and its helper images.
 func (k *Keeper) images(all []engineapi.StoredImage, inUse refs) (items []Item) {
 	k.mu.Lock()
