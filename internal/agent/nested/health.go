@@ -21,6 +21,7 @@ type health struct {
 	mu      sync.Mutex
 	checked map[string]*check // by the containers' ids
 	checks  sync.WaitGroup
+	grace   time.Duration // in which the engine has to answer, beyond what a check itself may take
 }
 
 // check is that of one container.
@@ -32,12 +33,16 @@ const (
 	healthChecks  = 256              // containers at once
 	healthPause   = time.Second      // until the engine is asked for events again
 	leastInterval = time.Second / 10 // between two checks
+	healthAnswer  = 30 * time.Second // for an answer
+	healthTimeout = 30 * time.Second // of a check that says nothing. Source: docs.docker.com/reference/dockerfile/#healthcheck
+	longestCheck  = time.Hour
+	healthHangs   = 10 // checks of one container after each other that do not end: what they have begun may still run
 )
 
 // newHealth is one for the engine at a socket.
 func newHealth(socket string) *health {
 	return &health{
-		checked: map[string]*check{},
+		checked: map[string]*check{}, grace: healthAnswer,
 		http: &http.Client{
 			Transport: &http.Transport{
 				DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -68,9 +73,9 @@ func (h *health) watch(ctx context.Context) {
 	}
 }
 
-// follow hears which containers are started. Source: docs.podman.io/en/latest/_static/api.html, SystemEventsLibpod.
+// follow hears which containers are started, and which go on: a paused one is not checked. Source: docs.podman.io/en/latest/_static/api.html, SystemEventsLibpod.
 func (h *health) follow(ctx context.Context, since time.Time) error {
-	q := url.Values{"stream": {"true"}, "since": {fmt.Sprint(since.Unix())}, "filters": {`{"type":["container"],"event":["start","died"]}`}}
+	q := url.Values{"stream": {"true"}, "since": {fmt.Sprint(since.Unix())}, "filters": {`{"type":["container"],"event":["start","unpause","died"]}`}}
 	body, err := h.get(ctx, "/libpod/events?"+q.Encode())
 	if err != nil {
 		return err
@@ -98,7 +103,7 @@ func (h *health) note(ctx context.Context, action, id string) {
 		c.stop()
 		delete(h.checked, id)
 	}
-	if action != "start" || id == "" || len(h.checked) >= healthChecks {
+	if action != "start" && action != "unpause" || id == "" || len(h.checked) >= healthChecks {
 		return
 	}
 	checking, stop := context.WithCancel(ctx)
@@ -115,22 +120,21 @@ func (h *health) note(ctx context.Context, action, id string) {
 	})
 }
 
-// check has the checks of a container run, until it ends.
+// check has the checks of a container run, until it ends or is paused, or they hang.
 func (h *health) check(ctx context.Context, id string) {
-	interval, err := h.interval(ctx, id)
+	config, err := h.config(ctx, id)
 	if err != nil {
 		return // it has ended, or has no check
 	}
-	every := time.NewTicker(interval)
+	every := time.NewTicker(max(config.Interval, leastInterval))
 	defer every.Stop()
-	for {
-		body, err := h.get(ctx, "/libpod/containers/"+url.PathEscape(id)+"/healthcheck")
-		if errors.Is(err, errEnded) {
+	for hung := 0; hung < healthHangs; {
+		err := h.run(ctx, id, config.Timeout)
+		if errors.Is(err, errEnded) { // else it is tried again
 			return
 		}
-		if err == nil { // else it is tried again
-			_, _ = io.Copy(io.Discard, io.LimitReader(body, healthBytes))
-			_ = body.Close()
+		if hung++; !errors.Is(err, context.DeadlineExceeded) {
+			hung = 0
 		}
 		select {
 		case <-every.C:
@@ -140,34 +144,54 @@ func (h *health) check(ctx context.Context, id string) {
 	}
 }
 
+// run has a check run that may take some time.
+func (h *health) run(ctx context.Context, id string, timeout time.Duration) error {
+	if timeout <= 0 {
+		timeout = healthTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, min(timeout, longestCheck)+h.grace)
+	defer cancel()
+	body, err := h.get(ctx, "/libpod/containers/"+url.PathEscape(id)+"/healthcheck")
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	_, err = io.Copy(io.Discard, io.LimitReader(body, healthBytes))
+	return err
+}
+
 var (
 	errNoCheck = errors.New("the container has no health check")
 	errEnded   = errors.New("the container does not run")
 )
 
-// interval is the time between two checks of a container.
-func (h *health) interval(ctx context.Context, id string) (time.Duration, error) {
+// healthConfig is what a container says of its check.
+type healthConfig struct {
+	Test     []string
+	Interval time.Duration
+	Timeout  time.Duration
+}
+
+// config asks for the check of a container.
+func (h *health) config(ctx context.Context, id string) (*healthConfig, error) {
+	ctx, cancel := context.WithTimeout(ctx, healthAnswer)
+	defer cancel()
 	body, err := h.get(ctx, "/libpod/containers/"+url.PathEscape(id)+"/json")
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer body.Close()
 	var c struct {
-		Config struct {
-			Healthcheck *struct {
-				Test     []string
-				Interval time.Duration
-			}
-		}
+		Config struct{ Healthcheck *healthConfig }
 	}
 	if err := json.NewDecoder(io.LimitReader(body, healthBytes)).Decode(&c); err != nil {
-		return 0, err
+		return nil, err
 	}
 	check := c.Config.Healthcheck
 	if check == nil || len(check.Test) == 0 || slices.Contains(check.Test[:1], "NONE") || check.Interval <= 0 {
-		return 0, errNoCheck
+		return nil, errNoCheck
 	}
-	return max(check.Interval, leastInterval), nil
+	return check, nil
 }
 
 // get asks the engine; the caller closes what it answers.
