@@ -260,7 +260,7 @@ func (v *environment) nestedContainer(i *engineapi.Image) (client.ContainerCreat
 		return o, err
 	}
 	h := o.HostConfig
-	h.CapDrop, h.Devices = nestedDrop(), nestedDevices()
+	h.CapDrop, h.Devices, h.LogConfig = nestedDrop(), nestedDevices(), v.nestedLog()
 	if err := v.nestedSecurity(h); err != nil {
 		return o, err
 	}

@@ -2,6 +2,7 @@ package container
 
 import (
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -167,6 +168,35 @@ func TestDaemonWithoutNewPrivileges(t *testing.T) {
 	}
 	if !slices.Contains(own.HostConfig.SecurityOpt, "no-new-privileges=false") {
 		t.Errorf("security options: %q", own.HostConfig.SecurityOpt)
+	}
+}
+
+// TestLogOfAnEngineIsBounded: a job can make its engine talk, and what it says is on the engine's disk outside.
+func TestLogOfAnEngineIsBounded(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ options, want map[string]string }{
+		"plain":        {nil, map[string]string{"max-size": "10m"}},
+		"with options": {map[string]string{"env": "os"}, map[string]string{"max-size": "10m", "env": "os"}},
+	} {
+		o := plainOptions()
+		o.Nested, o.LogOptions = &Nested{Image: "podman"}, c.options
+		v, err := planned(t, o, testJob(), engineapi.Podman)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(v.dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		own, err := v.nestedContainer(&engineapi.Image{ID: "sha256:1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(container.LogConfig{Type: "json-file", Config: c.want}, own.HostConfig.LogConfig); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		if len(c.options) != len(o.LogOptions) {
+			t.Errorf("%s: the options of all containers are %v now", name, o.LogOptions)
+		}
 	}
 }
 

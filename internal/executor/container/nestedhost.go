@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -30,6 +31,13 @@ func nestedDrop() []string {
 	return []string{
 		"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW", "SETFCAP", "SETPCAP", "SYS_CHROOT",
 	}
+}
+
+// nestedLog is how the engine outside keeps what the job's own one says, which a job can make talk.
+func (v *environment) nestedLog() container.LogConfig {
+	c := map[string]string{"max-size": "10m"}
+	maps.Copy(c, v.e.o.LogOptions)
+	return container.LogConfig{Type: "json-file", Config: c}
 }
 
 // nested is what the limits leave for the job's own engine with all of its containers: half of what is counted, so that
