@@ -163,7 +163,7 @@ func (v *environment) create(ctx context.Context, p *part, i *engineapi.Image, s
 		}
 		ctx, cancel := whole(ctx)
 		defer cancel()
-		_, err = v.engine.Create(ctx, o)
+		_, err = v.engine.Create(ctx, o, labelOwner, labelRef)
 		return err
 	}
 	err := once(i)

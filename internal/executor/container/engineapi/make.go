@@ -16,8 +16,9 @@ import (
 	"github.com/moby/moby/client"
 )
 
-// Create makes a container, or finds the one that has its name; it returns the id.
-func (e *Engine) Create(ctx context.Context, o client.ContainerCreateOptions) (string, error) {
+// Create makes a container, or finds the one that has its name; it returns the id. The one that is found has the values of o for
+// the labels in agree: else it is somebody else's, and an error.
+func (e *Engine) Create(ctx context.Context, o client.ContainerCreateOptions, agree ...string) (string, error) {
 	if o.Name == "" {
 		return "", errNoName
 	}
@@ -42,6 +43,9 @@ func (e *Engine) Create(ctx context.Context, o client.ContainerCreateOptions) (s
 		}
 		s, lookErr := e.State(ctx, o.Name)
 		if lookErr == nil {
+			if err := s.agrees(o, agree); err != nil {
+				return "", err
+			}
 			return s.ID, nil
 		}
 		// Docker reserves the name while it makes the container, and does not show it before.
@@ -49,6 +53,16 @@ func (e *Engine) Create(ctx context.Context, o client.ContainerCreateOptions) (s
 			return "", errors.Join(fmt.Errorf("create container %s: %w", o.Name, err), lookErr)
 		}
 	}
+}
+
+// agrees is an error where a container differs in labels from what was to be made.
+func (s State) agrees(o client.ContainerCreateOptions, labels []string) error {
+	for _, l := range labels {
+		if want := o.Config.Labels[l]; s.Labels[l] != want {
+			return fmt.Errorf("create container %s: there is one of that name that somebody else has made, which is left alone (its label %s is %q, not %q): remove it, if nobody needs it", o.Name, l, s.Labels[l], want)
+		}
+	}
+	return nil
 }
 
 // createAttempts is how often a container is looked for whose name is taken.
