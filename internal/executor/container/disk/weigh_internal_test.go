@@ -110,7 +110,7 @@ func TestWeighIsBounded(t *testing.T) {
 
 // countdown is a context that has ended when it has been asked some times.
 type countdown struct {
-	context.Context //nolint:containedctx // it is one
+	context.Context
 
 	left int
 }
