@@ -30,18 +30,11 @@ func (k *Docker) validateNested(no, warn report, at string) {
 	}
 	if k.Nested == NestedPodman {
 		k.refuseEnginePrograms(no, at)
-		if k.PidsLimit >= leastPids && k.PidsLimit < leastNestedPids {
-			no(schema.Join(at, "pids_limit"), "must be at least %d with nested = %q, or -1 for any number, is %d: a job and its engine have half of it each", leastNestedPids, k.Nested, k.PidsLimit)
-		}
 	}
 	if k.Nested == NestedPodman && (k.User != "" || len(k.AllowedUsers) > 0) {
 		k.warnOfNestedUsers(warn, at)
 	}
 }
-
-// leastNestedPids is what a job needs with an engine of its own: half of it is for Podman, and for a monitor, a network helper and
-// the processes of each nested container.
-const leastNestedPids = 4 * leastPids
 
 // refuseEnginePrograms refuses what the executor would, where no variable of a job decides it.
 func (k *Docker) refuseEnginePrograms(no report, at string) {

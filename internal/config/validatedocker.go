@@ -88,6 +88,8 @@ func (k *Docker) validateSizes(no report, at string) {
 	}
 	if k.PidsLimit < -1 || k.PidsLimit > 0 && k.PidsLimit < leastPids {
 		no(schema.Join(at, "pids_limit"), "must be at least %d, or -1 for any number, is %d", leastPids, k.PidsLimit)
+	} else if k.Nested == NestedPodman && k.PidsLimit > 0 && k.PidsLimit < leastNestedPids {
+		no(schema.Join(at, "pids_limit"), "must be at least %d with nested = %q, or -1 for any number, is %d: a job and its engine have half of it each", leastNestedPids, k.Nested, k.PidsLimit)
 	}
 	if k.OOMScoreAdjust < -1000 || k.OOMScoreAdjust > 1000 {
 		no(schema.Join(at, "oom_score_adjust"), "must be from -1000 to 1000, is %d", k.OOMScoreAdjust)
@@ -96,6 +98,10 @@ func (k *Docker) validateSizes(no report, at string) {
 
 // leastPids is what a job needs of processes and threads to run anything.
 const leastPids = 64
+
+// leastNestedPids is what a job needs with an engine of its own: half of it is for Podman, and for a monitor, a network helper and
+// the processes of each nested container.
+const leastNestedPids = 4 * leastPids
 
 // validateValues checks what is one value.
 func (k *Docker) validateValues(no report, at string) {

@@ -302,13 +302,7 @@ func (v *environment) removeNested(ctx context.Context) error {
 	if v.b.Nested == nil {
 		return nil
 	}
-	name := v.b.Nested.Name
-	s, err := v.engine.State(ctx, name)
-	if mine := v.b.Ref; err == nil && (s.Labels[labelOwner] != string(mine.Owner) || s.Labels[labelRef] != mine.String()) {
-		v.log.Warn("A container has the name of a job's own engine and is somebody else's: it is left alone", "container", name)
-		return nil
-	}
-	return v.engine.Remove(ctx, name)
+	return v.removeOwn(ctx, v.b.Nested.Name)
 }
 
 // reportNested says that the job's own engine ended before the job did.

@@ -155,6 +155,16 @@ func nestedSeccomp(arch string) seccompProfile {
 	return p
 }
 
+// removeOwn removes a container of the job, but none that others have made by its name.
+func (v *environment) removeOwn(ctx context.Context, name string) error {
+	s, err := v.engine.State(ctx, name)
+	if mine := v.b.Ref; err == nil && (s.Labels[labelOwner] != string(mine.Owner) || s.Labels[labelRef] != mine.String()) {
+		v.log.Warn("A container has the name of a job's own engine and is somebody else's: it is left alone", "container", name)
+		return nil
+	}
+	return v.engine.Remove(ctx, name)
+}
+
 // nestedTime is how long the job's own engine may take until it answers.
 const nestedTime = time.Minute
 
