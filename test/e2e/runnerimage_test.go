@@ -41,7 +41,8 @@ func (p *podman) buildRunnerImage(co *gitlabtest.Coordinator, name string) {
 		}
 	}
 	p.run("", "load", "-q", "-i", podmantest.BaseArchive())
-	p.run("", "build", "-q", "-t", name, "--build-arg", "BASE="+podmantest.BaseName, "--build-arg", "GITLAB_URL="+co.URL(), "--build-arg", "DEFAULT_JOB_IMAGE="+nestingImage, context)
+	p.run("", "build", "-q", "-t", name, "--build-arg", "BASE="+podmantest.BaseName, "--build-arg", "GITLAB_URL="+co.URL(), "--build-arg", "DEFAULT_JOB_IMAGE="+nestingImage,
+		"--build-arg", "PRUNE_INTERVAL=off", context) // at midnight the image of jobs would go while there is none
 }
 
 // TestRunnerImage goes through the steps of pipglr's README, in their order and by its very commands, with this image's name: from the build to a pipeline.
