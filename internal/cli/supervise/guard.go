@@ -37,7 +37,8 @@ func guard(path string, runner, engine account) error {
 	return nil
 }
 
-// closeTo gives a file to somebody and nobody else. It leaves links, and files with several names, as they are.
+// closeTo gives a file to somebody and nobody else. It leaves links, and files with several names, as they are, and what cannot
+// be changed where it is closed to all but root and him.
 func closeTo(path string, who account) error {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -57,8 +58,26 @@ func closeTo(path string, who account) error {
 		return nil
 	}
 	name := "/proc/self/fd/" + strconv.Itoa(fd)
-	if err := os.Chown(name, who.uid, who.gid); err != nil {
-		return err
+	err = os.Chown(name, who.uid, who.gid)
+	if err == nil {
+		err = os.Chmod(name, fs.FileMode(st.Mode&0o600|0o400))
 	}
-	return os.Chmod(name, fs.FileMode(st.Mode&0o600|0o400))
+	if errors.Is(err, unix.EROFS) && closed(st, who) {
+		return nil
+	}
+	return err
+}
+
+// closed reports whether somebody can read a file, and nobody else but root, who is in no group of others.
+func closed(st unix.Stat_t, who account) bool {
+	uid, gid := int(st.Uid), int(st.Gid)
+	group := st.Mode&0o070 != 0
+	switch {
+	case st.Mode&0o007 != 0, group && gid != 0 && gid != who.gid:
+		return false
+	case uid == who.uid:
+		return st.Mode&0o400 != 0
+	default:
+		return uid == 0 && gid == who.gid && st.Mode&0o040 != 0
+	}
 }

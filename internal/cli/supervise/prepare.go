@@ -10,8 +10,11 @@ import (
 	"strconv"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"gitlab.com/skerry/skerry/internal/socketfile"
 	"gitlab.com/skerry/skerry/internal/supervisor"
+	"gitlab.com/skerry/skerry/internal/systemid"
 )
 
 // account is a user of the container.
@@ -27,6 +30,7 @@ type layout struct {
 	runtimeDir     string   // of the engine's user
 	locks          string   // of the engine, in memory
 	caches         string   // of jobs, if it is there
+	sockets        string   // where nothing but the engine's socket is
 	config         string   // as the runner is told
 	socket         *os.File // on which Podman is to serve
 }
@@ -67,7 +71,7 @@ func accounts(o options) (runner, engine account, err error) {
 // prepare makes what both programs need before they are started, while everything may still be done. Nothing of an
 // earlier life of the container runs any more.
 func prepare(o options, config string) (layout, error) {
-	l := layout{config: config, caches: cacheDir}
+	l := layout{config: config, caches: cacheDir, sockets: filepath.Dir(defaultSocket)}
 	var err error
 	if l.runner, l.engine, err = accounts(o); err != nil {
 		return l, err
@@ -91,9 +95,14 @@ func prepare(o options, config string) (layout, error) {
 
 // prepareEngine makes the directories of the engine's user. What is in that of run time is of processes that have ended with
 // the container: Podman would take them for living ones, by their numbers. So are its locks in memory, which live through a restart of
-// the container, and which it would find taken.
+// the container, and which it would find taken. Jobs that have the engine are its user, and may have left anything in his
+// directories: that keeps no container from starting again.
 func (l layout) prepareEngine() error {
-	for _, left := range []string{l.runtimeDir, l.locks} {
+	all := []string{l.runtimeDir, l.locks}
+	if !mounted(l.sockets) { // else it is somebody else's, too
+		all = append(all, l.sockets)
+	}
+	for _, left := range all {
 		if err := os.RemoveAll(left); err != nil {
 			return err
 		}
@@ -105,19 +114,58 @@ func (l layout) prepareEngine() error {
 		return err
 	}
 	at := l.engine.home
-	if err := own(at, l.engine); err != nil {
+	if err := l.reclaim(at); err != nil {
 		return err
 	}
 	for _, name := range []string{".local", "share", "containers"} {
 		at = filepath.Join(at, name)
-		if err := own(at, l.engine); err != nil {
+		if err := l.reclaim(at); err != nil {
 			return err
 		}
 	}
 	if i, err := os.Lstat(l.caches); err == nil && i.IsDir() { // else the container has no such volume
-		return own(l.caches, l.engine)
+		return l.reclaim(l.caches)
 	}
 	return nil
+}
+
+// mounted reports whether a directory is another file system than the one that it is in.
+func mounted(dir string) bool {
+	var here, above unix.Stat_t
+	return unix.Lstat(dir, &here) == nil && unix.Lstat(filepath.Dir(dir), &above) == nil && here.Dev != above.Dev
+}
+
+// reclaim makes a directory of the engine's user, or gives him the one that is there whatever jobs have made of it: root of a
+// job is that user, and what root gives to others of the job is of his subordinate ids. What is no directory makes way for one.
+// Only root and the engine's user may be able to write to the directory that it is in.
+func (l layout) reclaim(dir string) error {
+	i, err := os.Lstat(dir)
+	if err == nil && !i.IsDir() {
+		if err := os.Remove(dir); err != nil {
+			return err
+		}
+		i, err = nil, fs.ErrNotExist
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return own(dir, l.engine)
+	}
+	if err != nil {
+		return err
+	}
+	owner, _ := i.Sys().(*syscall.Stat_t)
+	if owner == nil || owner.Uid == 0 || int(owner.Uid) == l.runner.uid {
+		return own(dir, l.engine) // a new volume, or one of something else
+	}
+	if int(owner.Uid) != l.engine.uid {
+		if err := os.Lchown(dir, l.engine.uid, l.engine.gid); err != nil {
+			return err
+		}
+	}
+	const mode = 0o700
+	if i.Mode()&mode == mode {
+		return nil
+	}
+	return os.Chmod(dir, i.Mode()|mode)
 }
 
 // cacheDir is where the image has a volume for caches of jobs, whose root is the engine's user.
@@ -200,8 +248,8 @@ func own(dir string, who account) error {
 	return os.Chmod(dir, mode)
 }
 
-// link has the runner find its configuration by a name in its state directory where the directory that it is in is not the
-// runner's: it keeps who it is towards GitLab (.runner_system_id) beside the configuration.
+// link has the runner find its configuration by a name in its state directory, which survives the container: it keeps who it is
+// towards GitLab (.runner_system_id) beside the configuration, whose directory may be the container's. Who it already is stays.
 func (l *layout) link(state string) error {
 	dir := filepath.Dir(l.config)
 	i, err := os.Stat(dir)
@@ -209,12 +257,15 @@ func (l *layout) link(state string) error {
 		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 			return err
 		}
-		return own(dir, l.runner)
+		if err := own(dir, l.runner); err != nil {
+			return err
+		}
+		i, err = os.Stat(dir)
 	}
 	if err != nil {
 		return err
 	}
-	if owner, _ := i.Sys().(*syscall.Stat_t); owner != nil && int(owner.Uid) == l.runner.uid {
+	if owner, _ := i.Sys().(*syscall.Stat_t); owner != nil && int(owner.Uid) == l.runner.uid && known(dir) && !known(filepath.Join(state, "config")) {
 		return nil
 	}
 	beside := filepath.Join(state, "config")
@@ -261,4 +312,10 @@ func (l layout) listen(path string) (*os.File, error) {
 		return nil, err
 	}
 	return s.File()
+}
+
+// known reports whether a runner's identity is in a directory.
+func known(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, systemid.File))
+	return err == nil
 }

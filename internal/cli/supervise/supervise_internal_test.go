@@ -184,7 +184,8 @@ func TestStateAbove(t *testing.T) {
 	}
 }
 
-// TestConfigurationOfItsOwn: one in a directory of the runner's is used where it is, also before it is there.
+// TestConfigurationOfItsOwn: one in a directory of the runner's has a name in the state directory, too, also before it is there: the
+// directory may end with the container, and with it who the runner is towards GitLab.
 func TestConfigurationOfItsOwn(t *testing.T) {
 	t.Parallel()
 	if os.Getuid() != 0 {
@@ -196,8 +197,11 @@ func TestConfigurationOfItsOwn(t *testing.T) {
 	if err := l.prepareRunner(dir + "/state"); err != nil {
 		t.Fatal(err)
 	}
-	if uid, mode := ownerOf(t, filepath.Dir(config)); uid != 65533 || mode != 0o700 || l.config != config {
+	if uid, mode := ownerOf(t, filepath.Dir(config)); uid != 65533 || mode != 0o700 || l.config != dir+"/state/config/config.toml" {
 		t.Errorf("%s: uid %d, mode %04o", l.config, uid, mode)
+	}
+	if to, err := os.Readlink(l.config); err != nil || to != config {
+		t.Errorf("%s leads to %s: %v", l.config, to, err)
 	}
 }
 
