@@ -65,6 +65,7 @@ func TestRunnerImage(t *testing.T) {
 		p.run("", "container", "runlabel", "register", name)
 		p.run("", "container", "runlabel", "register", name)
 		p.run("", "secret", "rm", "REGISTRATION_TOKEN")
+		managers(t, co, 0)
 		// Runner Configuration (step 4): there is no registry
 		config := readFile(t, filepath.Join(p.dir, "config.toml"))
 		if n := strings.Count(config, "[[runners]]"); n != 2 {
@@ -97,11 +98,23 @@ func TestRunnerImage(t *testing.T) {
 		r.nest()
 		r.otherUsers()
 		r.outlives()
+		r.spoils()
 		r.restarted([]string{"said before", "the runner was stopped while the job ran"}, []string{"restart", "pipglr"})
 		r.restarted([]string{"was ended together with its engine"}, []string{"kill", "-s", "KILL", "pipglr"}, []string{"wait", "pipglr"}, []string{"start", "pipglr"})
 		r.clean()
+		managers(t, co, 1)
 		r.uninstall(name)
 	}, "rootless")
+}
+
+// managers wants GitLab to show as many machines for the runner.
+func managers(t *testing.T, co *gitlabtest.Coordinator, n int) {
+	t.Helper()
+	for _, r := range co.Runners() {
+		if len(r.Managers) != n {
+			t.Errorf("the runner has the machines %q, want %d", r.Managers, n)
+		}
+	}
 }
 
 // sameOptions compares the ways to start the container: the label, the Quadlet file as quadlet understands it, and the manual.
@@ -219,6 +232,13 @@ touch /all/usr/local/bin/skerry /all/etc/passwd && echo written; true`)
 	if err != nil || out != "" {
 		t.Errorf("with the engine one gets %q, %v", out, err)
 	}
+}
+
+// spoils gives the caches to a user of a job's: that must not keep the container from starting again.
+func (r *inContainer) spoils() {
+	r.t.Helper()
+	j, log := r.wait(r.add("chown 1000:1000 /cache"))
+	want(r.t, j, log, gitlabtest.StatusSuccess, "")
 }
 
 // outlives kills the runner while a job runs: its successor ends the job.
