@@ -30,7 +30,7 @@ type layout struct {
 	runtimeDir     string   // of the engine's user
 	locks          string   // of the engine, in memory
 	caches         string   // of jobs, if it is there
-	sockets        string   // where nothing but the engine's socket is
+	sockets        string   // where nothing but the engine's socket is; empty: others choose what is there
 	config         string   // as the runner is told
 	socket         *os.File // on which Podman is to serve
 }
@@ -71,7 +71,10 @@ func accounts(o options) (runner, engine account, err error) {
 // prepare makes what both programs need before they are started, while everything may still be done. Nothing of an
 // earlier life of the container runs any more.
 func prepare(o options, config string) (layout, error) {
-	l := layout{config: config, caches: cacheDir, sockets: filepath.Dir(defaultSocket)}
+	l := layout{config: config, caches: cacheDir}
+	if o.socket == defaultSocket {
+		l.sockets = filepath.Dir(o.socket)
+	}
 	var err error
 	if l.runner, l.engine, err = accounts(o); err != nil {
 		return l, err
