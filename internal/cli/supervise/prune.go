@@ -26,7 +26,7 @@ func newPrune(p *program.Program) *cobra.Command {
 		Use:   "prune",
 		Short: "Remove images and containers that nothing uses",
 		Long: "Have the runner that `supervise` keeps running remove what nothing uses from the Podman beside it, as --prune-interval does at its times: images that no container and no job has, " +
-			"and containers that ended more than an hour ago and are not the runner's.",
+			"and containers that ended, were made more than an hour ago and are not the runner's.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), pruneTime)
 			defer cancel()
