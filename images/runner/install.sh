@@ -5,15 +5,18 @@ here=/usr/local/lib/skerry
 fail() { echo "install.sh: $*" >&2; exit 1; }
 has() { command -v "$1" >/dev/null 2>&1; }
 
+# Nothing is left of the lists of packages but in an image that keeps the package manager.
+apt_install() {
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@" && { [ "$BUILD_TYPE" = dev ] || rm -rf /var/lib/apt/lists/* /var/cache/apt/*; }
+}
+
 packages() {
   if has podman && has newuidmap && has newgidmap && has git && { has crun || has runc; }; then
     return
   fi
   if has apt-get; then
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq
-    apt-get install -y -qq --no-install-recommends podman crun uidmap netavark aardvark-dns passt catatonit nftables ca-certificates git git-lfs
-    [ "$BUILD_TYPE" = dev ] || rm -rf /var/lib/apt/lists/* /var/cache/apt/*
+    apt_install podman crun uidmap netavark aardvark-dns passt catatonit nftables ca-certificates git git-lfs
   elif has dnf; then
     dnf install -y --setopt=install_weak_deps=False podman crun shadow-utils netavark aardvark-dns passt catatonit nftables ca-certificates git-core git-lfs
     dnf clean all
@@ -48,7 +51,7 @@ program() {
   latest) from=$RELEASES/permalink/latest/downloads/skerry-linux-$arch ;;
   *) from=$RELEASES/$RUNNER_VERSION/downloads/skerry-linux-$arch ;;
   esac
-  has curl || has wget || { has apt-get && apt-get update -qq && apt-get install -y -qq --no-install-recommends curl; } || fail "no curl to download $from"
+  has curl || has wget || { has apt-get && apt_install curl; } || fail "no curl to download $from"
   if has curl; then
     curl -fsSL -o /usr/local/bin/skerry "$from"
   else
