@@ -51,7 +51,7 @@ func jobOfUser(user, owned string) gitlabtest.JobSpec {
 		image = jobpayload.Image{Name: jobImage, ExecutorOpts: []byte(`{"docker":{"user":"` + user + `"}}`)}
 	}
 	service := image
-	service.Alias, service.Command = "web", []string{"sh", "-c", "while :; do id -u | nc -l -p 8080; done"}
+	service.Alias, service.Command = "web", []string{"nc", "-ll", "-p", "8080", "-e", "id", "-u"}
 	service.Variables = []jobpayload.Variable{{Key: "HEALTHCHECK_TCP_PORT", Value: "8080", Public: true}}
 	return gitlabtest.JobSpec{
 		Project: "group/project", Image: &image, Services: []jobpayload.Image{service},
@@ -62,7 +62,7 @@ func jobOfUser(user, owned string) gitlabtest.JobSpec {
 		Script: []string{
 			"ls -la . ..", "echo A=of-$(id -u) > $GITLAB_ENV", "echo x >> README", "mkdir -p dir && echo x > dir/file",
 			"touch /cache/x /data/x deps/x && rm /cache/x /data/x deps/x", "echo $(id -u) >> kept",
-			"for i in $(seq 50); do s=$(nc -w 5 web 8080 < /dev/null) && break || sleep 0.2; done; echo service is $s",
+			"for i in $(seq 50); do s=$(nc -w 5 web 8080 < /dev/null) && [ -n \"$s\" ] && break || sleep 0.2; done; echo service is $s",
 			"touch /builds/turn-$(id -u)-$RANDOM$$; echo turn $(ls -d /builds/turn-* | wc -l)",
 		},
 		AfterScript: []string{"echo after script has $A"},

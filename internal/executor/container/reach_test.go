@@ -41,14 +41,14 @@ func TestNothingOfTheHost(t *testing.T) {
 		b := newBench(t, e)
 		otherJob := theJob("", "NAME=of-the-other")
 		otherJob.ProjectID = 99
-		otherJob.Services = []job.Image{{Name: busybox, Alias: "web", Entrypoint: []string{"/bin/sh", "-c"}, Command: []string{"while :; do echo service | nc -l -p 8081; done"}}}
+		otherJob.Services = []job.Image{{Name: busybox, Alias: "web", Entrypoint: []string{"nc", "-ll", "-p", "8081", "-e", "echo"}, Command: []string{"service"}}}
 		other := b.prepare(t, b.o, otherJob)
 		other.script(executor.Helper, "touch /cache/of-the-other-1 of-the-other-2 /.skerry/state/of-the-other-3")
 		other.script(executor.Build, "touch /builds/of-the-other-4 /tmp/of-the-other-5 /dev/shm/of-the-other-6 /.skerry/state/of-the-other-7")
 		out, res := other.stage(executor.Build, stage.Spec{Dir: "/builds/group/project", Base: "/builds", Leave: true, Script: &stage.Script{Umask: -1, Lines: []string{
-			"(while :; do echo listening | nc -l -p 8080; done) >/dev/null 2>&1 &",
-			"for i in $(seq 50); do nc -w 5 127.0.0.1 8080 </dev/null && break || sleep 0.2; done",
-			"for i in $(seq 50); do nc -w 5 web 8081 </dev/null && break || sleep 0.2; done", "hostname -i",
+			"nc -ll -p 8080 -e echo listening >/dev/null 2>&1 &",
+			"for i in $(seq 50); do timeout 5 nc 127.0.0.1 8080 </dev/null | grep listening && break || sleep 0.2; done",
+			"for i in $(seq 50); do timeout 5 nc web 8081 </dev/null | grep service && break || sleep 0.2; done", "hostname -i",
 			"ip -o -4 addr show eth0 | tr -s ' ' | cut -d' ' -f4 | sed 's,/.*,,;s,^,address ,'; grep web /etc/hosts | sed 's/[ \t].*//;s/^/address /'",
 		}}})
 		if res.Reason != stage.Success || !strings.Contains(out, "\nlistening") || !strings.Contains(out, "\nservice") {
@@ -68,7 +68,7 @@ func TestNothingOfTheHost(t *testing.T) {
 				continue
 			}
 			addresses++
-			if got := r.script(executor.Build, "for p in 8080 8081; do nc -w 2 "+address+" $p </dev/null 2>/dev/null || true; done"); got != "" {
+			if got := r.script(executor.Build, "for p in 8080 8081; do timeout 5 nc -w 2 "+address+" $p </dev/null 2>/dev/null || true; done"); got != "" {
 				t.Errorf("at %s of the other job: %q", address, got)
 			}
 		}
