@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	_ "time/tzdata" // a machine need not have time zones
 
 	"gitlab.com/skerry/skerry/internal/calendar"
 )
@@ -87,7 +88,7 @@ func TestClocksPutForward(t *testing.T) {
 	t.Parallel()
 	prague, err := time.LoadLocation("Europe/Prague")
 	if err != nil {
-		t.Skip("no time zones on this machine")
+		t.Fatal(err)
 	}
 	s, err := calendar.Parse("*-*-* 02:30")
 	if err != nil {

@@ -60,9 +60,9 @@ func TestMissingAgentIsNamed(t *testing.T) {
 	}
 }
 
-// A runner that is killed between an agent's start and its record leaves an agent that no record names.
-func TestUnrecordedAgentIsFoundAndEnded(t *testing.T) {
-	t.Parallel()
+// serving makes an environment whose agent serves.
+func serving(t *testing.T) (shell.Options, *slog.Logger, executor.Ref, executor.Environment) {
+	t.Helper()
 	o := shell.Options{Dir: t.TempDir(), Agent: agenttest.Build(t)}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	ref := executor.NewRef("owner")
@@ -75,6 +75,13 @@ func TestUnrecordedAgentIsFoundAndEnded(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn.Close()
+	return o, log, ref, env
+}
+
+// A runner that is killed between an agent's start and its record leaves an agent that no record names.
+func TestUnrecordedAgentIsFoundAndEnded(t *testing.T) {
+	t.Parallel()
+	o, log, ref, _ := serving(t)
 	record := filepath.Join(o.Dir, ref.ID, "agent")
 	b, err := os.ReadFile(record)
 	if err != nil {
@@ -106,19 +113,8 @@ func TestUnrecordedAgentIsFoundAndEnded(t *testing.T) {
 // waits for it.
 func TestUnrecordedAgentThatDoesNotListenYet(t *testing.T) {
 	t.Parallel()
-	o := shell.Options{Dir: t.TempDir(), Agent: agenttest.Build(t)}
-	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	ref := executor.NewRef("owner")
-	env, err := shell.New(o, log).Prepare(t.Context(), ref, nil, t.Output())
-	if err != nil {
-		t.Fatal(err)
-	}
+	o, log, ref, env := serving(t)
 	t.Cleanup(func() { _ = env.Close(context.WithoutCancel(t.Context())) })
-	conn, err := env.Dial(t.Context(), executor.Build)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn.Close()
 	kill(t, filepath.Join(o.Dir, ref.ID, "agent"))
 	if err := os.Remove(filepath.Join(o.Dir, ref.ID, "agent")); err != nil {
 		t.Fatal(err)
