@@ -2,7 +2,6 @@
 package podmantest
 
 import (
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,16 +11,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"testing"
-
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"gitlab.com/skerry/skerry/internal/image"
 	"gitlab.com/skerry/skerry/internal/image/saved"
+	"gitlab.com/skerry/skerry/internal/image/savedtest"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixtest"
 )
 
@@ -81,29 +75,11 @@ func makeBase(ctx context.Context) error {
 }
 
 func writeBase(root, to string) error {
-	layer, err := tarball.LayerFromFile(root, tarball.WithCompressionLevel(gzip.NoCompression)) // every engine unpacks it
+	f, err := os.Create(to)
 	if err != nil {
 		return err
 	}
-	img, err := mutate.AppendLayers(empty.Image, layer)
-	if err != nil {
-		return err
-	}
-	f, err := img.ConfigFile()
-	if err != nil {
-		return err
-	}
-	f = f.DeepCopy()
-	f.OS, f.Architecture, f.Config.Cmd = "linux", runtime.GOARCH, []string{"/bin/sh"}
-	f.Config.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-	if img, err = mutate.ConfigFile(img, f); err != nil {
-		return err
-	}
-	ref, err := name.ParseReference(BaseName)
-	if err != nil {
-		return err
-	}
-	return tarball.WriteToFile(to, ref, img)
+	return errors.Join(savedtest.WriteRoot(f, BaseName, root, ""), f.Close())
 }
 
 // Image is that of nested engines as `skerry image build podman` makes it of archive. It has podman and buildah for jobs, too.

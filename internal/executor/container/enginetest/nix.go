@@ -1,21 +1,15 @@
 package enginetest
 
 import (
-	"compress/gzip"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
-
+	"gitlab.com/skerry/skerry/internal/image/savedtest"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixtest"
 )
 
@@ -70,32 +64,11 @@ func (e Engine) NixImage(t *testing.T, n Nix) string {
 }
 
 func writeNixImage(w io.Writer, image, base string, n Nix) error {
-	layer, err := tarball.LayerFromFile(base, tarball.WithCompressionLevel(gzip.NoCompression)) // which takes longer than all else
-	if err != nil {
-		return err
-	}
-	img, err := mutate.AppendLayers(empty.Image, layer)
-	if err != nil {
-		return err
-	}
-	f, err := img.ConfigFile()
-	if err != nil {
-		return err
-	}
-	f = f.DeepCopy()
-	f.OS, f.Architecture, f.Config.Cmd = "linux", runtime.GOARCH, []string{"/bin/sh"}
-	f.Config.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	path := ""
 	if n == NixStore {
-		f.Config.Env = []string{"PATH=/root/.nix-profile/bin:/nix/var/nix/profiles/default/bin:/bin"}
+		path = "/root/.nix-profile/bin:/nix/var/nix/profiles/default/bin:/bin"
 	}
-	if img, err = mutate.ConfigFile(img, f); err != nil {
-		return err
-	}
-	ref, err := name.ParseReference(image)
-	if err != nil {
-		return err
-	}
-	return tarball.Write(ref, img, w)
+	return savedtest.WriteRoot(w, image, base, path)
 }
 
 // nixBase is the archive of a file system with Nix, made if it is not there.
