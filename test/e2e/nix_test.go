@@ -22,7 +22,7 @@ import (
 func (m machine) nixRunner(t *testing.T, co *gitlabtest.Coordinator, lines ...string) *runner {
 	t.Helper()
 	has := strings.Join(lines, "\n")
-	for key, value := range map[string]string{"substituters": "[]", "trusted_public_keys": "[]", "sandbox": `"required"`, "path": "true"} {
+	for key, value := range map[string]string{"substituters": "[]", "trusted_public_keys": "[]", "sandbox": `"required"`, "path": "true", "min_free": `"1MB"`} {
 		if !strings.Contains(has, key+" =") {
 			lines = append(lines, key+" = "+value)
 		}

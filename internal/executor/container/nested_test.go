@@ -69,7 +69,7 @@ func testNestedRuns(t *testing.T, r *run) {
 		},
 		"two on a network": {
 			`podman --remote network create pair >/dev/null && podman --remote run -d --name web --network pair -p 8080:80 box busybox httpd -f -p 80 -h /bin >/dev/null && ` +
-				`podman --remote run --rm --network pair box busybox wget -q -O /dev/null http://web/busybox && ` +
+				`podman --remote run --rm --network pair box sh -c 'until busybox wget -q -O /dev/null http://web/busybox 2>/dev/null; do busybox sleep 0.1; done' && ` +
 				`for at in docker nested localhost; do busybox wget -q -O /dev/null http://$at:8080/busybox && echo $at; done`,
 			"docker\nnested\nlocalhost",
 		},

@@ -46,7 +46,7 @@ const fromTar = `mkdir -p /tmp/box/bin && cp /bin/busybox /tmp/box/bin && tar -C
 func testNestedConfined(t *testing.T, r, other *run) {
 	t.Helper()
 	at := other.script(executor.Build, fromTar+` && podman --remote run -d --name web --network host box /bin/busybox httpd -f -p 8099 -h /bin >/dev/null && `+
-		`until busybox wget -q -O /dev/null http://localhost:8099/busybox; do busybox sleep 0.1; done; `+
+		`until busybox wget -q -O /dev/null http://localhost:8099/busybox 2>/dev/null; do busybox sleep 0.1; done; `+
 		`busybox ip -4 addr | busybox awk '/inet / && $2 !~ /^127/ {split($2, a, "/"); print a[1]; exit}'`)
 	if at == "" {
 		t.Fatal("the other job has no address")
