@@ -145,3 +145,14 @@ func Isolation(s string) error {
 	}
 	return nil
 }
+
+// Security finds in security_opt what it says of a thing, such as "seccomp" or "apparmor": "THING=VALUE", or "THING:VALUE" as Docker
+// took it once. Of more than one the last counts.
+func Security(list []string, thing string) (value string, found bool) {
+	for _, s := range list {
+		if rest, ok := strings.CutPrefix(s, thing); ok && (strings.HasPrefix(rest, "=") || strings.HasPrefix(rest, ":")) {
+			value, found = rest[1:], true
+		}
+	}
+	return value, found
+}

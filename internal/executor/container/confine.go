@@ -3,10 +3,10 @@ package container
 import (
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client/pkg/versions"
 
 	"gitlab.com/skerry/skerry/internal/dockeropt"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
@@ -53,7 +53,7 @@ type Limits struct {
 
 // apply sets limits and rights of a container of an image. What belongs to the network namespace is set by
 // whoever makes that: see applyNetwork.
-func (l Limits) apply(h *container.HostConfig, image string, engine engineapi.Kind) (err error) {
+func (l Limits) apply(h *container.HostConfig, image string, engine *engineapi.Engine) (err error) {
 	h.Memory, h.MemorySwap, h.MemoryReservation = l.Memory, l.MemorySwap, l.MemoryReservation
 	h.NanoCPUs, h.CPUShares, h.CpusetCpus, h.CpusetMems = l.NanoCPUs, l.CPUShares, l.CPUSet, l.CPUSetMems
 	h.Privileged, h.CapAdd, h.CapDrop = l.Privileged, l.CapAdd, l.CapDrop
@@ -134,23 +134,26 @@ func hosts(list []string) ([]string, error) {
 const seccomp = "seccomp="
 
 // securityOptions puts the seccomp profile that an option names by its path in the path's place: Docker's engine
-// wants the text, Podman's reads the file itself. The profile imageBuilds is ours.
-func securityOptions(list []string, engine engineapi.Kind) ([]string, error) {
-	if engine == engineapi.Podman {
-		return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return s == seccomp+imageBuilds }), nil
-	}
+// wants the text, Podman's reads the file itself. The profile imageBuilds is ours; the engine's own is asked for by
+// no word where the engine knows none.
+func securityOptions(list []string, engine *engineapi.Engine) ([]string, error) {
 	var out []string
 	for _, s := range list {
 		path, ok := strings.CutPrefix(s, seccomp)
-		if path == imageBuilds {
+		switch {
+		case !ok:
+		case engine.Kind == engineapi.Podman && (path == imageBuilds || path == engineapi.SeccompBuiltin):
+			continue
+		case engine.Kind == engineapi.Podman:
+		case path == imageBuilds:
 			profile, err := buildsSeccomp()
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, seccomp+profile)
+			s = seccomp + profile
+		case path == engineapi.SeccompBuiltin && versions.LessThan(engine.API, "1.42"): // Docker 23
 			continue
-		}
-		if ok && path != "unconfined" && path != "builtin" && !strings.HasPrefix(path, "{") {
+		case path != "unconfined" && path != engineapi.SeccompBuiltin && !strings.HasPrefix(path, "{"):
 			profile, err := os.ReadFile(path)
 			if err != nil {
 				return nil, fmt.Errorf("security_opt: read the seccomp profile: %w", err)

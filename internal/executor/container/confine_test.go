@@ -48,6 +48,10 @@ func TestKeys(t *testing.T) {
 				options: func(o *container.Options) { o.Build.SecurityOpt = []string{"seccomp=unconfined"} },
 				line:    "grep Seccomp: /proc/self/status", want: "Seccomp:\t0",
 			},
+			"seccomp of the engine": {
+				options: func(o *container.Options) { o.Build.SecurityOpt = []string{"seccomp=builtin"} },
+				line:    "grep Seccomp: /proc/self/status; unshare -U true 2>/dev/null && echo made || echo refused", want: "Seccomp:\t2\nrefused", except: "podman rootless",
+			},
 			"devices":  {options: func(o *container.Options) { o.Build.Devices = []string{"/dev/fuse:/dev/other:rw"} }, line: "ls -l /dev/other | cut -c1", want: "c"},
 			"shm_size": {options: func(o *container.Options) { o.Build.ShmSize = 1 << 20 }, line: "df -k /dev/shm | tail -n1 | tr -s ' ' | cut -d' ' -f2", want: "1024"},
 			"tmpfs":    {options: func(o *container.Options) { o.Build.Tmpfs = map[string]string{"/scratch": "rw,noexec,size=64k"} }, line: "grep ' /scratch ' /proc/mounts | cut -d' ' -f3; grep -c ' /scratch .*noexec' /proc/mounts", want: "tmpfs\n1"},

@@ -3,43 +3,79 @@ package container
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	profiles "github.com/moby/profiles/seccomp"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"gitlab.com/skerry/skerry/internal/dockeropt"
+	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 )
 
 // imageBuilds is the value of security_opt's seccomp for jobs that build images without an engine, by Buildah and its like. It means
 // something with Docker only: what is needed beyond its own profile. Podman's own has it.
 const imageBuilds = "image-builds"
 
-// buildsSeccomp is Docker's own profile, and beyond it the calls by which root of a container makes namespaces of users, mounts
-// and host names, and mounts again there what is mounted. No namespace of networks or control groups can be made, and no file system
-// be mounted: what user namespaces open of the kernel to attackers, packet filters and file systems above all, stays shut.
+// forBuilds is the limits of a job's own container, with the profile imageBuilds where the configuration leaves jobs to what Docker is
+// built with. What an administrator has chosen stays: a profile of his, here or in the daemon's configuration, or rights taken away by
+// cap_drop. Where AppArmor forbids mounts builders could do nothing with it, and jobs do not get it.
+func (l Limits) forBuilds(e *engineapi.Engine) Limits {
+	_, chosen := dockeropt.Security(l.SecurityOpt, "seccomp")
+	_, unmounted := dockeropt.Security(l.SecurityOpt, "apparmor")
+	unmounted = !unmounted && e.AppArmor
+	if e.Kind != engineapi.Docker || e.Seccomp != engineapi.SeccompBuiltin || chosen || unmounted || l.Privileged || len(l.CapDrop) > 0 {
+		return l
+	}
+	l.SecurityOpt = append(slices.Clone(l.SecurityOpt), seccomp+imageBuilds)
+	return l
+}
+
+// buildsSeccomp is Docker's own profile with buildsRules.
 func buildsSeccomp() (string, error) {
 	p := profiles.DefaultProfile()
-	allow := func(names []string, args ...specs.LinuxSeccompArg) {
-		p.Syscalls = append(p.Syscalls, &profiles.Syscall{LinuxSyscall: specs.LinuxSyscall{Names: names, Action: specs.ActAllow, Args: args}})
-	}
-	masked := func(index uint, mask, value uint64) specs.LinuxSeccompArg {
-		return specs.LinuxSeccompArg{Index: index, Value: mask, ValueTwo: value, Op: specs.OpMaskedEqual}
-	}
-	// clone3, whose flags cannot be looked at, stays not implemented: who has called it takes clone then.
-	allow([]string{"clone"}, masked(0, unix.CLONE_NEWNET|unix.CLONE_NEWCGROUP, 0))
-	allow([]string{"unshare"}, masked(0, unix.CLONE_NEWNET|unix.CLONE_NEWCGROUP|unix.CLONE_NEWTIME, 0))
-	// With one of these flags mount(2) changes what is mounted, or mounts it elsewhere, whatever else it is given.
-	for _, flag := range []uint64{unix.MS_BIND, unix.MS_REMOUNT, unix.MS_PRIVATE, unix.MS_SLAVE, unix.MS_UNBINDABLE} {
-		allow([]string{"mount"}, masked(3, flag, flag))
-	}
-	allow([]string{"umount", "umount2", "setns", "sethostname", "setdomainname"})
-	// The newer calls for all that stay refused, and as if they were not there: who has called them takes mount then.
-	missing := uint(unix.ENOSYS)
-	p.Syscalls = append(p.Syscalls, &profiles.Syscall{LinuxSyscall: specs.LinuxSyscall{
-		Names: []string{"fsconfig", "fsmount", "fsopen", "fspick", "mount_setattr", "move_mount", "open_tree"}, Action: specs.ActErrno, ErrnoRet: &missing,
-	}, Excludes: &profiles.Filter{Caps: []string{"CAP_SYS_ADMIN"}}})
+	p.Syscalls = append(p.Syscalls, buildsRules()...)
 	text, err := json.Marshal(p)
 	if err != nil {
 		return "", fmt.Errorf("the seccomp profile for builds of images: %w", err)
 	}
 	return string(text), nil
+}
+
+// buildsRules are the calls by which root of a container makes namespaces of users, mounts and host names, and mounts again there what
+// is mounted. No other namespace can be made, above all no network, whose root could get at the kernel's packet filters and
+// schedulers; and no file system can be mounted. What is compared are all 64 bits of an argument, and what is not known is refused.
+func buildsRules() (rules []*profiles.Syscall) {
+	add := func(f filters, names []string, args ...specs.LinuxSeccompArg) {
+		rules = append(rules, &profiles.Syscall{
+			LinuxSyscall: specs.LinuxSyscall{Names: names, Action: specs.ActAllow, Args: args}, Includes: f.includes, Excludes: f.excludes,
+		})
+	}
+	s390 := &profiles.Filter{Arches: []string{"s390", "s390x"}}
+	// clone3, whose flags cannot be looked at, stays not implemented: who has called it takes clone then.
+	const others = unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP | unix.CLONE_NEWIPC | unix.CLONE_NEWPID
+	add(filters{excludes: s390}, []string{"clone"}, masked(0, others, 0))
+	add(filters{includes: s390}, []string{"clone"}, masked(1, others, 0))
+	const namespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWUTS
+	add(filters{}, []string{"unshare"}, masked(0, ^uint64(namespaces|unix.CLONE_FS|unix.CLONE_FILES|unix.CLONE_SYSVSEM), 0))
+	add(filters{}, []string{"setns"}, masked(1, ^uint64(unix.CLONE_NEWUSER|unix.CLONE_NEWNS), 0)) // each `podman` after the first
+	// With MS_BIND mount(2) mounts elsewhere what is mounted, or with MS_REMOUNT as well changes how, whatever else it is given.
+	add(filters{}, []string{"mount"}, masked(3, unix.MS_BIND, unix.MS_BIND))
+	// What is mounted is kept from spreading by this flag and no other. The upper half is compared whole, since the kernel throws it
+	// away where it is MS_MGC_VAL, which has the flag, too: what is left of such a call mounts a file system.
+	add(filters{}, []string{"mount"}, masked(3, ^uint64(unix.MS_REC|unix.MS_SILENT), unix.MS_PRIVATE))
+	add(filters{}, []string{"umount2", "sethostname"})
+	// The newer calls for all that stay refused, and as if they were not there: who has called them takes mount then.
+	missing := uint(unix.ENOSYS)
+	return append(rules, &profiles.Syscall{LinuxSyscall: specs.LinuxSyscall{
+		Names: []string{"fsconfig", "fsmount", "fsopen", "fspick", "mount_setattr", "move_mount", "open_tree"}, Action: specs.ActErrno, ErrnoRet: &missing,
+	}, Excludes: &profiles.Filter{Caps: []string{"CAP_SYS_ADMIN"}}})
+}
+
+// filters say where a rule counts; nil: everywhere.
+type filters struct{ includes, excludes *profiles.Filter }
+
+// masked compares the bits of an argument that mask names.
+func masked(index uint, mask, value uint64) specs.LinuxSeccompArg {
+	return specs.LinuxSeccompArg{Index: index, Value: mask, ValueTwo: value, Op: specs.OpMaskedEqual}
 }

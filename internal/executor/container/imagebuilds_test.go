@@ -93,13 +93,9 @@ func TestImageBuilds(t *testing.T) {
 		registry.Push(t, enginetest.Image{Name: "group/base:1", Files: map[string]string{"/etc/of-the-base": ""}})
 		for _, builder := range []struct{ name, image string }{{"kaniko", rootBuilder}, {"buildah", image}, {"podman", image}} {
 			t.Run(builder.name, func(t *testing.T) {
-				o := b.o
-				if e.Name == "docker" && builder.name != "kaniko" {
-					o.Build.SecurityOpt = []string{"seccomp=image-builds"}
-				}
 				j := theJob(builder.image)
 				j.Image.Entrypoint = []string{""}
-				r := b.prepare(t, o, j)
+				r := b.prepare(t, b.o, j)
 				r.buildImage(builder.name, registry)
 				if got := r.script(executor.Build, "echo goes on"); got != "goes on" {
 					t.Errorf("after the build: %q", got)
@@ -173,21 +169,4 @@ func pageJob(t *testing.T, name string) *pipeline.Job {
 	}
 	t.Fatalf("docs/image-builds.md has no job %s", name)
 	return nil
-}
-
-// testBuildsConfined tries what of user namespaces stays shut.
-func testBuildsConfined(t *testing.T, r *run) {
-	t.Helper()
-	for _, refused := range []string{
-		"unshare -Urn true", "unshare -UrC true", "unshare -UrmT true", // networks, control groups, time
-		"unshare -Urm mount -t tmpfs none /mnt", "unshare -Urm mount -t overlay -o lowerdir=/bin:/etc none /mnt", "unshare -Urmpf mount -t proc none /mnt",
-		"unshare -Urm mount --bind /proc /mnt", "unshare -Urm umount /proc/kcore", "unshare -Urm mount -o remount,bind,rw /proc/sys", // what the engine hides
-	} {
-		if got := r.script(executor.Build, "if "+refused+" 2>/dev/null; then echo done; else echo refused; fi"); got != "refused" {
-			t.Errorf("%s is not refused", refused)
-		}
-	}
-	if got := r.script(executor.Build, "unshare -Urm mount --bind /srv /mnt && unshare -Ur true && echo done"); got != "done" {
-		t.Errorf("what builders need is refused: %q", got)
-	}
 }

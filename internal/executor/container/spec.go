@@ -39,6 +39,8 @@ func (v *environment) container(place executor.Place, p *part, image *engineapi.
 		o.Config.User = "0:0"
 		o.Config.Entrypoint, o.Config.Cmd = start(nil)
 	} else {
+		limits.Privileged = limits.Privileged && !p.Unprivileged
+		limits = limits.forBuilds(v.engine)
 		entry := p.entry(image)
 		if o.Config.Entrypoint, o.Config.Cmd = start(entry); len(entry) > 0 {
 			o.Config.Env = p.Env // stages bring their own; the engine need not know it for them
@@ -51,7 +53,6 @@ func (v *environment) container(place executor.Place, p *part, image *engineapi.
 	if h.Init = v.init(); place == executor.Helper {
 		h.Init = nil
 	}
-	h.Privileged = h.Privileged && !p.Unprivileged
 	h.VolumesFrom = v.e.o.VolumesFrom
 	ours := []mount.Mount{v.b.Agent.Mount(v.e.o.Agent)}
 	if v.b.Agent.Volume == "" {
@@ -66,7 +67,7 @@ func (v *environment) container(place executor.Place, p *part, image *engineapi.
 
 // confine sets what places and services have in common: limits and rights, the job's files, the log.
 func (v *environment) confine(o *client.ContainerCreateOptions, l Limits, image string) error {
-	if err := l.apply(o.HostConfig, image, v.engine.Kind); err != nil {
+	if err := l.apply(o.HostConfig, image, v.engine); err != nil {
 		return &executor.Failure{Reason: job.ReasonConfiguration, Err: fmt.Errorf("[runners.docker]: %w", err)}
 	}
 	o.HostConfig.Binds, o.HostConfig.Mounts = v.b.files()

@@ -49,7 +49,7 @@ func planned(t *testing.T, o Options, j *job.Job, kind engineapi.Kind) (*environ
 	}
 	b.Agent = &carrier.Way{}
 	return &environment{
-		e: e, b: b, engine: &engineapi.Engine{Kind: kind, API: "1.41", Version: "1"}, dir: e.dir(ref),
+		e: e, b: b, engine: &engineapi.Engine{Kind: kind, API: "1.41", Version: "1", Seccomp: engineapi.SeccompBuiltin}, dir: e.dir(ref),
 		slot: slot.Slot{Name: "skerry-0123456789abcdef-slot", Network: "network-id"},
 	}, nil
 }
@@ -169,6 +169,7 @@ func golden(t *testing.T, name, dir string, v any) {
 		t.Fatal(err)
 	}
 	text := strings.ReplaceAll(string(raw), dir, "/state/envs") + "\n"
+	text = ourSeccomp(t).Replace(text)
 	path := filepath.Join("testdata", "requests", name+".json")
 	if *update {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
@@ -182,6 +183,20 @@ func golden(t *testing.T, name, dir string, v any) {
 	if diff := cmp.Diff(string(want), text); diff != "" {
 		t.Errorf("%s (-want +got; -update rewrites it):\n%s", path, diff)
 	}
+}
+
+// ourSeccomp puts the word for our own profile, which has a file of its own, in its place.
+func ourSeccomp(t *testing.T) *strings.Replacer {
+	t.Helper()
+	profile, err := buildsSeccomp()
+	if err != nil {
+		t.Fatal(err)
+	}
+	quoted, err := json.Marshal(seccomp + profile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.NewReplacer(string(quoted), `"`+seccomp+imageBuilds+`"`)
 }
 
 // common takes out what all requests have and the file for a plain configuration shows.

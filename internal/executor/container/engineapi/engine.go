@@ -47,6 +47,10 @@ type Engine struct {
 	API      string // the version of the API that is spoken: "1.41"
 	Arch     string // of its kernel, as Go names it: "amd64"
 	Rootless bool
+	AppArmor bool // containers have a profile of AppArmor unless their options say otherwise
+	// Seccomp is the profile of containers for which none is named: SeccompBuiltin, or as whoever set it up called another one;
+	// empty: the engine confines no calls of the kernel.
+	Seccomp string
 
 	calls    atomic.Int64
 	stuck    atomic.Bool // a request was not answered; until another one is
@@ -142,8 +146,7 @@ func (e *Engine) identify(ctx context.Context) error {
 			e.Kind = Podman
 		}
 	}
-	e.Rootless, err = e.askRootless(ctx)
-	return err
+	return e.askSecurity(ctx)
 }
 
 // String names the engine for people: "podman 4.3.1 (rootless) at unix:///run/user/1000/podman/podman.sock".
