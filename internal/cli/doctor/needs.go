@@ -46,6 +46,9 @@ func (s *session) ofEngine(e *engine) (checks []finding.Check) {
 		checks = append(checks, host.SELinux(s.machine, e.volumes()))
 	}
 	checks = append(checks, s.ofNested(e, rootless)...)
+	if reached {
+		checks = append(checks, peer.Builders(e.Engine, e.rights()))
+	}
 	for _, registry := range peer.Registries(e.images()) {
 		checks = append(checks, peer.Registry(registry, e.Trust(a, rootless)))
 	}
@@ -183,6 +186,15 @@ func (e *engine) volumes() (all []string) {
 		if !slices.ContainsFunc(dockerOf(r).SecurityOpt, func(o string) bool { return o == "label=disable" || o == "label:disable" }) {
 			all = append(all, dockerOf(r).Volumes...)
 		}
+	}
+	return all
+}
+
+// rights are what the entries let jobs do.
+func (e *engine) rights() (all []peer.Rights) {
+	for _, r := range e.runners {
+		d := dockerOf(r)
+		all = append(all, peer.Rights{Privileged: d.Privileged, SecurityOpt: d.SecurityOpt, CapDrop: d.CapDrop})
 	}
 	return all
 }

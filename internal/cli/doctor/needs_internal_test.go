@@ -131,7 +131,7 @@ func TestNeedsOfOthers(t *testing.T) {
 			}
 			for _, c := range s.rest() {
 				switch c.Name {
-				case "storage", "disk", "gitlab", "clock", "token":
+				case "storage", "builders", "disk", "gitlab", "clock", "token":
 				default:
 					t.Errorf("this machine is checked for %s, %s", c.Name, c.About)
 				}
