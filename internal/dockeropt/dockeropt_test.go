@@ -147,6 +147,26 @@ func TestDevicesFor(t *testing.T) {
 	}
 }
 
+func TestSecurity(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		list  []string
+		value string
+		found bool
+	}{
+		{nil, "", false},
+		{[]string{"label=disable", "no-new-privileges"}, "", false},
+		{[]string{"seccomp=unconfined"}, "unconfined", true},
+		{[]string{"seccomp:unconfined"}, "unconfined", true},
+		{[]string{"seccomp=/a", "apparmor=b", "seccomp=/c=d"}, "/c=d", true},
+		{[]string{"seccomps=x", "seccomp"}, "", false},
+	} {
+		if value, found := dockeropt.Security(c.list, "seccomp"); value != c.value || found != c.found {
+			t.Errorf("%q: %q, %t", c.list, value, found)
+		}
+	}
+}
+
 func TestPlace(t *testing.T) {
 	t.Parallel()
 	const project = "/builds/group/project"
