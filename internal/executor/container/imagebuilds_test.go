@@ -93,9 +93,12 @@ func TestImageBuilds(t *testing.T) {
 		registry.Push(t, enginetest.Image{Name: "group/base:1", Files: map[string]string{"/etc/of-the-base": ""}})
 		for _, builder := range []struct{ name, image string }{{"kaniko", rootBuilder}, {"buildah", image}, {"podman", image}} {
 			t.Run(builder.name, func(t *testing.T) {
-				j := theJob(builder.image)
+				j, o := theJob(builder.image), b.o
 				j.Image.Entrypoint = []string{""}
-				r := b.prepare(t, b.o, j)
+				if e.Connect(t).AppArmor { // the only option that the page asks for
+					o.Build.SecurityOpt = []string{"apparmor=unconfined"}
+				}
+				r := b.prepare(t, o, j)
 				r.buildImage(builder.name, registry)
 				if got := r.script(executor.Build, "echo goes on"); got != "goes on" {
 					t.Errorf("after the build: %q", got)
