@@ -22,9 +22,9 @@ const imageBuilds = "image-builds"
 // cap_drop. Where AppArmor forbids mounts builders could do nothing with it, and jobs do not get it.
 func (l Limits) forBuilds(e *engineapi.Engine) Limits {
 	_, chosen := dockeropt.Security(l.SecurityOpt, "seccomp")
-	_, unmounted := dockeropt.Security(l.SecurityOpt, "apparmor")
-	unmounted = !unmounted && e.AppArmor
-	if e.Kind != engineapi.Docker || e.Seccomp != engineapi.SeccompBuiltin || chosen || unmounted || l.Privileged || len(l.CapDrop) > 0 {
+	_, apparmor := dockeropt.Security(l.SecurityOpt, "apparmor")
+	mountless := e.AppArmor && !apparmor
+	if e.Kind != engineapi.Docker || e.Seccomp != engineapi.SeccompBuiltin || chosen || mountless || l.Privileged || len(l.CapDrop) > 0 {
 		return l
 	}
 	l.SecurityOpt = append(slices.Clone(l.SecurityOpt), seccomp+imageBuilds)

@@ -44,7 +44,7 @@ func (r Rights) builders(e *engineapi.Engine) string {
 	switch {
 	case r.Privileged:
 		return everywhere + ", and do anything to this machine: privileged = true"
-	case e.AppArmor && !confined && !(e.Kind == engineapi.Podman && e.Rootless):
+	case e.AppArmor && !confined && (docker || !e.Rootless):
 		return kaniko + `: AppArmor forbids mounts; security_opt = ["apparmor=unconfined"] in [runners.docker] lets them`
 	case chosen && docker && profile == engineapi.SeccompBuiltin:
 		return kaniko + `: security_opt has "seccomp=builtin"; without it jobs have the runner's profile`
