@@ -35,6 +35,8 @@ const usage = `skerry-agent is started by skerry in a job's environment; it need
   skerry-agent nested SOCKET PROGRAM...
                           run a container engine that serves SOCKET
   skerry-agent sweep      empty the directories in ../state
+  skerry-agent nested-await SOCKET
+                          wait until the engine at SOCKET answers
   skerry-agent --version
 `
 

@@ -30,9 +30,23 @@ const (
 	nestedRules = "1"
 )
 
+// NestedIDs is how many users the container of a nested engine has when its own have all up to lastID.
+const NestedIDs = lastID + 1
+
 // lastID is the last user that containers of a nested engine have: with those below it all fit into the 65,536 that a user
 // of this machine has by default, for a rootless engine outside.
 const lastID = 65535
+
+// NestedRanges are the lines of /etc/subuid or /etc/subgid for a nested engine whose container has so many ids. The error says
+// that it cannot have containers of its own with so few.
+func NestedRanges(ids int) (string, error) {
+	if ids <= NestedUID+1 {
+		return "", fmt.Errorf("the containers of the engine outside have %d ids, and the engines of jobs need more than %d: give its user 65536 in /etc/subuid and /etc/subgid, "+
+			"then run `podman system migrate` as that user", ids, NestedUID+1)
+	}
+	last := min(ids-1, lastID)
+	return fmt.Sprintf("%s:1:%d\n%s:%d:%d\n", NestedUser, NestedUID-1, NestedUser, NestedUID+1, last-NestedUID), nil
+}
 
 // nestedConf is how Podman runs in a container that has neither systemd nor a control group of its own to manage.
 const nestedConf = `[containers]
@@ -166,7 +180,10 @@ func nestedFiles(base *saved.Image, t *top) error {
 		}
 		t.text(f.path, 0o644, text)
 	}
-	ranges := fmt.Sprintf("%s:1:%d\n%s:%d:%d\n", NestedUser, NestedUID-1, NestedUser, NestedUID+1, lastID-NestedUID)
+	ranges, err := NestedRanges(NestedIDs)
+	if err != nil {
+		return err
+	}
 	t.text("/etc/subuid", 0o644, ranges)
 	t.text("/etc/subgid", 0o644, ranges)
 	for _, p := range []string{"/etc", NestedHome + "/.config"} { // the user's own counts more: a base may have one

@@ -111,3 +111,14 @@ func TestNoPodman(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestTooFewIDsForNested says so, and what mends it.
+func TestTooFewIDsForNested(t *testing.T) {
+	t.Parallel()
+	if ranges, err := image.NestedRanges(1002); err != nil || ranges != "podman:1:999\npodman:1001:1\n" {
+		t.Errorf("%q, %v", ranges, err)
+	}
+	if ranges, err := image.NestedRanges(1001); err == nil || !strings.Contains(err.Error(), "/etc/subuid") {
+		t.Errorf("%q, %v", ranges, err)
+	}
+}

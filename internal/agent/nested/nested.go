@@ -30,6 +30,8 @@ func Main(args []string) (ok bool, err error) {
 		return true, supervise(args[1], args[2:])
 	case len(args) > 1 && args[0] == commandEngine:
 		return true, become(args[1:])
+	case len(args) == 2 && args[0] == CommandAwait:
+		return true, await(context.Background(), args[1])
 	default:
 		return false, nil
 	}

@@ -3,11 +3,13 @@ package nested_test
 import (
 	"errors"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"gitlab.com/skerry/skerry/internal/agent/agenttest"
 )
@@ -63,5 +65,27 @@ func TestEngineIsEnded(t *testing.T) {
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestEngineIsAwaited until it answers, whatever that is; the socket is there before.
+func TestEngineIsAwaited(t *testing.T) {
+	t.Parallel()
+	socket := filepath.Join(t.TempDir(), "engine.sock")
+	cmd := exec.CommandContext(t.Context(), agenttest.Static(t), "nested-await", socket)
+	var said strings.Builder
+	cmd.Stderr = &said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.NotFoundHandler()}
+	go func() { _ = server.Serve(l) }()
+	t.Cleanup(func() { _ = server.Close() })
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%v: %s", err, said.String())
 	}
 }

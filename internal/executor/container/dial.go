@@ -125,7 +125,8 @@ func (v *environment) tryWay(ctx context.Context) error {
 // carry is on whose behalf the agent is brought.
 func (v *environment) carry() carrier.Job {
 	return carrier.Job{
-		Agent: v.e.o.Agent, Dir: v.e.o.Dir, Image: v.b.helperImage(), Labels: ownLabels(v.b.Ref, carrier.PartAgent),
+		Beside: v.profiles,
+		Agent:  v.e.o.Agent, Dir: v.e.o.Dir, Image: v.b.helperImage(), Labels: ownLabels(v.b.Ref, carrier.PartAgent),
 		Probe: map[string]string{labelOwner: string(v.b.Ref.Owner), labelPart: carrier.PartProbe},
 	}
 }

@@ -48,6 +48,8 @@ type environment struct {
 	helperStep *step            // finds the helper's image
 	tools      *engineapi.Image // which it has found
 
+	profileDir string // where Podman finds the profile of the job's own engine, if not in dir
+
 	nixDone  func() // the job does not need its Nix daemon any more; nil: it has none
 	labelled bool   // the build image asks for Nix in PATH
 }
@@ -202,7 +204,9 @@ func (v *environment) makePlace(ctx context.Context, place executor.Place, p *pa
 			return err
 		}
 		relabel(v.log, dir, filepath.Dir(v.e.o.Agent))
-		if err := v.openNested(); err != nil {
+	}
+	if place == executor.Build {
+		if err := v.openNested(ctx); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -155,9 +156,6 @@ func (v *environment) makeNested(ctx context.Context, way *step, needs ...*step)
 			return err
 		}
 	}
-	if v.b.Agent.Volume != "" {
-		return misconfigured("nested in [runners.docker] needs an engine on the runner's own machine; %s is elsewhere", v.engine)
-	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -165,13 +163,17 @@ func (v *environment) makeNested(ctx context.Context, way *step, needs ...*step)
 		return err
 	}
 	fmt.Fprintln(v.out, "Starting the job's own container engine...")
-	if err := v.openNested(); err != nil {
+	if err := v.openNested(ctx); err != nil {
 		return err
 	}
 	if err := v.createNested(ctx, i); err != nil {
 		return v.nestedLacks(err, err.Error())
 	}
-	if err := v.awaitNested(ctx); err != nil {
+	await := v.awaitNested
+	if v.remote() {
+		await = v.awaitNestedThere
+	}
+	if err := await(ctx); err != nil {
 		return err
 	}
 	answer, err := v.pool.Up(ctx, v.slot, netslot.Ask{Hosts: n.hosts()})
@@ -182,9 +184,12 @@ func (v *environment) makeNested(ctx context.Context, way *step, needs ...*step)
 }
 
 // openNested makes the directory of the engine's socket, for the one of its two containers that comes first.
-func (v *environment) openNested() error {
+func (v *environment) openNested(ctx context.Context) error {
 	if v.b.Nested == nil {
 		return nil
+	}
+	if v.remote() {
+		return v.makeDoor(ctx)
 	}
 	dir := filepath.Join(v.dir, nestedDir)
 	if err := openDirs(dir); err != nil {
@@ -207,6 +212,9 @@ func (v *environment) createNested(ctx context.Context, i *engineapi.Image) erro
 	making, cancel := whole(ctx)
 	defer cancel()
 	err := v.engine.VolumeWith(making, engineapi.VolumeOptions{Name: n.Store, Labels: ownLabels(v.b.Ref, partVolume)})
+	if err == nil && v.remote() {
+		err = v.findProfile(making)
+	}
 	if err == nil {
 		err = v.create(ctx, &n.part, i, v.nestedContainer)
 	}
@@ -215,6 +223,11 @@ func (v *environment) createNested(ctx context.Context, i *engineapi.Image) erro
 	}
 	if !v.b.fresh { // one that has died since an earlier process started it stays dead
 		if s, err := v.engine.State(ctx, n.Name); err != nil || !s.Created {
+			return err
+		}
+	}
+	if v.remote() {
+		if err := v.fitNested(making); err != nil {
 			return err
 		}
 	}
@@ -274,6 +287,9 @@ func (v *environment) nestedContainer(i *engineapi.Image) (client.ContainerCreat
 
 // nestedMount is the directory of the socket.
 func (v *environment) nestedMount(readOnly bool) mount.Mount {
+	if v.remote() {
+		return v.nestedDoorMount(readOnly)
+	}
 	return mount.Mount{Type: mount.TypeBind, Source: filepath.Join(v.dir, nestedDir), Target: filepath.Dir(image.NestedSocket), ReadOnly: readOnly}
 }
 
@@ -294,7 +310,11 @@ func (v *environment) closeNested(ctx context.Context) error {
 	if v.b.Nested == nil {
 		return nil
 	}
-	return v.engine.RemoveVolume(ctx, v.b.Nested.Store)
+	err := v.engine.RemoveVolume(ctx, v.b.Nested.Store)
+	if v.b.Agent != nil && v.remote() {
+		err = errors.Join(err, v.engine.RemoveVolume(ctx, v.nestedDoor()))
+	}
+	return err
 }
 
 // removeNested removes the container, whatever volume_keep says: what it has kept is the job's alone.

@@ -55,7 +55,31 @@ func TestNested(t *testing.T) {
 		if left := leftOf(t, e, r.ref); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
 		}
+		testNestedElsewhere(t, b, image)
 	})
+}
+
+// testNestedElsewhere takes the engine for one that shares no directories with the runner.
+func testNestedElsewhere(t *testing.T, b *bench, image string) {
+	t.Helper()
+	far := *b
+	far.host = &container.Host{Remote: true}
+	t.Cleanup(func() { _ = far.host.Close(context.Background()) })
+	r := far.prepare(t, b.o, theJob(image))
+	got := r.script(executor.Build, fromTar+` && podman --remote run --rm -v /.skerry/nested:/n -v /etc:/e box /bin/busybox sh -c `+
+		`'/bin/busybox test -S /n/podman.sock && echo there; for f in /e/subuid /e/subgid; do { echo >> $f; } 2>/dev/null && echo $f; done; true'; `+
+		`! touch /.skerry/nested/mine 2>/dev/null || echo writes; podman --remote info --format '{{.Host.IDMappings.UIDMap}}'`)
+	if want := "there\n[{0 1000 1} {1 1 999} {1000 1001 64535}]"; got != want {
+		t.Errorf("in a job of an engine elsewhere: %q, want %q", got, want)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := r.env.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if left := leftOf(t, b.e, r.ref); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
 }
 
 func testNestedRuns(t *testing.T, r *run) {

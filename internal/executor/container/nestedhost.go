@@ -90,9 +90,12 @@ func (v *environment) nestedSecurity(h *container.HostConfig) error {
 		h.SecurityOpt = append(h.SecurityOpt, "no-new-privileges=false", seccomp+string(profile))
 		return nil
 	}
-	path := filepath.Join(v.dir, "seccomp.json") // Podman reads the file itself
-	if err := os.WriteFile(path, profile, 0o600); err != nil {
-		return fmt.Errorf("record the job's environment: %w", err)
+	path := filepath.Join(v.profileDir, profileName(profile)) // Podman reads the file itself
+	if v.profileDir == "" {
+		path = filepath.Join(v.dir, "seccomp.json")
+		if err := os.WriteFile(path, profile, 0o600); err != nil {
+			return fmt.Errorf("record the job's environment: %w", err)
+		}
 	}
 	h.SecurityOpt = append(h.SecurityOpt, "unmask=ALL", seccomp+path)
 	return nil

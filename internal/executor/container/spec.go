@@ -57,9 +57,9 @@ func (v *environment) container(place executor.Place, p *part, image *engineapi.
 	ours := []mount.Mount{v.b.Agent.Mount(v.e.o.Agent)}
 	if v.b.Agent.Volume == "" {
 		ours = append(ours, mount.Mount{Type: mount.TypeBind, Source: filepath.Join(v.dir, string(place)), Target: agentState})
-		if place == executor.Build && v.b.Nested != nil {
-			ours = append(ours, v.nestedMount(true))
-		}
+	}
+	if place == executor.Build && v.b.Nested != nil {
+		ours = append(ours, v.nestedMount(true))
 	}
 	h.Mounts = slices.Concat(ours, v.nixMounts(place), h.Mounts)
 	return o, v.join(&o, place)

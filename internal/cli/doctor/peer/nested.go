@@ -9,23 +9,18 @@ import (
 	nested "gitlab.com/skerry/skerry/internal/image"
 )
 
-// Nested checks that jobs can have engines of their own (nested) by an engine: it is on this machine, and has their image, in which
-// newuidmap and newgidmap have file capabilities. ours is the name of the image that program, as this one is called, makes; others
-// are pulled when the first job comes.
+// Nested checks that jobs can have engines of their own (nested) by an engine: it has their image, in which newuidmap and
+// newgidmap have file capabilities. ours is the name of the image that program, as this one is called, makes; others are pulled when the
+// first job comes.
 func Nested(e *Engine, program, image, ours string) finding.Check {
 	return finding.Check{Name: "nested", About: "image " + image, Look: func(ctx context.Context) finding.Result {
 		ctx, cancel := context.WithTimeout(ctx, within)
 		defer cancel()
-		c, f := e.Connection(), e.Facts()
+		c := e.Connection()
 		if c == nil {
 			return finding.Skip("the engine could not be asked")
 		}
 		bad := finding.Result{Severity: finding.Failure, Why: "jobs of these runners that have an engine of their own (nested) fail before they begin"}
-		if !f.Local {
-			bad.What = "the engine is not on this machine, and engines of jobs have to be on the runner's"
-			bad.Advice = "run the runner there, or set `nested` in [runners.docker] to \"off\""
-			return bad
-		}
 		build := func(from string) finding.Command {
 			line := finding.Command{program, "image", "build", "podman", "--host", c.Address.Host, "--from", from}
 			if image != ours {

@@ -3,13 +3,9 @@
 package carrier
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,7 +13,6 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 	"time"
 
@@ -25,7 +20,6 @@ import (
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/client"
 
-	"gitlab.com/skerry/skerry/internal/agent"
 	"gitlab.com/skerry/skerry/internal/agent/embedded"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 )
@@ -51,6 +45,8 @@ type Job struct {
 	Dir    string            // for probes; only the runner's user may enter it
 	Image  string            // which the engine has; nothing of it is run
 	Labels map[string]string // of the containers that are made for a moment
+	// Beside are files that the volume has beside the agent; nil: none. They are the same for all jobs of an engine.
+	Beside func() ([]Entry, error)
 	Probe  map[string]string // the same of a probe, which is on behalf of all jobs
 }
 
@@ -88,6 +84,7 @@ func (c *Carrier) Wait() { c.removing.Wait() }
 type cart struct {
 	volume  string
 	program []byte
+	beside  []Entry
 }
 
 // Choose finds out which way the agent comes into the engine's containers; the first time it makes one.
@@ -108,7 +105,7 @@ func (c *Carrier) Choose(ctx context.Context, e *engineapi.Engine, j Job, log *s
 	if c.local {
 		return Way{}, nil
 	}
-	t, err := c.cart(e, j.Agent)
+	t, err := c.cart(e, j)
 	return Way{Volume: t.volume}, err
 }
 
@@ -116,12 +113,13 @@ func (c *Carrier) Choose(ctx context.Context, e *engineapi.Engine, j Job, log *s
 func (c *Carrier) Remote(e *engineapi.Engine, j Job) (Way, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t, err := c.cart(e, j.Agent)
+	t, err := c.cart(e, j)
 	return Way{Volume: t.volume}, err
 }
 
 // cart reads the agent for the engine's architecture.
-func (c *Carrier) cart(e *engineapi.Engine, agent string) (cart, error) {
+func (c *Carrier) cart(e *engineapi.Engine, j Job) (cart, error) {
+	agent := j.Agent
 	if t, ok := c.carts[agent]; ok {
 		return t, nil
 	}
@@ -135,8 +133,18 @@ func (c *Carrier) cart(e *engineapi.Engine, agent string) (cart, error) {
 	if err != nil {
 		return cart{}, fmt.Errorf("read the agent for the engine's machine: %w", err)
 	}
-	sum := sha256.Sum256(program)
-	t := cart{volume: "skerry-agent-" + hex.EncodeToString(sum[:6]), program: program}
+	t := cart{program: program}
+	if j.Beside != nil {
+		if t.beside, err = j.Beside(); err != nil {
+			return cart{}, err
+		}
+	}
+	sum := sha256.New() // whose Write never fails
+	_, _ = sum.Write(program)
+	for _, f := range t.beside {
+		_, _ = sum.Write(append([]byte("\x00"+f.Name+"\x00"), f.Content...))
+	}
+	t.volume = "skerry-agent-" + hex.EncodeToString(sum.Sum(nil)[:6])
 	if c.carts == nil {
 		c.carts = map[string]cart{}
 	}
@@ -174,7 +182,7 @@ func (c *Carrier) Fill(ctx context.Context, e *engineapi.Engine, j Job, w Way) e
 	if c.filled[w.Volume] { // by another job meanwhile
 		return nil
 	}
-	t, err := c.cart(e, j.Agent)
+	t, err := c.cart(e, j)
 	if err != nil {
 		return err
 	}
@@ -214,7 +222,8 @@ func (c *Carrier) put(ctx context.Context, e *engineapi.Engine, j Job, t cart) e
 	if err != nil && !engineapi.IsAbsent(err) {
 		return err
 	}
-	archive, err := pack([]tar.Header{{Typeflag: tar.TypeReg, Name: "agent", Mode: 0o755}}, t.program)
+	// The agent is the last: its size says that all is there.
+	archive, err := Pack(append(t.beside[:len(t.beside):len(t.beside)], Entry{Name: path.Base(Exe), Mode: 0o755, Content: t.program})...)
 	if err == nil {
 		err = e.CopyInto(ctx, name, Bin, archive)
 	}
@@ -305,38 +314,6 @@ func (c *Carrier) remove(ctx context.Context, e *engineapi.Engine, name string) 
 		defer cancel()
 		_ = e.Remove(ctx, name) // its label names the job's environment: the next start removes it
 	})
-}
-
-// StateArchive is the directory of an agent's state as an archive, for a container that nothing is mounted in, with c.
-func StateArchive(c agent.Config) ([]byte, error) {
-	config, err := json.Marshal(c)
-	if err != nil {
-		return nil, err
-	}
-	state := strings.TrimPrefix(State, "/")
-	return pack([]tar.Header{
-		{Typeflag: tar.TypeDir, Name: path.Dir(state) + "/", Mode: 0o755},
-		{Typeflag: tar.TypeDir, Name: state + "/", Mode: 0o1777},
-		{Typeflag: tar.TypeDir, Name: state + "/sock/", Mode: 0o1777},
-		{Typeflag: tar.TypeReg, Name: state + "/" + agent.ConfigName, Mode: 0o644},
-	}, config)
-}
-
-// pack makes an archive whose last entry has content.
-func pack(entries []tar.Header, content []byte) ([]byte, error) {
-	var out bytes.Buffer
-	w := tar.NewWriter(&out)
-	for i, h := range entries {
-		h.ModTime = time.Unix(0, 0)
-		if i == len(entries)-1 {
-			h.Size = int64(len(content))
-		}
-		if err := w.WriteHeader(&h); err != nil {
-			return nil, err
-		}
-	}
-	_, err := w.Write(content)
-	return out.Bytes(), errors.Join(err, w.Close())
 }
 
 // Mount is the mount of the agent's program.

@@ -53,6 +53,7 @@ type Engine struct {
 	Seccomp string
 
 	calls    atomic.Int64
+	ids      atomic.Pointer[[2]int]
 	stuck    atomic.Bool // a request was not answered; until another one is
 	together together
 }

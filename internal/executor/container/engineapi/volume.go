@@ -54,6 +54,19 @@ func (e *Engine) OwnedVolumes(ctx context.Context, label, value string) ([]Thing
 	return out, nil
 }
 
+// VolumeDir is the directory of a volume on the engine's machine; IsAbsent tells that there is no such volume.
+func (e *Engine) VolumeDir(ctx context.Context, name string) (string, error) {
+	var r client.VolumeInspectResult
+	err := e.again(ctx, func(ctx context.Context) (err error) {
+		r, err = e.c.VolumeInspect(ctx, name, client.VolumeInspectOptions{})
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("inspect volume %s: %w", name, err)
+	}
+	return r.Volume.Mountpoint, nil
+}
+
 // Writable are the paths at which a container has volumes and directories that it may write to; IsAbsent tells that there is no
 // such container.
 func (e *Engine) Writable(ctx context.Context, name string) ([]string, error) {
