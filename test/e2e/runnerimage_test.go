@@ -73,7 +73,7 @@ func TestRunnerImage(t *testing.T) {
 		}
 		config = strings.ReplaceAll(strings.ReplaceAll(config, "concurrent = 1\n", ""), "[runners.docker]\n", "[runners.docker]\npull_policy = \"if-not-present\"\n")
 		config = strings.ReplaceAll(config, "volumes = [", `volumes = ["/usr:/usr:ro", "/home/runner/podman.sock:/var/run/docker.sock", `)
-		config = "concurrent = 4\ncheck_interval = 1\n" + config
+		config = withNested("concurrent = 4\ncheck_interval = 1\n"+config, co.AddRunner(gitlabtest.RunnerSpec{Tags: []string{nestedTag}, TaggedOnly: true}).Token)
 		p.write("config.toml", config)
 		p.run("", "secret", "create", "config.toml", "./config.toml")
 		// Volume Setup (step 5)
@@ -95,9 +95,10 @@ func TestRunnerImage(t *testing.T) {
 		// Podman is that of the container, in the place of an image with one.
 		r.load(enginetest.Image{Name: nestingImage, Links: map[string]string{"/lib": "usr/lib", "/lib64": "usr/lib64"},
 			Files: map[string]string{"/etc/containers/policy.json": `{"default": [{"type": "insecureAcceptAnything"}]}`}})
+		r.loadEngine()
+		r.outlives()
 		r.nest()
 		r.otherUsers()
-		r.outlives()
 		r.spoils()
 		r.restarted([]string{"said before", "the runner was stopped while the job ran"}, []string{"restart", "pipglr"})
 		r.restarted([]string{"was ended together with its engine"}, []string{"kill", "-s", "KILL", "pipglr"}, []string{"wait", "pipglr"}, []string{"start", "pipglr"})
@@ -241,19 +242,24 @@ func (r *inContainer) spoils() {
 	want(r.t, j, log, gitlabtest.StatusSuccess, "")
 }
 
-// outlives kills the runner while a job runs: its successor ends the job.
+// outlives kills the runner while a job with an engine of its own runs: its successor ends the job.
 func (r *inContainer) outlives() {
 	t := r.t
 	t.Helper()
 	g := r.m.gate(t)
-	id := r.add(append(append([]string{"echo said before"}, g.lines()...), "exit 7")...)
+	id := r.addNested(append(append([]string{
+		"echo said before",
+		"podman --remote run -d --name web --network host -v $PWD:/src box /bin/busybox sh -c 'for u in 0 1 999 1000 1001 60000; do /bin/busybox touch /src/owned-$u; /bin/busybox chown $u:$u /src/owned-$u; done; exec /bin/busybox httpd -f -p 8099 -h /src'",
+		"until wget -q -O- http://docker:8099/README; do sleep 0.1; done",
+	}, g.lines()...), "podman --remote exec web /bin/busybox echo goes on", "exit 7")...)
 	g.await(t)
+	r.nestedJob(r.othersAddress())
 	r.run("", "exec", "pipglr", "sh", "-c", "for p in /proc/[0-9]*; do if [ $(stat -c %u $p) = 1001 ]; then kill -KILL ${p#/proc/}; fi; done; true")
 	r.co.RunnerDied()
 	g.open(t)
 	j, log := r.wait(id)
 	want(t, j, log, gitlabtest.StatusFailed, "script_failure")
-	contains(t, log, "said before", "exit code 7")
+	contains(t, log, "said before", "01O hello", "01O goes on", "exit code 7")
 	if n := g.door.visitors(); n != 1 {
 		t.Errorf("the script ran %d times", n)
 	}
