@@ -290,7 +290,7 @@ func (p *Pool) makeNetwork(ctx context.Context, name string, o client.NetworkCre
 		if err != nil {
 			return none, err
 		}
-		subnet, ok := free(taken, cmp.Or(p.kind.Bits, bits))
+		subnet, ok := free(p.engine.Kind, taken, cmp.Or(p.kind.Bits, bits))
 		if !ok {
 			break
 		}

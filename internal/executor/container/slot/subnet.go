@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+
+	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 )
 
 // Networks of jobs get small subnets out of this space: the gateway, the job and its services.
@@ -59,17 +61,28 @@ func (s Slot) Service(i int) netip.Addr {
 	return netip.AddrFrom4(b)
 }
 
-// free picks a subnet at random that overlaps neither taken nor what this host has routes for.
-func free(taken []netip.Prefix, bits int) (netip.Prefix, bool) {
+// free picks a subnet at random that overlaps neither taken nor what this host has routes for. Each kind of engine begins in a half of
+// its own: a network of Podman has no route before its first container is started, and Docker would take its subnet meanwhile.
+func free(engine engineapi.Kind, taken []netip.Prefix, bits int) (netip.Prefix, bool) {
 	avoid := append(hostRoutes(), taken...)
 	whole := netip.MustParsePrefix(space)
 	base := whole.Addr().As4()
 	n := 1 << (bits - whole.Bits())
+	half, own := n/2, 0
+	if engine == engineapi.Podman {
+		own = half
+	}
 	var random [2]byte
 	_, _ = rand.Read(random[:]) // never fails, crypto/rand
-	start := int(binary.BigEndian.Uint16(random[:])) % n
+	start := int(binary.BigEndian.Uint16(random[:])) % half
 	for i := range n {
-		a := binary.BigEndian.Uint32(base[:]) + uint32((start+i)%n)<<(32-bits) //nolint:gosec // below 2^32
+		at := (start + i) % half
+		if i < half {
+			at += own
+		} else {
+			at += half - own
+		}
+		a := binary.BigEndian.Uint32(base[:]) + uint32(at)<<(32-bits) //nolint:gosec // below 2^32
 		var b [4]byte
 		binary.BigEndian.PutUint32(b[:], a)
 		p := netip.PrefixFrom(netip.AddrFrom4(b), bits)

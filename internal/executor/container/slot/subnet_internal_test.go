@@ -3,7 +3,48 @@ package slot
 import (
 	"net/netip"
 	"testing"
+
+	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 )
+
+// TestEnginesOfOneMachine has the engines of one machine make networks at the same time, of which none sees the other's yet.
+func TestEnginesOfOneMachine(t *testing.T) {
+	t.Parallel()
+	var picked [2]map[netip.Prefix]bool
+	for i, kind := range []engineapi.Kind{engineapi.Docker, engineapi.Podman} {
+		picked[i] = map[netip.Prefix]bool{}
+		for range 200 {
+			p, ok := free(kind, nil, bits)
+			if !ok {
+				t.Fatal("no subnet is free")
+			}
+			picked[i][p] = true
+		}
+	}
+	for p := range picked[0] {
+		if picked[1][p] {
+			t.Fatalf("both have taken %s", p)
+		}
+	}
+	for _, kind := range []engineapi.Kind{engineapi.Docker, engineapi.Podman} {
+		var taken []netip.Prefix
+		halves := map[bool]int{}
+		for {
+			p, ok := free(kind, taken, 24)
+			if !ok {
+				break
+			}
+			if !netip.MustParsePrefix(space).Overlaps(p) || overlaps(p, taken) {
+				t.Fatalf("%v has %s after %v", kind, p, taken)
+			}
+			taken = append(taken, p)
+			halves[p.Addr().As4()[2] < 128]++
+		}
+		if halves[true] == 0 || halves[false] == 0 { // this machine itself may have some
+			t.Errorf("%v leaves a half to others when its own is full: %v", kind, halves)
+		}
+	}
+}
 
 func TestAddresses(t *testing.T) {
 	t.Parallel()
