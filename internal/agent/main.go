@@ -58,7 +58,7 @@ func Main(args []string, run RunFunc, terminal stage.TerminalFunc) int {
 	case slices.Equal(args, []string{"attach", "wait"}):
 		err = attachWait(os.Stdin, os.Stdout, os.Stderr)
 	case len(args) == 1 && args[0] == "probe":
-		err = probe()
+		err = probe(os.Stdout)
 	case len(args) == 1 && (args[0] == "--version" || args[0] == "version"):
 		fmt.Fprintln(os.Stdout, Version())
 	case len(args) == 1 && args[0] == CommandSweep:

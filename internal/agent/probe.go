@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -16,12 +17,15 @@ const (
 	ProbeSocket = "probe.sock" // on which the probe says the nonce
 )
 
+// ProbeListens is the line that a probe writes to its standard output once its runner can connect.
+const ProbeListens = "the probe listens"
+
 // probeTime is how long a probe waits for its runner.
 const probeTime = time.Minute
 
 // probe proves to a runner that it has a directory, a kernel and the agent's program in common with this
 // container: it says the nonce to the first who connects. A directory without the nonce is an error.
-func probe() error {
+func probe(out io.Writer) error {
 	d, err := dir()
 	if err != nil {
 		return err
@@ -42,6 +46,7 @@ func probe() error {
 	if err := l.SetDeadline(time.Now().Add(probeTime)); err != nil {
 		return fmt.Errorf("make a socket: %w", err)
 	}
+	_, _ = fmt.Fprintln(out, ProbeListens) // nobody needs it who connects
 	conn, err := l.Accept()
 	if err != nil {
 		return fmt.Errorf("wait for the runner: %w", err)

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -24,9 +25,8 @@ import (
 // lookAfter is when a probe that does not answer makes one look at its container.
 const lookAfter = 300 * time.Millisecond
 
-// answerWithin is how long a container on another machine, which happens to have the same directories, is
-// waited for.
-const answerWithin = 5 * time.Second
+// answerWithin is how long a probe that has been reached may take to say what it has to.
+const answerWithin = 30 * time.Second
 
 // ProbePrefix begins the names of probes' directories among those of environments.
 const ProbePrefix = ".probe-"
@@ -58,7 +58,7 @@ func (c *Carrier) prove(ctx context.Context, e *engineapi.Engine, j Job) (why, e
 		Name:   name,
 		Config: &container.Config{Image: j.Image, User: "0:0", Entrypoint: []string{Exe, "probe"}, Labels: j.Probe},
 		HostConfig: &container.HostConfig{
-			NetworkMode: "none", SecurityOpt: []string{"no-new-privileges"},
+			NetworkMode: "none", SecurityOpt: []string{"no-new-privileges"}, LogConfig: container.LogConfig{Type: "json-file"}, // which can be read
 			Mounts: []mount.Mount{Way{}.Mount(j.Agent), {Type: mount.TypeBind, Source: state, Target: State}},
 		},
 	}
@@ -75,13 +75,30 @@ func (c *Carrier) prove(ctx context.Context, e *engineapi.Engine, j Job) (why, e
 	case err != nil:
 		return err, nil
 	}
-	return awaitNonce(ctx, e, name, state, nonce)
+	return awaitNonce(ctx, state, nonce, func() (looks, error) {
+		s, err := e.State(ctx, name)
+		if err != nil {
+			return looks{}, err
+		}
+		said, err := e.Logs(ctx, name, 5, 1024)
+		if engineapi.IsUnreachable(err) || engineapi.IsSilent(err) {
+			return looks{}, err
+		}
+		return looks{running: s.Running, code: s.ExitCode, said: said}, nil
+	})
 }
 
-// awaitNonce waits for a probe's word.
-func awaitNonce(ctx context.Context, e *engineapi.Engine, name, state, nonce string) (why, err error) {
-	until := time.Now().Add(answerWithin)
-	look := time.Now().Add(lookAfter)
+// looks is what an engine says of a probe.
+type looks struct {
+	running bool
+	code    int // when it does not run any more
+	said    string
+}
+
+// awaitNonce waits for a probe's word. However slow the machine is, one that has said that it listens can be connected to by whoever
+// shares its kernel and the directory; one that has not, and runs, is waited for. It does not run for long.
+func awaitNonce(ctx context.Context, state, nonce string, look func() (looks, error)) (why, err error) {
+	listens, next := false, time.Now().Add(lookAfter)
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		conn, err := sockdir.Dial(ctx, state, agent.ProbeSocket)
 		if err == nil {
@@ -93,20 +110,22 @@ func awaitNonce(ctx context.Context, e *engineapi.Engine, name, state, nonce str
 			}
 			return nil, nil //nolint:nilnil // proved
 		}
-		if time.Now().After(until) {
+		if listens {
 			return errors.New("a container with a directory of this machine does not answer on a socket there"), nil
 		}
-		if time.Now().After(look) {
-			look = time.Now().Add(lookAfter)
-			s, err := e.State(ctx, name)
+		if time.Now().After(next) {
+			next = time.Now().Add(lookAfter)
+			now, err := look()
 			switch {
 			case engineapi.IsUnreachable(err), engineapi.IsSilent(err):
 				return nil, err
 			case err != nil:
 				return err, nil
-			case !s.Running:
-				said, _ := e.Logs(ctx, name, 5, 1024) // for people
-				return fmt.Errorf("a container with a directory of this machine ended with exit code %d %s", s.ExitCode, said), nil
+			case !now.running:
+				return fmt.Errorf("a container with a directory of this machine ended with exit code %d %s", now.code, now.said), nil
+			}
+			if listens = strings.Contains(now.said, agent.ProbeListens); listens {
+				continue
 			}
 		}
 		if err := sleep(ctx, pause); err != nil {
