@@ -3,8 +3,10 @@ package engineapi
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/moby/moby/api/pkg/stdcopy"
 	"github.com/moby/moby/client"
@@ -51,12 +53,43 @@ func (e *Engine) ExecUpTo(ctx context.Context, limit int64, container, user stri
 	if _, err := stdcopy.StdCopy(&out, &words, io.LimitReader(r.Reader, limit)); err != nil {
 		return nil, fmt.Errorf("run %s in container %s: %w", command[0], container, err)
 	}
-	s, err := e.c.ExecInspect(ctx, made.ID, client.ExecInspectOptions{})
+	code, err := e.execCode(ctx, container, made.ID)
 	if err != nil {
 		return nil, fmt.Errorf("run %s in container %s: %w", command[0], container, err)
 	}
-	if s.ExitCode != 0 {
-		return nil, &ExitError{Command: command[0], Container: container, Code: s.ExitCode, Words: string(bytes.TrimSpace(words.Bytes()))}
+	if code != 0 {
+		return nil, &ExitError{Command: command[0], Container: container, Code: code, Words: string(bytes.TrimSpace(words.Bytes()))}
 	}
 	return out.Bytes(), nil
 }
+
+// execTime is how long a command may run on that has closed its output.
+const execTime = time.Minute
+
+// execCode is how a command ended whose output has. Podman knows that some time later, and says until then that it runs, and 0.
+// Of one whose container has ended meanwhile it may say so for ever.
+func (e *Engine) execCode(ctx context.Context, container, id string) (int, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, execTime, errors.New("it has closed its output, and does not end"))
+	defer cancel()
+	const longest = 200 * time.Millisecond
+	for wait := 2 * time.Millisecond; ; wait = min(2*wait, longest) {
+		var s client.ExecInspectResult
+		err := e.again(ctx, func(ctx context.Context) (err error) {
+			s, err = e.c.ExecInspect(ctx, id, client.ExecInspectOptions{})
+			return err
+		})
+		if err != nil || !s.Running {
+			return s.ExitCode, err
+		}
+		if wait == longest {
+			if c, err := e.State(ctx, container); err != nil || !c.Running {
+				return 0, errors.Join(errContainerEnded, err)
+			}
+		}
+		if !pause(ctx, wait) {
+			return 0, context.Cause(ctx)
+		}
+	}
+}
+
+var errContainerEnded = errors.New("the container has ended meanwhile")

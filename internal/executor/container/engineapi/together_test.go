@@ -32,7 +32,7 @@ func TestCreateSideBySide(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
 		for round := range rounds {
 			var all sync.WaitGroup

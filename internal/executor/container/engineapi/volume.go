@@ -42,8 +42,11 @@ func (e *Engine) RemoveVolume(ctx context.Context, name string) error {
 
 // OwnedVolumes lists the volumes that carry label=value, by name.
 func (e *Engine) OwnedVolumes(ctx context.Context, label, value string) ([]Thing, error) {
-	e.calls.Add(1)
-	r, err := e.c.VolumeList(ctx, client.VolumeListOptions{Filters: make(client.Filters).Add("label", label+"="+value)})
+	var r client.VolumeListResult
+	err := e.again(ctx, func(ctx context.Context) (err error) {
+		r, err = e.c.VolumeList(ctx, client.VolumeListOptions{Filters: make(client.Filters).Add("label", label+"="+value)})
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list volumes: %w", err)
 	}
