@@ -168,8 +168,8 @@ func (v *environment) removeOwn(ctx context.Context, name string) error {
 	return v.engine.Remove(ctx, name)
 }
 
-// nestedTime is how long the job's own engine may take until it answers.
-const nestedTime = time.Minute
+// nestedTime is how long the job's own engine may take until it answers: on a machine that has much to do, many times what it needs.
+const nestedTime = 3 * time.Minute
 
 // awaitNested waits until the job's own engine answers, or has ended.
 func (v *environment) awaitNested(ctx context.Context) error {

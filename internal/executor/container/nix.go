@@ -74,6 +74,10 @@ const (
 	nixView   = "nix-store"                  // in the helper's state: that part
 )
 
+// nixWait is how long what a job asks waits for a daemon that is being made or started again: on a machine that has much to do that
+// takes many times as long as usual. The machine's own daemon is waited for as long as the gateway does by itself.
+const nixWait = 2 * time.Minute
+
 // An image with this label and value asks for Nix in PATH.
 const (
 	labelNix  = "com.gitlab.skerry.nix"
@@ -290,9 +294,11 @@ func (v *environment) nixConfig(c *agent.Config, place executor.Place) {
 	}
 	if place == executor.Helper {
 		c.Confined = true
-		c.Nix = &gateway.Config{Listen: nixGate + "/socket", Upstream: path.Join(nixDaemon, nixspec.Socket), Holder: path.Join(nixDaemon, nixspec.Holder), Job: v.b.Ref.ID}
+		c.Nix = &gateway.Config{
+			Listen: nixGate + "/socket", Upstream: path.Join(nixDaemon, nixspec.Socket), Holder: path.Join(nixDaemon, nixspec.Holder), Job: v.b.Ref.ID, Wait: nixWait,
+		}
 		if n.Host {
-			c.Nix.Upstream, c.Nix.Holder, c.Nix.Unprivileged = path.Join(nixDaemon, filepath.Base(v.e.o.Nix.HostSocket)), "", true
+			c.Nix.Upstream, c.Nix.Holder, c.Nix.Unprivileged, c.Nix.Wait = path.Join(nixDaemon, filepath.Base(v.e.o.Nix.HostSocket)), "", true, 0
 			if v.e.o.Nix.Path && n.Offer != nil {
 				c.Nix.Known = []string{n.Offer.Tools, n.Offer.Certs}
 			}

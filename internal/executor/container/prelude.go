@@ -34,12 +34,13 @@ func (v *environment) showPrelude(ctx context.Context) {
 	}
 }
 
-// prelude reads what was written before the agent's own line, until ctx ends: an engine has what a container wrote
-// some time after it was written, and what was written to either stream by itself.
+// prelude reads what was written before the agent's own line, until ctx ends and once more: an engine has what a container wrote
+// some time after it was written, and what was written to either stream by itself, and it may be this process that was slow.
 func prelude(ctx context.Context, read func() (string, error)) (string, error) {
+	over := false
 	for pause := 2 * time.Millisecond; ; pause *= 2 {
 		said, err := read()
-		if err != nil || strings.Count(said, agent.Serving) >= 2 {
+		if err != nil || over || strings.Count(said, agent.Serving) >= 2 {
 			return withoutServing(said), err
 		}
 		timer := time.NewTimer(pause)
@@ -47,8 +48,8 @@ func prelude(ctx context.Context, read func() (string, error)) (string, error) {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return withoutServing(said), nil
 		}
+		over = ctx.Err() != nil
 	}
 }
 

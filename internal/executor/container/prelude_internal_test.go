@@ -21,7 +21,8 @@ func TestPrelude(t *testing.T) {
 		"one stream first": {[]string{own, own + "twice\n", own + "twice\n" + own}, "twice\n"},
 		"no end of line":   {[]string{"Wel", "Welcome" + own + "twice\n" + own}, "Welcome\ntwice\n"},
 		"nothing":          {[]string{own + own}, ""},
-		"elsewhere":        {[]string{"Welcome\n"}, "Welcome\n"},
+		"elsewhere":        {[]string{"Welcome\n", "Welcome\n"}, "Welcome\n"},
+		"when it is over":  {[]string{"", "Welcome\n" + own + own}, "Welcome\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -30,7 +31,7 @@ func TestPrelude(t *testing.T) {
 			n := 0
 			got, err := prelude(ctx, func() (string, error) {
 				n++
-				if n == len(test.reads) && name == "elsewhere" {
+				if n == 1 && (name == "elsewhere" || name == "when it is over") {
 					cancel()
 				}
 				return test.reads[min(n, len(test.reads))-1], nil

@@ -132,8 +132,8 @@ func (v *environment) leave(ctx context.Context, p process) {
 // stopGrace is how long an agent may take to end its processes.
 const stopGrace = 15 * time.Second
 
-// killWithin is how long the kernel may take to end a process.
-const killWithin = 5 * time.Second
+// killWithin is how long the kernel may take to end a process, which may be waiting for a disk that others keep busy.
+const killWithin = 30 * time.Second
 
 // stopAgent ends the agent, which ends every process of the job first. Where it has to be killed, because it
 // hangs or is frozen, a successor ends them.
