@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -231,10 +232,12 @@ func (n *Nix) Start(ctx context.Context, stderr io.Writer) (stop func(), err err
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // may be gone
 		<-ended
 	}
+	var dialer net.Dialer
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for range 6000 {
-		if _, err := os.Stat(n.Socket()); err == nil {
+		if conn, err := dialer.DialContext(ctx, "unix", n.Socket()); err == nil { // the socket is there a moment before somebody listens
+			_ = conn.Close()
 			return stop, nil
 		}
 		select {

@@ -150,13 +150,10 @@ type Image struct {
 	Bare       bool              // nothing but Files
 }
 
-var loading sync.Mutex //nolint:gochecknoglobals // what a test process loads, one image at a time
-
 // Load gives the engine an image made of a static busybox and Files, unless it has the very same.
 func (e Engine) Load(t *testing.T, i Image) {
 	t.Helper()
-	loading.Lock()
-	defer loading.Unlock()
+	defer e.loadAlone(t)()
 	img, err := build(i)
 	if err != nil {
 		t.Fatal(err)

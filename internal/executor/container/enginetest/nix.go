@@ -44,8 +44,7 @@ func (e Engine) NixImage(t *testing.T, n Nix) string {
 		t.Fatal(err)
 	}
 	image := fmt.Sprintf("skerry.test/nix-%s:%x", n, i.ModTime().UnixNano())
-	loading.Lock()
-	defer loading.Unlock()
+	defer e.loadAlone(t)()
 	api := e.Client(t)
 	if _, err := api.ImageInspect(t.Context(), image); err == nil {
 		return image

@@ -15,8 +15,7 @@ func (e Engine) PodmanImage(t *testing.T) string {
 		t.Fatal(err)
 	}
 	defer func() { _ = p.Close() }()
-	loading.Lock()
-	defer loading.Unlock()
+	defer e.loadAlone(t)()
 	api := e.Client(t)
 	if _, err := api.ImageInspect(t.Context(), p.Name); err == nil {
 		return p.Name

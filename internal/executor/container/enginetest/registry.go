@@ -5,9 +5,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -15,12 +17,14 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/sys/unix"
 )
 
 // Registry is a private registry on this machine, with tokens as GitLab's has. Docker reaches it without
@@ -47,6 +51,7 @@ func NewRegistry(t *testing.T, e Engine) *Registry {
 		reads: map[string]map[string]bool{}, users: map[string]string{},
 	}
 	r.server = httptest.NewUnstartedServer(http.HandlerFunc(r.serve))
+	r.keepPort(t)
 	r.server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	t.Cleanup(r.server.Close)
 	if e.Name == "docker" {
@@ -58,6 +63,36 @@ func NewRegistry(t *testing.T, e Engine) *Registry {
 	r.Host = strings.TrimPrefix(r.server.URL, "https://")
 	r.trust(t)
 	return r
+}
+
+// keepPort has the registry listen at a port that nobody else gets before the test ends: what is closed is to refuse connections, and
+// not to be another test's server.
+func (r *Registry) keepPort(t *testing.T) {
+	t.Helper()
+	_ = r.server.Listener.Close()
+	shared := func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) }
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	address := "127.0.0.1:0"
+	if err = errors.Join(shared(fd), unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})); err == nil {
+		var at unix.Sockaddr
+		if at, err = unix.Getsockname(fd); err == nil {
+			address = fmt.Sprintf("127.0.0.1:%d", at.(*unix.SockaddrInet4).Port) //nolint:forcetypeassert // of this family
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		return errors.Join(c.Control(func(fd uintptr) { err = shared(int(fd)) }), err)
+	}}
+	if r.server.Listener, err = l.Listen(t.Context(), "tcp", address); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // trust puts the certificate where Podman looks for those of one registry.
