@@ -115,11 +115,11 @@ func TestKeys(t *testing.T) {
 // other is a container that a test makes beside the jobs.
 func (b *bench) other(t *testing.T, o client.ContainerCreateOptions) string {
 	t.Helper()
-	api := b.e.Client(t)
+	api, engine := b.e.Client(t), b.e.Connect(t)
 	name := "skerrytest-" + executor.NewRef("x").ID
-	o.Name, o.Config.Image, o.Config.Entrypoint = name, busybox, []string{"/bin/sh", "-c", "while :; do nc -l -p 7 </dev/null; done"}
+	o.Name, o.Config.Image, o.Config.Entrypoint = name, busybox, []string{"/bin/sh", "-c", "exec nc -ll -p 7 -e echo reached"}
 	t.Cleanup(func() {
-		if _, err := api.ContainerRemove(context.Background(), name, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true}); err != nil {
+		if err := engine.Remove(context.Background(), name); err != nil {
 			t.Error(err)
 		}
 	})

@@ -27,11 +27,7 @@ func options(t *testing.T, e enginetest.Engine) container.Options {
 	api := e.Client(t)
 	t.Cleanup(func() { // the volumes that later jobs of its projects would find
 		named := client.VolumeListOptions{Filters: make(client.Filters).Add("name", scope)}
-		list, err := api.VolumeList(context.Background(), named)
-		if err != nil {
-			t.Error(err)
-		}
-		for _, v := range list.Items {
+		for _, v := range listed(t, func() (client.VolumeListResult, error) { return api.VolumeList(context.Background(), named) }).Items {
 			_, _ = api.VolumeRemove(context.Background(), v.Name, client.VolumeRemoveOptions{}) // what has it is what the test is about
 		}
 	})

@@ -339,9 +339,9 @@ func TestNixByHand(t *testing.T) {
 // nixDaemonByHand makes a container with a daemon as NixOS's manual does, and returns its name.
 func nixDaemonByHand(t *testing.T, e enginetest.Engine, image string) string {
 	t.Helper()
-	api, name := e.Client(t), "skerrytest-nix-daemon-"+executor.NewRef("x").ID
+	api, engine, name := e.Client(t), e.Connect(t), "skerrytest-nix-daemon-"+executor.NewRef("x").ID
 	t.Cleanup(func() {
-		if _, err := api.ContainerRemove(context.Background(), name, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true}); err != nil {
+		if err := engine.Remove(context.Background(), name); err != nil {
 			t.Error(err)
 		}
 	})
@@ -354,7 +354,6 @@ func nixDaemonByHand(t *testing.T, e enginetest.Engine, image string) string {
 	if _, err := api.ContainerStart(t.Context(), name, client.ContainerStartOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	engine := e.Connect(t)
 	eventually(t, "the daemon listens", func() bool {
 		_, err := engine.Exec(t.Context(), name, "0:0", "test", "-S", "/nix/var/nix/daemon-socket/socket")
 		return err == nil

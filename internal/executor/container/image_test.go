@@ -51,7 +51,7 @@ func runnerProcess(t *testing.T, o container.Options) *container.Executor {
 
 func within(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -96,7 +96,7 @@ func TestImageIsPinned(t *testing.T) {
 		if err := dial(t, first); err != nil {
 			t.Fatalf("%v\n%s", err, log)
 		}
-		id, err := api.ImageInspect(t.Context(), name)
+		id, err := e.Connect(t).Image(t.Context(), name) // which asks again where Podman stumbles over images of others
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,13 +147,12 @@ func vanish(t *testing.T, e enginetest.Engine, use func(*container.Options, *job
 	name := registry.Host + "/open/build:1"
 	api := e.Client(t)
 	remove := func() {
-		for range 20 { // Podman refuses while it is busy with others
+		for end := time.Now().Add(patience); time.Now().Before(end); <-time.After(50 * time.Millisecond) { // Podman refuses while it is busy with others
 			_, err := api.ImageRemove(context.Background(), name, client.ImageRemoveOptions{Force: true})
 			if err == nil || engineapi.IsAbsent(err) {
 				return
 			}
 			t.Logf("removing the image: %v", err)
-			<-time.After(50 * time.Millisecond)
 		}
 	}
 	t.Cleanup(remove)

@@ -124,18 +124,14 @@ func leftOf(t *testing.T, e enginetest.Engine, ref executor.Ref) (left []string)
 	t.Helper()
 	api := e.Client(t)
 	filter := make(client.Filters).Add("label", "com.gitlab.skerry.ref="+ref.String())
-	containers, err := api.ContainerList(t.Context(), client.ContainerListOptions{All: true, Filters: filter})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range containers.Items {
+	for _, c := range listed(t, func() (client.ContainerListResult, error) {
+		return api.ContainerList(t.Context(), client.ContainerListOptions{All: true, Filters: filter})
+	}).Items {
 		left = append(left, c.Names...)
 	}
-	volumes, err := api.VolumeList(t.Context(), client.VolumeListOptions{Filters: filter})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, v := range volumes.Items {
+	for _, v := range listed(t, func() (client.VolumeListResult, error) {
+		return api.VolumeList(t.Context(), client.VolumeListOptions{Filters: filter})
+	}).Items {
 		left = append(left, v.Name)
 	}
 	return left

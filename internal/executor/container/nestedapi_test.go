@@ -84,7 +84,9 @@ func testNestedAPI(t *testing.T, b *bench, r *run) {
 	if got := r.script(executor.Build, `busybox wget -q -O /dev/null http://docker:`+at+`/busybox && echo reached`); got != "reached" {
 		t.Errorf("the port %s: %q", at, got)
 	}
-	n.start("reaper", apicontainer.Config{Env: []string{"HOME=/"}, Cmd: []string{"/bin/sh", "-c", "/bin/busybox ln -s /usr/lib64 /lib64 && /bin/busybox wget -q -O /dev/null http://alias-of-db/busybox && " +
+	n.start("reaper", apicontainer.Config{Env: []string{"HOME=/"}, Cmd: []string{"/bin/sh", "-c", "/bin/busybox ln -s /usr/lib64 /lib64 && " +
+		"until /bin/busybox wget -q -O /dev/null http://alias-of-db/busybox 2>/dev/null; do /bin/busybox sleep 0.1; done && " + // the name server may not know the one who asks yet
+
 		"/usr/bin/podman --url unix:///var/run/docker.sock rm -f -t 0 db"}}, apicontainer.HostConfig{Binds: []string{"/var/run/docker.sock:/var/run/docker.sock", "/usr:/usr:ro"}})
 	if got := r.script(executor.Build, `podman --remote wait reaper; podman --remote logs reaper; podman --remote rm -f reaper; podman --remote ps -a --format '{{.Names}}'`); got != "0\ndb\nreaper\nweb" {
 		t.Errorf("the reaper: %q", got)

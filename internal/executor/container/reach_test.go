@@ -47,8 +47,8 @@ func TestNothingOfTheHost(t *testing.T) {
 		other.script(executor.Build, "touch /builds/of-the-other-4 /tmp/of-the-other-5 /dev/shm/of-the-other-6 /.skerry/state/of-the-other-7")
 		out, res := other.stage(executor.Build, stage.Spec{Dir: "/builds/group/project", Base: "/builds", Leave: true, Script: &stage.Script{Umask: -1, Lines: []string{
 			"nc -ll -p 8080 -e echo listening >/dev/null 2>&1 &",
-			"for i in $(seq 50); do timeout 5 nc 127.0.0.1 8080 </dev/null | grep listening && break || sleep 0.2; done",
-			"for i in $(seq 50); do timeout 5 nc web 8081 </dev/null | grep service && break || sleep 0.2; done", "hostname -i",
+			"until timeout 5 nc 127.0.0.1 8080 </dev/null | grep listening; do sleep 0.2; done",
+			"until timeout 5 nc web 8081 </dev/null | grep service; do sleep 0.2; done", "hostname -i",
 			"ip -o -4 addr show eth0 | tr -s ' ' | cut -d' ' -f4 | sed 's,/.*,,;s,^,address ,'; grep web /etc/hosts | sed 's/[ \t].*//;s/^/address /'",
 		}}})
 		if res.Reason != stage.Success || !strings.Contains(out, "\nlistening") || !strings.Contains(out, "\nservice") {

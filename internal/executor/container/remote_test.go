@@ -107,16 +107,16 @@ func TestNotLocal(t *testing.T) {
 			if e.User(t) == nil {
 				t.Skip("the engine is this user's own")
 			}
-			var said strings.Builder
+			said := &lines{} // others may still be writing
 			o := options(t, e)
 			host := &container.Host{}
 			t.Cleanup(func() { _ = host.Close(context.Background()) })
-			p := process{container.New(o, host, slog.New(slog.NewTextHandler(&said, nil)))}
+			p := process{container.New(o, host, slog.New(slog.NewTextHandler(said, nil)))}
 			env := p.prepare(t, executor.NewRef("fedcba9876543210"))
 			runs(t, env, executor.Helper, 1)
 			runs(t, env, executor.Build, 1)
 			if !strings.Contains(said.String(), "shares no directories") {
-				t.Errorf("the agents were reached without a word of how: %s", &said)
+				t.Errorf("the agents were reached without a word of how: %s", said)
 			}
 		})
 	}
@@ -156,7 +156,7 @@ func (p process) prepare(t *testing.T, ref executor.Ref) executor.Environment {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		c, cancel := context.WithTimeout(context.Background(), time.Minute)
+		c, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := env.Close(c); err != nil {
 			t.Error(err)

@@ -27,8 +27,6 @@ import (
 	"gitlab.com/skerry/skerry/internal/job"
 )
 
-const labelOwner = "com.gitlab.skerry.owner"
-
 // soakVariable tells the test binary that it is a runner of TestSoak.
 const soakVariable = "SKERRY_TEST_SOAK"
 
@@ -107,13 +105,13 @@ func TestSoak(t *testing.T) {
 		log := slog.New(slog.NewTextHandler(t.Output(), nil))
 		host := &container.Host{}
 		last := container.New(s.Options, host, log)
-		// The engine may still be making what the last runner asked for: hence the second look.
-		for look := 1; ; look++ {
+		// The engine may still be making what the last runner asked for: hence the further looks.
+		for look, quiet := 1, 0; quiet < 3 && look <= 60; look++ {
 			if err := last.Reconcile(t.Context(), s.Owner, nil); err != nil {
 				t.Logf("look %d: %v", look, err)
 			}
-			if c, n, _ := owned(t, api, s.Owner); len(c)+len(n) == 0 && look >= 2 || look == 20 {
-				break
+			if quiet++; len(jobsThings(t, api, s.Owner)) > 0 {
+				quiet = 0
 			}
 			<-time.After(time.Second)
 		}
@@ -149,7 +147,7 @@ func killedRunner(t *testing.T, s soak) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, exe, "-test.run", "^TestSoakRunner$") // killed when ctx ends
 	cmd.Env = append(os.Environ(), soakVariable+"="+string(text))
@@ -201,53 +199,6 @@ func checkDir(t *testing.T, dir string) {
 	}
 	if strings.Contains(string(mounts), dir) {
 		t.Errorf("left: a mount of something in %s", dir)
-	}
-}
-
-// owned are what carries the owner's label.
-func owned(t *testing.T, api *client.Client, owner executor.OwnerID) (containers, networks, volumes []string) {
-	t.Helper()
-	ctx := context.Background() // also after the test
-	filter := make(client.Filters).Add("label", labelOwner+"="+string(owner))
-	cs, err := api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filter})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range cs.Items {
-		containers = append(containers, c.ID)
-	}
-	ns, err := api.NetworkList(ctx, client.NetworkListOptions{Filters: filter})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, n := range ns.Items {
-		networks = append(networks, n.ID)
-	}
-	vs, err := api.VolumeList(ctx, client.VolumeListOptions{Filters: filter})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, v := range vs.Items {
-		volumes = append(volumes, v.Name)
-	}
-	return containers, networks, volumes
-}
-
-// purge removes all that carries the owner's label.
-func purge(t *testing.T, api *client.Client, owner executor.OwnerID) {
-	t.Helper()
-	ctx := context.Background()
-	containers, networks, volumes := owned(t, api, owner)
-	for range 2 { // a container whose network others have is removed after them
-		for _, c := range containers {
-			_, _ = api.ContainerRemove(ctx, c, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
-		}
-	}
-	for _, n := range networks {
-		_, _ = api.NetworkRemove(ctx, n, client.NetworkRemoveOptions{})
-	}
-	for _, v := range volumes {
-		_, _ = api.VolumeRemove(ctx, v, client.VolumeRemoveOptions{Force: true})
 	}
 }
 
@@ -331,7 +282,7 @@ func TestBudgetBesideJobs(t *testing.T) {
 					if e.Kind != disk.Volume {
 						t.Errorf("evicted a %s", e.Kind)
 					}
-				case <-time.After(time.Minute):
+				case <-time.After(patience):
 					t.Fatal("nothing is evicted")
 				}
 			}
@@ -339,13 +290,13 @@ func TestBudgetBesideJobs(t *testing.T) {
 				t.Errorf("while a job runs: volumes %v", volumes)
 			}
 		})
-		for deadline := time.Now().Add(time.Minute); ; <-time.After(50 * time.Millisecond) {
+		for deadline := time.Now().Add(patience); ; <-time.After(50 * time.Millisecond) {
 			containers, networks, volumes := owned(t, api, owner)
 			if len(containers) == 1 && len(networks) == 1 && len(volumes) == 0 {
 				break
 			}
 			if time.Now().After(deadline) {
-				t.Errorf("a minute after the last job: containers %v, networks %v, volumes %v", containers, networks, volumes)
+				t.Errorf("long after the last job: containers %v, networks %v, volumes %v", containers, networks, volumes)
 				break
 			}
 		}

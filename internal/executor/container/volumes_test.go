@@ -28,10 +28,10 @@ func (r *run) close() {
 // dropVolumes removes the volumes of the bench's owner when the test ends.
 func (b *bench) dropVolumes(t *testing.T) {
 	t.Helper()
-	api := b.e.Client(t)
+	api, engine := b.e.Client(t), b.e.Connect(t)
 	t.Cleanup(func() {
 		for _, name := range b.volumes(t, api) {
-			if _, err := api.VolumeRemove(context.Background(), name, client.VolumeRemoveOptions{Force: true}); err != nil {
+			if err := engine.RemoveVolume(context.Background(), name); err != nil {
 				t.Error(err)
 			}
 		}
@@ -40,14 +40,9 @@ func (b *bench) dropVolumes(t *testing.T) {
 
 func (b *bench) volumes(t *testing.T, api *client.Client) []string {
 	t.Helper()
-	list, err := api.VolumeList(context.Background(), client.VolumeListOptions{
-		Filters: make(client.Filters).Add("label", "com.gitlab.skerry.owner="+string(b.owner)),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	own := client.VolumeListOptions{Filters: make(client.Filters).Add("label", "com.gitlab.skerry.owner="+string(b.owner))}
 	var names []string
-	for _, v := range list.Items {
+	for _, v := range listed(t, func() (client.VolumeListResult, error) { return api.VolumeList(context.Background(), own) }).Items {
 		names = append(names, v.Name)
 	}
 	return names
@@ -148,7 +143,7 @@ func TestNothingKept(t *testing.T) {
 		left := b.prepare(t, o, theJob(""))
 		left.script(executor.Helper, "touch /data/y")
 		left.script(executor.Build, "test ! -e /data/x")
-		if err := container.New(o, &container.Host{}, quiet(t)).Reconcile(t.Context(), b.owner, nil); err != nil {
+		if err := container.New(o, newHost(t), quiet(t)).Reconcile(t.Context(), b.owner, nil); err != nil {
 			t.Error(err)
 		}
 		if got := b.volumes(t, api); len(got) != 0 {
@@ -253,7 +248,7 @@ func TestLinks(t *testing.T) {
 		o.Build.Links = []string{name + ":database"}
 		for range 2 {
 			r := b.prepare(t, o, theJob(""))
-			if got := r.script(executor.Build, "for i in 1 2 3 4 5 6 7 8 9; do nc -w 5 database 7 </dev/null && echo reached && break || sleep 0.3; done"); got != "reached" {
+			if got := r.script(executor.Build, "until nc -w 5 database 7 </dev/null 2>/dev/null | grep reached; do sleep 0.3; done"); got != "reached" {
 				t.Errorf("got %q", got)
 			}
 			r.close()
@@ -266,13 +261,13 @@ func TestNetworks(t *testing.T) {
 	t.Parallel()
 	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
 		b := newBench(t, e)
-		api := e.Client(t)
+		api, engine := e.Client(t), e.Connect(t)
 		name := "skerrytest-" + executor.NewRef("x").ID
 		if _, err := api.NetworkCreate(t.Context(), name, client.NetworkCreateOptions{Driver: "bridge"}); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
-			if _, err := api.NetworkRemove(context.Background(), name, client.NetworkRemoveOptions{}); err != nil {
+			if err := engine.RemoveNetwork(context.Background(), name); err != nil {
 				t.Error(err)
 			}
 		})
