@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 	"gitlab.com/skerry/skerry/internal/executor/container/enginetest"
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd"
 )
@@ -57,10 +58,8 @@ func TestKillDaemon(t *testing.T) {
 		if err := d.api.Kill(t.Context(), d.name, "TERM"); err != nil {
 			t.Fatal(err)
 		}
-		d.ended()
-		s, err := d.api.State(t.Context(), d.name)
-		if err != nil || s.ExitCode != 0 {
-			t.Errorf("%+v, %v", s, err)
+		if s := d.ended(); s.ExitCode != 0 {
+			t.Errorf("%+v", s)
 		}
 		t.Logf("ended %v after TERM", time.Since(begun))
 		slow := strings.Contains(d.log(t.Context()), "they are killed") // by the daemon itself, on a machine that has much to do
@@ -101,15 +100,21 @@ func (d *domain) inStore(script string) (int, string) {
 }
 
 // ended waits for the daemon's container to end.
-func (d *domain) ended() {
+func (d *domain) ended() engineapi.State {
+	d.t.Helper()
+	return d.endOf(d.name)
+}
+
+// endOf waits for the end of a container that has been started.
+func (d *domain) endOf(name string) engineapi.State {
 	d.t.Helper()
 	for {
-		s, err := d.api.State(d.t.Context(), d.name)
+		s, err := d.api.State(d.t.Context(), name)
 		if err != nil {
 			d.t.Fatal(err)
 		}
-		if !s.Running {
-			return
+		if !s.Running && !s.Created {
+			return s
 		}
 		time.Sleep(20 * time.Millisecond) // the engine's events say no more
 	}

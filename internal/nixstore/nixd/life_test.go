@@ -59,6 +59,7 @@ func TestLife(t *testing.T) {
 		if len(pinned) != 1 || pinned[0] != path {
 			t.Error(pinned)
 		}
+		d.idle()
 		var c nixd.Collected
 		d.ask(&c, "gc")
 		if !d.has(path) || c.Count == 0 {
@@ -103,6 +104,18 @@ func TestLife(t *testing.T) {
 		}
 		d.clean()
 	})
+}
+
+// idle waits until the daemon has noticed that all connections are closed, and lets go of what they held.
+func (d *domain) idle() {
+	d.t.Helper()
+	for {
+		var st nixd.Stat
+		if d.ask(&st, "stat"); st.Temporary.Paths == 0 {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 // TestUpgrade puts a new image on an old store, and the old one back.

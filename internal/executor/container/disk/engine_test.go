@@ -124,17 +124,8 @@ func (b *bench) run(volume, script string) {
 	b.t.Helper()
 	name := b.container(volume, "skerry.test/busybox:latest", script)
 	defer func() { _ = b.engine.Remove(context.Background(), name) }()
-	for {
-		s, err := b.engine.State(b.t.Context(), name)
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		if !s.Running && !s.Created {
-			if s.ExitCode != 0 {
-				b.t.Fatalf("%s: exit code %d", script, s.ExitCode)
-			}
-			return
-		}
+	if end, err := b.engine.Finish(b.t.Context(), name, 1<<20); err != nil || end.ExitCode != 0 {
+		b.t.Fatalf("%s: exit code %d: %s, %v", script, end.ExitCode, end.Err, err)
 	}
 }
 

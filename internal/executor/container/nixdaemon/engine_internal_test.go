@@ -116,7 +116,7 @@ func (s *script) did(what string) {
 	s.t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	end := time.After(30 * time.Second)
+	end := time.After(3 * time.Minute)
 	for {
 		s.mu.Lock()
 		at := slices.Index(s.log, what)

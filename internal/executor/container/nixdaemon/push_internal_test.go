@@ -196,7 +196,7 @@ func TestPushesWhatAnotherHasQueued(t *testing.T) {
 		if p.Paths != 1 || !there(cache, built) {
 			t.Errorf("%+v", p)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(3 * time.Minute):
 		t.Error("it is not pushed")
 	}
 }

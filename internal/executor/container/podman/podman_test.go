@@ -21,7 +21,10 @@ func service(t *testing.T, script string) *podman.Service {
 	t.Helper()
 	dir := t.TempDir()
 	program := filepath.Join(dir, "podman")
-	if err := os.WriteFile(program, []byte("#!/bin/sh\n"+script), 0o755); err != nil {
+	syscall.ForkLock.RLock() // a process that another test starts meanwhile would have the file open for writing
+	err := os.WriteFile(program, []byte("#!/bin/sh\n"+script), 0o755)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
 		t.Fatal(err)
 	}
 	return &podman.Service{Program: program, Dir: filepath.Join(dir, "p"), Owner: "0123456789abcdef", Log: slog.New(slog.NewTextHandler(t.Output(), nil))}

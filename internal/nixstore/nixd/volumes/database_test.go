@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"gitlab.com/skerry/skerry/internal/nixstore/nixd/volumes"
@@ -33,7 +34,10 @@ func TestInitialize(t *testing.T) {
 			}
 			said, dir := filepath.Join(t.TempDir(), "said"), t.TempDir()
 			script := "#!/bin/sh\nif [ -e " + schema + " ]; then exit 1; fi\necho \"$@\" >> " + said + "\necho 10 > " + schema + "\n"
-			if err := os.WriteFile(dir+"/nix-store", []byte(script), 0o700); err != nil {
+			syscall.ForkLock.RLock() // a process that another test starts meanwhile would have the file open for writing
+			err := os.WriteFile(dir+"/nix-store", []byte(script), 0o700)
+			syscall.ForkLock.RUnlock()
+			if err != nil {
 				t.Fatal(err)
 			}
 			for range 2 {
