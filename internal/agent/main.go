@@ -32,8 +32,8 @@ const usage = `skerry-agent is started by skerry in a job's environment; it need
   skerry-agent probe      say the nonce in this directory on a socket there, once
   skerry-agent pause      wait: holds the network namespace of a job (also: look, up)
   skerry-agent nix ...    serve a Nix store, or look after one that is served in this container
-  skerry-agent nested SOCKET PROGRAM...
-                          run a container engine that serves SOCKET
+  skerry-agent nested [--disk BOUND --store DIRECTORY] SOCKET PROGRAM...
+                          run a container engine that serves SOCKET and may keep BOUND (bytes, or a share: 50%)
   skerry-agent sweep      empty the directories in ../state
   skerry-agent nested-await SOCKET
                           wait until the engine at SOCKET answers

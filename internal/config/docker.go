@@ -85,9 +85,10 @@ type Docker struct {
 
 	PidsLimit int64 `toml:"pids_limit" flag:"pids-limit" env:"DOCKER_PIDS_LIMIT" help:"processes and threads that a job may have, -1: any number"` // Skerry's own; 0: what the engine gives
 
-	Nested      string `toml:"nested" flag:"nested" help:"off, or podman: each job has an engine of its own for containers"`   // Skerry's own; default NestedOff
-	NestedFor   string `toml:"nested_for" flag:"nested-for" help:"all jobs, or asking: those with the variable SKERRY_NESTED"` // Skerry's own; default NestedForAll
-	NestedImage string `toml:"nested_image" flag:"nested-image" help:"image of these engines"`                                 // Skerry's own; default DefaultNestedImage
+	Nested      string `toml:"nested" flag:"nested" help:"off, or podman: each job has an engine of its own for containers"`                                                                   // Skerry's own; default NestedOff
+	NestedFor   string `toml:"nested_for" flag:"nested-for" help:"all jobs, or asking: those with the variable SKERRY_NESTED"`                                                                 // Skerry's own; default NestedForAll
+	NestedImage string `toml:"nested_image" flag:"nested-image" help:"image of these engines"`                                                                                                 // Skerry's own; default DefaultNestedImage
+	NestedDisk  string `toml:"nested_disk" flag:"nested-disk" help:"what such an engine may keep on disk: a size (\"20GB\"), a share of what is free without it (\"50%\"), or -1: any amount"` // Skerry's own; default DefaultNestedDisk, see ParseNestedDisk
 
 	DiskBudget string         `toml:"disk_budget" flag:"disk-budget" help:"what jobs may leave on the engine's disk: a size (\"50GB\"), or how full its file system may be (\"80%\")"` // Skerry's own; see ParseBudget
 	VolumeTTL  *time.Duration `toml:"volume_ttl" flag:"volume-ttl" help:"remove a volume of builds or caches that no job has used for so long; 0s: never"`                             // Skerry's own; default 2160h
@@ -107,6 +108,10 @@ const (
 
 // DefaultNestedImage is the name under which `skerry image build podman` leaves its image.
 const DefaultNestedImage = "localhost/skerry-podman"
+
+// DefaultNestedDisk lets an engine keep as much as it leaves free: so a job fills no file system with it, however large that is, and
+// neither do several at once.
+const DefaultNestedDisk = "50%"
 
 // Service is one entry of [[runners.docker.services]] or [[runners.kubernetes.services]].
 type Service struct {

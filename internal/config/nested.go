@@ -13,7 +13,7 @@ func (k *Docker) nestedDefaults() {
 		value     *string
 		otherwise string
 	}{
-		{&k.Nested, NestedOff}, {&k.NestedFor, NestedForAll}, {&k.NestedImage, DefaultNestedImage},
+		{&k.Nested, NestedOff}, {&k.NestedFor, NestedForAll}, {&k.NestedImage, DefaultNestedImage}, {&k.NestedDisk, DefaultNestedDisk},
 	} {
 		if *s.value == "" {
 			*s.value = s.otherwise
@@ -25,6 +25,13 @@ func (k *Docker) nestedDefaults() {
 func (k *Docker) validateNested(no, warn report, at string) {
 	oneOf(no, schema.Join(at, "nested"), k.Nested, NestedOff, NestedPodman)
 	oneOf(no, schema.Join(at, "nested_for"), k.NestedFor, NestedForAll, NestedForAsking)
+	if k.NestedDisk != "" {
+		_, err := ParseNestedDisk(k.NestedDisk)
+		say(no, schema.Join(at, "nested_disk"), err)
+		if k.Nested != NestedPodman {
+			warn(schema.Join(at, "nested_disk"), "has no effect without nested = %q", NestedPodman)
+		}
+	}
 	if k.Nested == NestedPodman && k.NetworkMode != "" {
 		no(schema.Join(at, "network_mode"), "does not go with nested = %q, whose containers are reached on the job's own network: leave network_mode out", k.Nested)
 	}

@@ -31,7 +31,7 @@ func ParseSize(s string) (int64, error) {
 	return int64(n), nil
 }
 
-// Budget is an amount of disk, of disk_budget or min_free: one of the two is not 0.
+// Budget is an amount of disk, of disk_budget, min_free or nested_disk: one of the two is not 0.
 type Budget struct {
 	Bytes   int64
 	Percent float64 // of the file system, whoever occupies it
@@ -42,6 +42,21 @@ func ParseBudget(s string) (Budget, error) { return parseShare(s, "50GB", "80%")
 
 // ParseFree reads what is to be kept free of a file system, in the forms of ParseBudget.
 func ParseFree(s string) (Budget, error) { return parseShare(s, "20GB", "10%") }
+
+// leastNestedDisk is what an engine needs for itself and a small image.
+const leastNestedDisk = 16 << 20
+
+// ParseNestedDisk reads what a job's engine may keep: a size, a share of what is free without it, or -1, which is any amount and the zero Budget.
+func ParseNestedDisk(s string) (Budget, error) {
+	if strings.TrimSpace(s) == "-1" {
+		return Budget{}, nil
+	}
+	b, err := parseShare(s, "20GB", "50%")
+	if err == nil && b.Percent == 0 && b.Bytes < leastNestedDisk {
+		err = fmt.Errorf("must be \"16MB\" at least, which an engine and a small image take, or \"-1\" for any amount, is %q", s)
+	}
+	return b, err
+}
 
 func parseShare(s, size, share string) (Budget, error) {
 	if number, ok := strings.CutSuffix(strings.TrimSpace(s), "%"); ok {

@@ -5,19 +5,25 @@ package nested
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
+	"gitlab.com/skerry/skerry/internal/agent/nested/kept"
 	"gitlab.com/skerry/skerry/internal/socketfile"
 )
 
-// Command is the argument of the agent's program that belongs here. After it come the socket's path and the engine with its
-// arguments, which is given the socket as systemd would. Source: sd_listen_fds(3).
+// Command is the argument of the agent's program that belongs here. After it come, where what the engine keeps is bounded, what
+// Bounded returns; then the socket's path and the engine with its arguments, which is given the socket as systemd would.
+// Source: sd_listen_fds(3).
 const Command = "nested"
 
 // commandEngine is how the program starts itself to become the engine.
@@ -27,14 +33,53 @@ const commandEngine = "nested-engine"
 func Main(args []string) (ok bool, err error) {
 	switch {
 	case len(args) > 2 && args[0] == Command:
-		return true, supervise(args[1], args[2:])
+		o, err := parse(args[1:])
+		if err != nil {
+			return true, err
+		}
+		return true, o.supervise()
 	case len(args) > 1 && args[0] == commandEngine:
 		return true, become(args[1:])
 	case len(args) == 2 && args[0] == CommandAwait:
 		return true, await(context.Background(), args[1])
 	default:
-		return false, nil
+		return kept.Main(args)
 	}
+}
+
+// options is what Command is given.
+type options struct {
+	bound  Bound
+	store  string // where the engine keeps its images and containers
+	socket string
+	line   []string // the engine
+}
+
+// Bounded are the arguments for an engine that keeps what it has in the directory store.
+func Bounded(b Bound, store string) []string {
+	if b == (Bound{}) {
+		return nil
+	}
+	return []string{"--disk", b.String(), "--store", store}
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	f := flag.NewFlagSet(Command, flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.StringVar(&o.store, "store", "", "")
+	f.Func("disk", "", func(s string) (err error) {
+		o.bound, err = ParseBound(s)
+		return err
+	})
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if f.NArg() < 2 || o.bound != (Bound{}) && o.store == "" {
+		return o, errors.New("the command nested lacks arguments")
+	}
+	o.socket, o.line = f.Arg(0), f.Args()[1:]
+	return o, nil
 }
 
 // become replaces this process by the engine. The socket is for the process that it names, so who starts it cannot name it.
@@ -51,45 +96,70 @@ func become(line []string) error {
 }
 
 // supervise runs the engine and waits for it, and for everything that it orphans.
-func supervise(socket string, line []string) error {
-	l, err := socketfile.Listen(socket, 0o777) // the job's users may be any, and nobody else sees the directory
+func (o *options) supervise() error {
+	started := time.Now()
+	l, err := socketfile.Listen(o.socket, 0o777) // the job's users may be any, and nobody else sees the directory
 	if err != nil {
 		return fmt.Errorf("open the engine's socket: %w", err)
 	}
-	file, err := l.File()
-	if err != nil {
-		return fmt.Errorf("open the engine's socket: %w", err)
-	}
-	null, err := os.Open(os.DevNull)
+	defer func() { _ = l.Close() }()
+	engine, err := o.start(l)
 	if err != nil {
 		return fmt.Errorf("start the engine: %w", err)
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find the agent's own executable: %w", err)
 	}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	engine, err := os.StartProcess(self, append([]string{self, commandEngine}, line...), &os.ProcAttr{
-		Files: []*os.File{null, os.Stdout, os.Stderr, file}, Env: os.Environ(), // the fourth is the descriptor 3, the first that sd_listen_fds(3) means
-	})
-	if err != nil {
-		return fmt.Errorf("start the engine: %w", err)
-	}
-	if err := errors.Join(file.Close(), l.Close(), null.Close()); err != nil {
-		return fmt.Errorf("hand the engine its socket: %w", err)
-	}
 	ctx, cancel := context.WithCancel(context.Background())
+	healthy, ended := context.WithCancel(ctx)
 	var watching sync.WaitGroup
-	watching.Go(func() { newHealth(socket).watch(ctx) })
+	watching.Go(func() { newHealth(o.socket).watch(healthy) })
 	defer watching.Wait()
 	defer cancel()
+	over := make(chan string, 1)
+	if o.bound != (Bound{}) {
+		watching.Go(func() {
+			if why := o.disk(started).watch(ctx); why != "" {
+				over <- why
+				killAll(engine)
+			}
+		})
+	}
 	go func() {
 		for range signals {
-			_ = engine.Signal(syscall.SIGTERM) // an error says that it has ended
+			if engine.Signal(syscall.SIGTERM) != nil { // it has ended
+				cancel()
+			}
 		}
 	}()
-	return reap(engine.Pid, line[0])
+	err = reap(engine.Pid, o.line[0])
+	ended()
+	select {
+	case why := <-over:
+		return o.refuse(ctx, l, started, why)
+	default:
+		return err
+	}
+}
+
+// start starts the engine with the socket.
+func (o *options) start(l *net.UnixListener) (*os.Process, error) {
+	file, err := l.File()
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find the agent's own executable: %w", err)
+	}
+	return os.StartProcess(self, append([]string{self, commandEngine}, o.line...), &os.ProcAttr{
+		Files: []*os.File{null, os.Stdout, os.Stderr, file}, Env: os.Environ(), // the fourth is the descriptor 3, the first that sd_listen_fds(3) means
+	})
 }
 
 // reap waits for children until the engine has ended, and says how.

@@ -58,10 +58,10 @@ func (p place) containers(e *plan.Runner, r *config.Runner) (container.Options, 
 		PullPolicy: d.PullPolicy, AllowedPolicies: d.AllowedPullPolicies, AllowedImages: d.AllowedImages, AllowedServices: d.AllowedServices,
 		AllowedUsers: d.AllowedUsers, PrivilegedImages: d.AllowedPrivilegedImages, PrivilegedService: d.AllowedPrivilegedServices,
 	}
-	var buildErr, serviceErr, ruleErr, diskErr, nixErr error
+	var buildErr, serviceErr, ruleErr, diskErr, nixErr, nestedErr error
 	o.Nix, nixErr = nix(r)
 	if d.Nested == config.NestedPodman {
-		o.Nested = &container.Nested{Image: d.NestedImage, Asking: d.NestedFor == config.NestedForAsking}
+		o.Nested, nestedErr = nested(d)
 	}
 	o.Disk, diskErr = diskPolicy(d)
 	o.Build, buildErr = buildLimits(d)
@@ -69,7 +69,18 @@ func (p place) containers(e *plan.Runner, r *config.Runner) (container.Options, 
 	if bad := o.Rules.Validate(); bad != nil {
 		ruleErr = fmt.Errorf("runner %q: [runners.docker] %w", r.Name, bad)
 	}
-	return o, errors.Join(buildErr, serviceErr, ruleErr, diskErr, nixErr)
+	return o, errors.Join(buildErr, serviceErr, ruleErr, diskErr, nixErr, nestedErr)
+}
+
+// nested is what jobs are given for containers of their own.
+func nested(d *config.Docker) (*container.Nested, error) {
+	n := &container.Nested{Image: d.NestedImage, Asking: d.NestedFor == config.NestedForAsking}
+	b, err := config.ParseNestedDisk(d.NestedDisk)
+	if err != nil {
+		return nil, fmt.Errorf("nested_disk: %w", err)
+	}
+	n.Disk.Bytes, n.Disk.Percent = b.Bytes, b.Percent
+	return n, nil
 }
 
 // scope names the runner entry in what its jobs use again. A token that is rotated leaves the runner the same one: its

@@ -28,6 +28,8 @@ import (
 type Nested struct {
 	Image  string `json:"image"`
 	Asking bool   `json:"asking,omitempty"` // only for jobs with VariableNested
+	// Disk is how much the engine may keep; a job whose engine keeps more loses it.
+	Disk nested.Bound `json:"disk,omitzero"`
 }
 
 // VariableNested is the job's variable that asks for an engine of its own, or does without: "podman", "true", "off", "false".
@@ -264,7 +266,7 @@ func (v *environment) nestedContainer(i *engineapi.Image) (client.ContainerCreat
 			Image: i.ID, User: fmt.Sprintf("%d:%d", image.NestedUID, image.NestedUID), Labels: n.Labels, WorkingDir: image.NestedHome,
 			Env: append(n.Env[:len(n.Env):len(n.Env)], "HOME="+image.NestedHome, "XDG_RUNTIME_DIR="+image.NestedRun,
 				"DISABLE_HC_SYSTEMD=true"), // Podman would have it run health checks, and the agent does
-			Entrypoint: []string{agentExe, nested.Command, image.NestedSocket},
+			Entrypoint: append(append([]string{agentExe, nested.Command}, nested.Bounded(v.e.o.Nested.Disk, image.NestedStore)...), image.NestedSocket),
 			Cmd:        []string{"podman", "system", "service", "--time=0"},
 		},
 		HostConfig: &container.HostConfig{Init: &no},
@@ -332,7 +334,13 @@ func (v *environment) reportNested(ctx context.Context, engine *engineapi.Engine
 		return
 	}
 	s, err := engine.State(ctx, n.Name)
-	if err != nil || s.Running || s.Created {
+	if err != nil || s.Created {
+		return
+	}
+	if s.Running {
+		if why := v.nestedRefuses(ctx); why != "" {
+			fmt.Fprintf(out, "%sWARNING: %s%s\n", yellow, why, plain)
+		}
 		return
 	}
 	why := fmt.Sprintf("ended with exit code %d", s.ExitCode)

@@ -205,7 +205,7 @@ func TestLogOfAnEngineIsBounded(t *testing.T) {
 func TestNoKeysOfOthers(t *testing.T) {
 	t.Parallel()
 	refused := func(op uint64) bool {
-		for _, r := range nestedSeccomp("amd64").Syscalls {
+		for _, r := range nestedSeccomp("amd64", true).Syscalls {
 			if !slices.Contains(r.Names, "keyctl") {
 				continue
 			}
@@ -233,13 +233,37 @@ func TestNoSocketsToTheHypervisor(t *testing.T) {
 	const vsock = 40
 	for family, want := range map[uint64]bool{1: false, 2: false, 10: false, 16: false, 17: false, vsock: true, 1<<32 | vsock: true, 1<<32 | 1: false} {
 		refused := false
-		for _, r := range nestedSeccomp("amd64").Syscalls {
+		for _, r := range nestedSeccomp("amd64", true).Syscalls {
 			if a := r.Args; slices.Contains(r.Names, "socket") && len(a) == 1 && a[0].Index == 0 && a[0].Op == "SCMP_CMP_MASKED_EQ" {
 				refused = refused || family&a[0].Value == a[0].Two
 			}
 		}
 		if refused != want {
 			t.Errorf("a socket of the family %#x is refused: %v, want %v", family, refused, want)
+		}
+	}
+}
+
+// TestNothingIsTakenBeforehand has jobs whose disk is bounded occupy it by writing alone, and give it back as they like.
+func TestNothingIsTakenBeforehand(t *testing.T) {
+	t.Parallel()
+	refuses := func(bounded bool, call string, arg uint64) bool {
+		return slices.ContainsFunc(nestedSeccomp("amd64", bounded).Syscalls, func(r seccompRule) bool {
+			return slices.Contains(r.Names, call) && len(r.Args) == 1 && r.Args[0].Index == 1 && r.Args[0].Op == "SCMP_CMP_MASKED_EQ" && arg&r.Args[0].Value == r.Args[0].Two
+		})
+	}
+	const keepSize, punchHole, collapse, zero, insert, unshare = 1, 2, 8, 16, 32, 64
+	for mode, want := range map[uint64]bool{
+		0: true, keepSize: true, zero: true, zero | keepSize: true, unshare: true, 1 << 32: true, punchHole | keepSize: false, collapse: false, insert: false,
+	} {
+		if refuses(true, "fallocate", mode) != want || refuses(false, "fallocate", mode) {
+			t.Errorf("fallocate with the mode %d is refused: %v, want %v", mode, !want, want)
+		}
+	}
+	const reserve, reserveOld, unreserve, terminal = 0x40305828, 0x402c582a, 0x4030582b, 0x5401
+	for request, want := range map[uint64]bool{reserve: true, 1<<32 | reserve: true, reserveOld: true, unreserve: false, terminal: false} {
+		if refuses(true, "ioctl", request) != want || refuses(false, "ioctl", request) {
+			t.Errorf("ioctl %#x is refused: %v, want %v", request, !want, want)
 		}
 	}
 }

@@ -41,6 +41,7 @@ func TestNested(t *testing.T) {
 		testNestedAPI(t, b, r)
 		testNestedConfined(t, r, other)
 		testNestedBounded(t, other, e.Name != "rootless") // which enforces no limits with version 1 of control groups
+		testNestedDisk(t, b, image)
 		testNestedFrom(t, b, image)
 		again := adopted(t, b, r)
 		if got := again.script(executor.Build, `podman --remote exec web busybox echo goes on`); got != "goes on" {

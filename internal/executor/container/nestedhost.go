@@ -16,6 +16,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"golang.org/x/sys/unix"
 
+	"gitlab.com/skerry/skerry/internal/agent/nested"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 	"gitlab.com/skerry/skerry/internal/executor/container/nestedneeds"
 	"gitlab.com/skerry/skerry/internal/executor/sockdir"
@@ -79,7 +80,7 @@ func (v *environment) buildLimits() Limits {
 // nestedSecurity are the options without which a container may not make user namespaces, and mount in them. What the kernel
 // has to say of file systems and processes is not hidden: else it refuses to mount them in a namespace.
 func (v *environment) nestedSecurity(h *container.HostConfig) error {
-	profile, err := json.Marshal(nestedSeccomp(v.engine.Arch))
+	profile, err := json.Marshal(nestedSeccomp(v.engine.Arch, v.e.o.Nested.Disk != (nested.Bound{})))
 	if err != nil {
 		return err
 	}
@@ -124,8 +125,8 @@ type seccompArg struct {
 }
 
 // nestedSeccomp refuses what no container has to do with: what is left beyond an engine's own profile is what user
-// namespaces and mounts in them take.
-func nestedSeccomp(arch string) seccompProfile {
+// namespaces and mounts in them take. Where the disk is bounded, nothing of it is taken beforehand.
+func nestedSeccomp(arch string, bounded bool) seccompProfile {
 	const eperm, eafnosupport = uint(unix.EPERM), uint(unix.EAFNOSUPPORT)
 	p := seccompProfile{DefaultAction: "SCMP_ACT_ALLOW", Syscalls: []seccompRule{{
 		Action: "SCMP_ACT_ERRNO", ErrnoRet: eperm,
@@ -149,6 +150,9 @@ func nestedSeccomp(arch string) seccompProfile {
 		Names: []string{"socket", "socketpair"}, Action: "SCMP_ACT_ERRNO", ErrnoRet: eafnosupport,
 		Args: []seccompArg{{Value: 1<<32 - 1, Two: unix.AF_VSOCK, Op: "SCMP_CMP_MASKED_EQ"}},
 	})
+	if bounded {
+		p.Syscalls = append(p.Syscalls, noPreallocation()...)
+	}
 	switch arch {
 	case "amd64":
 		p.Architectures = []string{"SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"}
@@ -156,6 +160,19 @@ func nestedSeccomp(arch string) seccompProfile {
 		p.Architectures = []string{"SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"}
 	}
 	return p
+}
+
+// noPreallocation refuses to take room of a file system without writing to it, which takes no time: all that is free would be gone before anybody has
+// looked. Programs know file systems that cannot do it, and write then. Holes can be made. Source: fallocate(2); linux/falloc.h, FS_IOC_RESVSP and its like, also as 32-bit programs
+// have them.
+func noPreallocation() []seccompRule {
+	const eopnotsupp, low = uint(unix.EOPNOTSUPP), 1<<32 - 1
+	frees := uint64(unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_COLLAPSE_RANGE | unix.FALLOC_FL_INSERT_RANGE)
+	rules := []seccompRule{{Names: []string{"fallocate"}, Action: "SCMP_ACT_ERRNO", ErrnoRet: eopnotsupp, Args: []seccompArg{{Index: 1, Value: frees, Op: "SCMP_CMP_MASKED_EQ"}}}}
+	for _, request := range []uint64{0x40305828, 0x4030582a, 0x40305839, 0x402c5828, 0x402c582a, 0x402c5839} {
+		rules = append(rules, seccompRule{Names: []string{"ioctl"}, Action: "SCMP_ACT_ERRNO", ErrnoRet: eopnotsupp, Args: []seccompArg{{Index: 1, Value: low, Two: request, Op: "SCMP_CMP_MASKED_EQ"}}})
+	}
+	return rules
 }
 
 // removeOwn removes a container of the job, but none that others have made by its name.
@@ -178,7 +195,7 @@ func (v *environment) awaitNested(ctx context.Context) error {
 	look := time.Now().Add(lookAfter)
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		try, stop := context.WithTimeout(ctx, lookEvery)
-		err := v.pingNested(try)
+		_, err := v.pingNested(try)
 		stop()
 		if err == nil {
 			return nil
@@ -201,19 +218,34 @@ func (v *environment) awaitNested(ctx context.Context) error {
 }
 
 // pingNested asks the job's own engine whether it is there.
-func (v *environment) pingNested(ctx context.Context) error {
+func (v *environment) pingNested(ctx context.Context) (http.Header, error) {
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return sockdir.Dial(ctx, filepath.Join(v.dir, nestedDir), nestedSocket)
 	}, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10}
 	q, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://nested/_ping", nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r, err := transport.RoundTrip(q)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return r.Body.Close()
+	return r.Header, r.Body.Close()
+}
+
+// refusalBytes is how much of what is said at the engine's socket, which the job may have put there, comes into its log.
+const refusalBytes = 1 << 10
+
+// nestedRefuses is why the job's own engine was ended while its container runs; "" when it was not.
+func (v *environment) nestedRefuses(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, lookEvery)
+	defer cancel()
+	h, err := v.pingNested(ctx)
+	if err != nil {
+		return ""
+	}
+	why := h.Get(nested.HeaderEnded)
+	return strings.ToValidUTF8(why[:min(len(why), refusalBytes)], "")
 }
 
 // nestedEnded is why the job's own engine has ended; nil while it runs.

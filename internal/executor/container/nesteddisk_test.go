@@ -1,0 +1,34 @@
+package container_test
+
+import (
+	"strings"
+	"testing"
+
+	"gitlab.com/skerry/skerry/internal/executor"
+)
+
+// testNestedDisk has a job fill the disk by its engine: what is not there any more, and holes, are nothing; a file that nobody can find, and
+// that nobody but one of its users could look into, is.
+func testNestedDisk(t *testing.T, b *bench, image string) {
+	t.Helper()
+	o, n := b.o, *b.o.Nested
+	n.Disk.Bytes = 64 << 20
+	o.Nested = &n
+	r := b.prepare(t, o, theJob(image))
+	got := r.script(executor.Build, fromTar+` && podman --remote run --rm box /bin/busybox sh -c 'busybox truncate -s 20G /hole; `+
+		`for i in 1 2 3; do busybox dd if=/dev/zero of=/f bs=1M count=30 2>/dev/null && busybox rm /f; done; echo goes on' && podman --remote run --rm -v /:/host box /bin/busybox chroot /host perl -e 'open my $f, ">", "/tmp/taken"; print "$!\n" if -1 == syscall(285, fileno $f, 0, 0, 1 << 30); print "holes\n" if 0 == syscall(285, fileno $f, 3, 0, 1 << 20)'`)
+	if got != "goes on\nOperation not supported\nholes" {
+		t.Errorf("within what an engine may keep: %q", got)
+	}
+	got = r.script(executor.Build, `podman --remote run --rm box /bin/busybox sh -c 'busybox mkdir -m 700 /d && busybox chown 7:7 /d && exec 3>/d/f && busybox rm /d/f && busybox dd if=/dev/zero bs=1M count=200 >&3; `+
+		`busybox sleep 1000' >/dev/null 2>&1 || echo ended; { podman --remote ps 2>&1 || true; } | sed -n 's/.*\(was ended: it kept\) .* \(nested_disk\) .*\(podman system prune\).*/\1 \2 \3/p'`)
+	if want := "ended\nwas ended: it kept nested_disk podman system prune"; got != want {
+		t.Errorf("beyond it: %q, want %q", got, want)
+	}
+	again := adopted(t, b, r)
+	var said strings.Builder
+	again.env.(executor.Companion).Report(t.Context(), &said)
+	if !strings.Contains(said.String(), "WARNING: the job's own container engine was ended: it kept") {
+		t.Errorf("the job is told at its end: %q", said.String())
+	}
+}
