@@ -58,7 +58,7 @@ type Docker struct {
 	ServiceMemorySwap          string              `toml:"service_memory_swap" flag:"service-memory-swap" env:"DOCKER_SERVICE_MEMORY_SWAP"`
 	ServiceMemoryReservation   string              `toml:"service_memory_reservation" flag:"service-memory-reservation" env:"DOCKER_SERVICE_MEMORY_RESERVATION"`
 	ServiceCgroupParent        string              `toml:"service_cgroup_parent" flag:"service-cgroup-parent" env:"DOCKER_SERVICE_CGROUP_PARENT"`
-	ServiceSlotCgroupTemplate  string              `toml:"service_slot_cgroup_template" flag:"service-slot-cgroup-template" env:"DOCKER_SERVICE_SLOT_CGROUP_TEMPLATE" state:"todo"`
+	ServiceSlotCgroupTemplate  string              `toml:"service_slot_cgroup_template" flag:"service-slot-cgroup-template" env:"DOCKER_SERVICE_SLOT_CGROUP_TEMPLATE"`
 	ServiceCPUSetCPUs          string              `toml:"service_cpuset_cpus" flag:"service-cpuset-cpus" env:"DOCKER_SERVICE_CPUSET_CPUS"`
 	ServiceCPUs                string              `toml:"service_cpus" flag:"service-cpus" env:"DOCKER_SERVICE_CPUS"`
 	ServiceCPUShares           int64               `toml:"service_cpu_shares" flag:"service-cpu-shares" env:"DOCKER_SERVICE_CPU_SHARES"`

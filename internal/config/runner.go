@@ -60,8 +60,8 @@ type Runner struct {
 	Labels             map[string]string `toml:"labels" state:"todo"`
 	ProxyExec          *bool             `toml:"proxy_exec" flag:"proxy-exec" env:"RUNNER_PROXY_EXEC" state:"ignored"`
 	StepRunnerImage    string            `toml:"step_runner_image" flag:"step-runner-image" env:"STEP_RUNNER_IMAGE" state:"ignored"`
-	UseSlotCgroups     bool              `toml:"use_slot_cgroups" flag:"use-slot-cgroups" env:"RUNNER_USE_SLOT_CGROUPS" state:"todo"`
-	SlotCgroupTemplate string            `toml:"slot_cgroup_template" flag:"slot-cgroup-template" env:"RUNNER_SLOT_CGROUP_TEMPLATE" state:"todo"`
+	UseSlotCgroups     bool              `toml:"use_slot_cgroups" flag:"use-slot-cgroups" env:"RUNNER_USE_SLOT_CGROUPS"`
+	SlotCgroupTemplate string            `toml:"slot_cgroup_template" flag:"slot-cgroup-template" env:"RUNNER_SLOT_CGROUP_TEMPLATE"`
 	Artifact           Opaque            `toml:"artifact" state:"todo"`
 	Monitoring         Opaque            `toml:"monitoring" state:"todo"`
 	Experimental       Opaque            `toml:"experimental" state:"todo"`

@@ -39,6 +39,7 @@ func validate(c *Config, d *schema.Decoder, opts Options) {
 		validateExecutor(r, d, at, opts)
 		validateNumbers(r, d, at)
 		validateDocker(r, d, at)
+		validateSlotCgroups(r, d, at)
 		validateNix(r, d, at)
 		validateCache(r, d, at)
 		for i, e := range r.Environment {

@@ -17,6 +17,7 @@ type Job struct {
 	ProjectPath string // "group/project", derived from the path of Git.URL
 
 	Queue Queue // how it waited, for metrics
+	Slot  int   // the place that it has among those of its runner, from 0; the runner's choice, known when the job is planned
 
 	AllowGitFetch bool // the project allows a work tree to be used again
 	Git           Git

@@ -68,7 +68,7 @@ func (p *Plan) Flag(f Flag) bool { return p.Flags[f] }
 // and services with them. The caller must not change what it shares with p.Job.
 func (p *Plan) Resolved() *job.Job {
 	j := *p.Job
-	j.Variables = p.Variables
+	j.Variables, j.Slot = p.Variables, p.Slot.Concurrent
 	if j.Image != nil {
 		image := *j.Image
 		image.Name = p.Expand(image.Name)

@@ -63,6 +63,7 @@ func (p place) containers(e *plan.Runner, r *config.Runner) (container.Options, 
 	if d.Nested == config.NestedPodman {
 		o.Nested, nestedErr = nested(d)
 	}
+	o.SlotCgroup, o.ServiceSlotCgroup = slotCgroups(r)
 	o.Disk, diskErr = diskPolicy(d)
 	o.Build, buildErr = buildLimits(d)
 	o.Service, serviceErr = serviceLimits(d)
@@ -81,6 +82,16 @@ func nested(d *config.Docker) (*container.Nested, error) {
 	}
 	n.Disk.Bytes, n.Disk.Percent = b.Bytes, b.Percent
 	return n, nil
+}
+
+// slotCgroups are the control groups below which the containers of a job and those of its services are, with ${slot} for the
+// job's place among those of the runner; "" is what cgroup_parent and service_cgroup_parent say.
+func slotCgroups(r *config.Runner) (jobs, services string) {
+	if !r.UseSlotCgroups {
+		return "", ""
+	}
+	jobs = orElse(r.SlotCgroupTemplate, config.DefaultSlotCgroup)
+	return jobs, orElse(dockerOf(r).ServiceSlotCgroupTemplate, jobs)
 }
 
 // scope names the runner entry in what its jobs use again. A token that is rotated leaves the runner the same one: its

@@ -47,6 +47,9 @@ type blueprint struct {
 	Nix      *nixPart      `json:"nix,omitempty"`      // nil: the job has nothing of it
 	Nested   *nestedPart   `json:"nested,omitempty"`   // the job's own engine; nil: it has none
 
+	Cgroup        string `json:"cgroup,omitempty"` // the control group of the job's slot; "": what the limits say
+	ServiceCgroup string `json:"service_cgroup,omitempty"`
+
 	mu sync.Mutex // of those who write it down while steps go on
 
 	fresh bool // nothing of it can have been made before
@@ -77,7 +80,10 @@ type servicePart struct {
 
 // draw makes the blueprint of a job. Its errors are *executor.Failure where the job is at fault.
 func (e *Executor) draw(ctx context.Context, ref executor.Ref, j *job.Job) (*blueprint, error) {
-	b := &blueprint{Ref: ref, fresh: true, Init: e.flag(j, flagInit), Owned: e.flag(j, flagUmask)}
+	b := &blueprint{
+		Ref: ref, fresh: true, Init: e.flag(j, flagInit), Owned: e.flag(j, flagUmask),
+		Cgroup: slotCgroup(e.o.SlotCgroup, j.Slot), ServiceCgroup: slotCgroup(e.o.ServiceSlotCgroup, j.Slot),
+	}
 	network, err := dockeropt.NetworkMode(e.o.NetworkMode)
 	if err != nil {
 		return nil, fmt.Errorf("network_mode in [runners.docker]: %w", err)

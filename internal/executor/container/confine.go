@@ -1,8 +1,10 @@
 package container
 
 import (
+	"cmp"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
@@ -94,6 +96,18 @@ func (l Limits) helper() Limits {
 		}
 	}
 	return h
+}
+
+// below is the limits with another parent for the container's control group, if there is one.
+func (l Limits) below(parent string) Limits {
+	l.CgroupParent = cmp.Or(parent, l.CgroupParent)
+	return l
+}
+
+// slotCgroup is the control group of a slot. Source: gitlab-runner common/config.go, expandSlotTemplate.
+func slotCgroup(template string, slot int) string {
+	n := strconv.Itoa(slot)
+	return strings.NewReplacer("${slot}", n, "$slot", n).Replace(template)
 }
 
 // applyNetwork sets what belongs to a network namespace, for a container that has one of its own.

@@ -271,7 +271,7 @@ func (v *environment) nestedContainer(i *engineapi.Image) (client.ContainerCreat
 		},
 		HostConfig: &container.HostConfig{Init: &no},
 	}
-	if err := v.confine(&o, v.e.o.Build.nested(v.engine.Kind), n.Image); err != nil {
+	if err := v.confine(&o, v.e.o.Build.nested(v.engine.Kind).below(v.b.Cgroup), n.Image); err != nil {
 		return o, err
 	}
 	h := o.HostConfig

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
 
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
@@ -99,6 +100,45 @@ func TestLimitsOfBoth(t *testing.T) {
 	h := own.HostConfig
 	if h.Privileged || len(h.CapAdd) > 0 || h.PidMode != "" || len(h.Devices) != 1 || own.Config.User != "1000:1000" {
 		t.Errorf("the job's own engine has more than it needs: %+v as %s", h, own.Config.User)
+	}
+}
+
+// TestControlGroupOfASlot has all containers of a job below one control group, whose limits they share, and its services below theirs.
+func TestControlGroupOfASlot(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ slots, services, want, wantServices string }{
+		"of slots":     {"ci/slot-${slot}", "services-$slot.slice", "ci/slot-7", "services-7.slice"},
+		"of no slots":  {"", "", "jobs", "others"},
+		"of all slots": {"ci", "ci", "ci", "ci"},
+	} {
+		o, j := plainOptions(), testJob()
+		o.Nested, o.SlotCgroup, o.ServiceSlotCgroup = &Nested{Image: "podman"}, c.slots, c.services
+		o.Build.CgroupParent, o.Service.CgroupParent, o.Build.Memory = "jobs", "others", 2<<30
+		j.Slot, j.Services = 7, []job.Image{{Name: "redis"}}
+		v, err := planned(t, o, j, engineapi.Docker)
+		if err != nil {
+			t.Fatal(err)
+		}
+		image := &engineapi.Image{ID: "sha256:1"}
+		made := map[string]func() (client.ContainerCreateOptions, error){
+			"build":   func() (client.ContainerCreateOptions, error) { return v.container("build", &v.b.Build, image) },
+			"helper":  func() (client.ContainerCreateOptions, error) { return v.container("helper", &v.b.Helper, image) },
+			"nested":  func() (client.ContainerCreateOptions, error) { return v.nestedContainer(image) },
+			"service": func() (client.ContainerCreateOptions, error) { return v.serviceContainer(0, image) },
+		}
+		for part, of := range made {
+			o, err := of()
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := c.want
+			if part == "service" {
+				want = c.wantServices
+			}
+			if o.HostConfig.CgroupParent != want {
+				t.Errorf("%s: %s is below %q, want %q", name, part, o.HostConfig.CgroupParent, want)
+			}
+		}
 	}
 }
 

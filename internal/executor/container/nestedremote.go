@@ -46,7 +46,7 @@ func (v *environment) profiles() (files []carrier.Entry, err error) {
 	if v.engine.Kind == engineapi.Docker {
 		return nil, nil
 	}
-	for _, p := range []seccompProfile{nestedSeccomp(v.engine.Arch)} {
+	for _, p := range []seccompProfile{nestedSeccomp(v.engine.Arch, false), nestedSeccomp(v.engine.Arch, true)} {
 		text, err := json.Marshal(p)
 		if err != nil {
 			return nil, err

@@ -55,6 +55,11 @@ type Options struct {
 	Service  Limits         `json:"service"`
 	Services []ServiceImage `json:"services,omitempty"` // the runner's own, before the job's
 
+	// SlotCgroup and ServiceSlotCgroup name the control groups below which the containers of a job and its services are, with ${slot} for the
+	// job's place; "": those of Build and Service.
+	SlotCgroup        string `json:"slot_cgroup,omitempty"`
+	ServiceSlotCgroup string `json:"service_slot_cgroup,omitempty"`
+
 	Disk disk.Policy `json:"disk,omitzero"` // how much may stay on the engine's disk
 
 	Nix *Nix `json:"nix,omitempty"` // nil: jobs have nothing of it

@@ -120,7 +120,7 @@ func (v *environment) serviceContainer(i int, image *engineapi.Image) (client.Co
 	c := &container.Config{Image: image.ID, User: s.User, Env: s.Env, Cmd: s.Command, Entrypoint: s.Entrypoint, Labels: s.Labels}
 	h := &container.HostConfig{LogConfig: container.LogConfig{Type: "json-file"}, Init: v.init()}
 	o := client.ContainerCreateOptions{Name: s.Name, Config: c, HostConfig: h, Platform: platform(s.Platform)}
-	if err := v.confine(&o, v.e.o.Service, s.Image); err != nil {
+	if err := v.confine(&o, v.e.o.Service.below(v.b.ServiceCgroup), s.Image); err != nil {
 		return o, err
 	}
 	h.Privileged = h.Privileged && !s.Unprivileged

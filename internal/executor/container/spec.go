@@ -46,7 +46,7 @@ func (v *environment) container(place executor.Place, p *part, image *engineapi.
 			o.Config.Env = p.Env // stages bring their own; the engine need not know it for them
 		}
 	}
-	if err := v.confine(&o, limits, v.b.now(p).Image); err != nil {
+	if err := v.confine(&o, limits.below(v.b.Cgroup), v.b.now(p).Image); err != nil {
 		return o, err
 	}
 	h := o.HostConfig

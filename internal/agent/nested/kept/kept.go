@@ -29,8 +29,8 @@ type Place struct {
 
 // The arguments of the agent's program that belong here. After them comes a request.
 const (
-	commandAwait = "nested-await" // in a user namespace that has no ids yet
-	commandCount = "nested-count" // as its root
+	commandAwait = "nested-count"   // in a user namespace that has no ids yet
+	commandCount = "nested-counted" // as its root
 )
 
 // request is what the process is to do.
