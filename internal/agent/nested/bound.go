@@ -19,6 +19,10 @@ type Bound struct {
 // bytes. Source: mke2fs.conf(5), inode_ratio.
 const fileBytes = 16 << 10
 
+// leastFree is what the file system is to have left at least, whatever is allowed: where nothing is left every job fails, and what an engine
+// hides from being counted is gone with it.
+const leastFree = 16 << 20
+
 // String is the bound as the configuration has it, and as ParseBound reads it.
 func (b Bound) String() string {
 	switch {
@@ -47,6 +51,9 @@ func ParseBound(s string) (Bound, error) {
 // exceeded reports whether an engine that keeps used keeps too much where free is free. No files are free where a file system
 // makes as many as there is room for.
 func (b Bound) exceeded(used, free kept.Size) bool {
+	if free.Bytes < leastFree && used.Bytes > 0 {
+		return true
+	}
 	if b.Percent > 0 {
 		over := func(used, free int64) bool { return float64(used) > b.Percent/100*float64(used+free) }
 		return over(used.Bytes, free.Bytes) || free.Files > 0 && over(used.Files, free.Files)
@@ -56,6 +63,9 @@ func (b Bound) exceeded(used, free kept.Size) bool {
 
 // words say what was kept and what may be.
 func (b Bound) words(used, free kept.Size) string {
+	if free.Bytes < leastFree {
+		return fmt.Sprintf("it kept %s in %d files, and its file system is full: %s are left", size(used.Bytes), used.Files, size(free.Bytes))
+	}
 	return fmt.Sprintf("it kept %s in %d files, and %s are free: that is more than %s", size(used.Bytes), used.Files, size(free.Bytes), b.setting())
 }
 

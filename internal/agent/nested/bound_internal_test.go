@@ -37,7 +37,8 @@ func TestWhatIsTooMuch(t *testing.T) {
 		used, free kept.Size
 		want       bool
 	}{
-		"as much as allowed":      {Bound{Bytes: gib}, kept.Size{Bytes: gib, Files: 10}, kept.Size{}, false},
+		"as much as allowed":      {Bound{Bytes: gib}, kept.Size{Bytes: gib, Files: 10}, kept.Size{Bytes: leastFree}, false},
+		"hardly anything is left": {Bound{Bytes: gib}, kept.Size{Bytes: 1 << 20, Files: 10}, kept.Size{Bytes: leastFree - 1}, true},
 		"more":                    {Bound{Bytes: gib}, kept.Size{Bytes: gib + 1, Files: 10}, kept.Size{Bytes: 100 * gib}, true},
 		"many empty files":        {Bound{Bytes: gib}, kept.Size{Files: gib/fileBytes + 1}, kept.Size{Bytes: 100 * gib}, true},
 		"as much as is left":      {Bound{Percent: 50}, kept.Size{Bytes: gib}, kept.Size{Bytes: gib}, false},

@@ -38,7 +38,7 @@ func (o *options) disk(started time.Time) *disk {
 			if err != nil {
 				return used, err
 			}
-			unlinked, err := kept.Unlinked()
+			unlinked, err := kept.Unlinked(ctx)
 			return used.Add(unlinked), err
 		},
 	}

@@ -70,7 +70,7 @@ func (d *doctor) names(cmd *cobra.Command, args []string) error {
 // Names are those of all checks.
 func Names() []string {
 	return []string{
-		"configuration", "engine", "subuid", "subgid", "newuidmap", "newgidmap", "linger", "cgroup", "tun", "fuse", "ip_forward", "storage", "locks", "disk", "selinux", "nested", "userns", "builders", "registry",
+		"configuration", "engine", "subuid", "subgid", "newuidmap", "newgidmap", "linger", "cgroup", "tun", "fuse", "ip_forward", "storage", "locks", "disk", "selinux", "nested", "nested_disk", "userns", "builders", "registry",
 		"nix", "gitlab", "clock", "token",
 	}
 }

@@ -339,6 +339,7 @@ func (v *environment) reportNested(ctx context.Context, engine *engineapi.Engine
 	}
 	if s.Running {
 		if why := v.nestedRefuses(ctx); why != "" {
+			v.log.Warn("A job's own engine was ended", "error", why)
 			fmt.Fprintf(out, "%sWARNING: %s%s\n", yellow, why, plain)
 		}
 		return

@@ -28,8 +28,8 @@ func testNestedDisk(t *testing.T, b *bench, image string) {
 	if got != "goes on\nOperation not supported\nholes" {
 		t.Errorf("within what an engine may keep: %q", got)
 	}
-	got = r.script(executor.Build, `podman --remote run --rm box /bin/busybox sh -c 'busybox mkdir -m 700 /d && busybox chown 7:7 /d && exec 3>/d/f && busybox rm /d/f && busybox dd if=/dev/zero bs=1M count=200 >&3; `+
-		`busybox sleep 1000' >/dev/null 2>&1 || echo ended; { podman --remote ps 2>&1 || true; } | sed -n 's/.*\(was ended: it kept\) .* \(nested_disk\) .*\(podman system prune\).*/\1 \2 \3/p'`)
+	got = r.script(executor.Build, `podman --remote run --rm -u 7 -v data:/d:U box /bin/busybox sh -c 'busybox chmod 700 /d && exec 3>/d/f && busybox rm /d/f && busybox dd if=/dev/zero bs=1M count=200 >&3 && `+
+		`busybox sleep 100; exit 0' >/dev/null 2>&1 || echo ended; { podman --remote ps 2>&1 || true; } | sed -n 's/.*\(was ended: it kept\) .* \(nested_disk\) .*\(podman system prune\).*/\1 \2 \3/p'`)
 	if want := "ended\nwas ended: it kept nested_disk podman system prune"; got != want {
 		t.Errorf("beyond it: %q, want %q", got, want)
 	}

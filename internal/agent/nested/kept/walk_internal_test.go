@@ -165,7 +165,7 @@ func TestUnlinked(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := open{seen: map[file]struct{}{}}
-	o.process(fmt.Sprintf("/proc/%d/task", cmd.Process.Pid))
+	o.process(t.Context(), cmd.Process.Pid)
 	var system unix.Statfs_t
 	if err := unix.Statfs(filepath.Dir(path), &system); err != nil {
 		t.Fatal(err)

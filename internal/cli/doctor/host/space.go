@@ -24,18 +24,47 @@ type Space struct {
 // fewInodes is when a file system is as good as full though it has bytes.
 const fewInodes = 1000
 
+// NestedDisk checks that the engines of as many jobs as may run at once have room for what each may keep, in bytes, in the file system of dir.
+func NestedDisk(m Machine, dir string, bounds []uint64) finding.Check {
+	return finding.Check{Name: "nested_disk", About: dir, Look: func(context.Context) finding.Result {
+		var all uint64
+		for _, b := range bounds {
+			all += b
+		}
+		f, err := m.system(dir)
+		if err != nil {
+			return finding.Skip("%s cannot be looked at: %v", dir, err)
+		}
+		has := f.Blocks * uint64(f.Bsize) //nolint:gosec // a size
+		if all <= has {
+			return finding.OK("engines of jobs may keep %s of %s", Size(all), Size(has))
+		}
+		return finding.Result{
+			Severity: finding.Warning, What: fmt.Sprintf("nested_disk lets the engines of %d jobs keep %s at once, and the file system of %s has %s", len(bounds), Size(all), dir, Size(has)),
+			Why:    "jobs fail when it is full, those without an engine, too",
+			Advice: fmt.Sprintf("set nested_disk in [runners.docker] to a share such as \"50%%\", or to less than %dMB, or let fewer jobs run at once (limit, concurrent)", has/uint64(len(bounds))>>20),
+		}
+	}}
+}
+
+// system is what the kernel says of the file system of a directory, which may be missing.
+func (m Machine) system(path string) (f unix.Statfs_t, err error) {
+	dir := m.at(path)
+	for dir != filepath.Dir(dir) {
+		if _, err := os.Stat(dir); err == nil {
+			break
+		}
+		dir = filepath.Dir(dir) // it will be made there
+	}
+	err = unix.Statfs(dir, &f)
+	return f, err
+}
+
 // Disk checks a file system for space and for inodes.
 func Disk(m Machine, s Space) finding.Check {
 	return finding.Check{Name: "disk", About: s.Path, Look: func(context.Context) finding.Result {
-		dir := m.at(s.Path)
-		for dir != filepath.Dir(dir) {
-			if _, err := os.Stat(dir); err == nil {
-				break
-			}
-			dir = filepath.Dir(dir) // it will be made there
-		}
-		var f unix.Statfs_t
-		if err := unix.Statfs(dir, &f); err != nil {
+		f, err := m.system(s.Path)
+		if err != nil {
 			return finding.Skip("%s cannot be looked at: %v", s.Path, err)
 		}
 		free := f.Bavail * uint64(f.Bsize) //nolint:gosec // a size

@@ -19,6 +19,13 @@ func TestDisk(t *testing.T) {
 	want(t, host.Disk(m, s), finding.Failure, " left", "podman image prune --force")
 }
 
+func TestNestedDisk(t *testing.T) {
+	t.Parallel()
+	m := machine(t, nil)
+	want(t, host.NestedDisk(m, "/not/yet/there", []uint64{1, 2}), finding.Fine, "engines of jobs may keep 0.0 MiB of ", "")
+	want(t, host.NestedDisk(m, "/not/yet/there", []uint64{1 << 60, 1 << 60}), finding.Warning, "nested_disk lets the engines of 2 jobs keep", "set nested_disk in [runners.docker] to a share")
+}
+
 func TestSize(t *testing.T) {
 	t.Parallel()
 	for n, want := range map[uint64]string{0: "0.0 MiB", 300 << 20: "300.0 MiB", 5 << 30: "5.0 GiB"} {
