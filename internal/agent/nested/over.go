@@ -19,6 +19,9 @@ import (
 // HeaderEnded is in every answer at the socket of an engine that was ended, and says why.
 const HeaderEnded = "Skerry-Engine-Ended"
 
+// Ended begins the reason; the line of the container's log with it, too, behind the program's name.
+const Ended = "the job's own container engine was ended: "
+
 // advice is what the job's author can do.
 const advice = "remove images, containers and volumes as the job goes (podman system prune), build smaller ones, or ask the runner's administrator for a larger nested_disk"
 
@@ -73,7 +76,7 @@ const (
 
 // refuse removes what an engine has kept that was ended, and tells everybody who wants it why it is not there, until ctx ends.
 func (o *options) refuse(ctx context.Context, l net.Listener, started time.Time, why string) error {
-	why = "the job's own container engine was ended: " + why + "; " + advice
+	why = Ended + why + "; " + advice
 	fmt.Fprintln(os.Stderr, "skerry-agent:", why)
 	reapAll()
 	removing, done := context.WithTimeout(ctx, removeTime)

@@ -326,27 +326,3 @@ func (v *environment) removeNested(ctx context.Context) error {
 	}
 	return v.removeOwn(ctx, v.b.Nested.Name)
 }
-
-// reportNested says that the job's own engine ended before the job did.
-func (v *environment) reportNested(ctx context.Context, engine *engineapi.Engine, out io.Writer) {
-	n := v.b.Nested
-	if n == nil {
-		return
-	}
-	s, err := engine.State(ctx, n.Name)
-	if err != nil || s.Created {
-		return
-	}
-	if s.Running {
-		if why := v.nestedRefuses(ctx); why != "" {
-			v.log.Warn("A job's own engine was ended", "error", why)
-			fmt.Fprintf(out, "%sWARNING: %s%s\n", yellow, why, plain)
-		}
-		return
-	}
-	why := fmt.Sprintf("ended with exit code %d", s.ExitCode)
-	if s.OOMKilled {
-		why = "ran out of memory and was killed" + limitWords(s.Memory)
-	}
-	fmt.Fprintf(out, "%sWARNING: The job's own container engine %s before the job did.%s\n", yellow, why, plain)
-}

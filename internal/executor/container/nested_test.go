@@ -66,13 +66,18 @@ func testNestedElsewhere(t *testing.T, b *bench, image string) {
 	far := *b
 	far.host = &container.Host{Remote: true}
 	t.Cleanup(func() { _ = far.host.Close(context.Background()) })
-	r := far.prepare(t, b.o, theJob(image))
+	o, n := b.o, *b.o.Nested
+	n.Disk.Bytes = 64 << 20
+	o.Nested = &n
+	r := far.prepare(t, o, theJob(image))
 	got := r.script(executor.Build, fromTar+` && podman --remote run --rm -v /.skerry/nested:/n -v /etc:/e box /bin/busybox sh -c `+
 		`'/bin/busybox test -S /n/podman.sock && echo there; for f in /e/subuid /e/subgid; do { echo >> $f; } 2>/dev/null && echo $f; done; true'; `+
 		`! touch /.skerry/nested/mine 2>/dev/null || echo writes; podman --remote info --format '{{.Host.IDMappings.UIDMap}}'`)
 	if want := "there\n[{0 1000 1} {1 1 999} {1000 1001 64535}]"; got != want {
 		t.Errorf("in a job of an engine elsewhere: %q, want %q", got, want)
 	}
+	r.script(executor.Build, `podman --remote run --rm box /bin/busybox sh -c '/bin/busybox dd if=/dev/zero of=/f bs=1M count=200 && /bin/busybox sleep 100' >/dev/null 2>&1 || true`)
+	testReport(t, r)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := r.env.Close(ctx); err != nil {

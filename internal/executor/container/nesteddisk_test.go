@@ -33,9 +33,14 @@ func testNestedDisk(t *testing.T, b *bench, image string) {
 	if want := "ended\nwas ended: it kept nested_disk podman system prune"; got != want {
 		t.Errorf("beyond it: %q, want %q", got, want)
 	}
-	again := adopted(t, b, r)
+	testReport(t, adopted(t, b, r))
+}
+
+// testReport has a job be told at its end that its engine was ended.
+func testReport(t *testing.T, r *run) {
+	t.Helper()
 	var said strings.Builder
-	again.env.(executor.Companion).Report(t.Context(), &said)
+	r.env.(executor.Companion).Report(t.Context(), &said)
 	if !strings.Contains(said.String(), "WARNING: the job's own container engine was ended: it kept") {
 		t.Errorf("the job is told at its end: %q", said.String())
 	}

@@ -233,21 +233,6 @@ func (v *environment) pingNested(ctx context.Context) (http.Header, error) {
 	return r.Header, r.Body.Close()
 }
 
-// refusalBytes is how much of what is said at the engine's socket, which the job may have put there, comes into its log.
-const refusalBytes = 1 << 10
-
-// nestedRefuses is why the job's own engine was ended while its container runs; "" when it was not.
-func (v *environment) nestedRefuses(ctx context.Context) string {
-	ctx, cancel := context.WithTimeout(ctx, lookEvery)
-	defer cancel()
-	h, err := v.pingNested(ctx)
-	if err != nil {
-		return ""
-	}
-	why := h.Get(nested.HeaderEnded)
-	return strings.ToValidUTF8(why[:min(len(why), refusalBytes)], "")
-}
-
 // nestedEnded is why the job's own engine has ended; nil while it runs.
 func (v *environment) nestedEnded(ctx context.Context) error {
 	s, err := v.engine.State(ctx, v.b.Nested.Name)
