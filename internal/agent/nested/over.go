@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -79,11 +80,15 @@ func (o *options) refuse(ctx context.Context, l net.Listener, started time.Time,
 	why = Ended + why + "; " + advice
 	fmt.Fprintln(os.Stderr, "skerry-agent:", why)
 	reapAll()
-	removing, done := context.WithTimeout(ctx, removeTime)
-	if err := kept.Remove(removing, o.places(started)); err != nil {
-		fmt.Fprintln(os.Stderr, "skerry-agent: what the engine has kept goes with the job:", err)
-	}
-	done()
+	var removing sync.WaitGroup
+	removing.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, removeTime)
+		defer cancel()
+		if err := kept.Remove(ctx, o.places(started)); err != nil {
+			fmt.Fprintln(os.Stderr, "skerry-agent: what the engine has kept goes with the job:", err)
+		}
+	})
+	defer removing.Wait()
 	s := &http.Server{Handler: refusal(why), ReadTimeout: askTime, WriteTimeout: askTime, MaxHeaderBytes: 64 << 10}
 	s.SetKeepAlivesEnabled(false)
 	defer context.AfterFunc(ctx, func() { _ = s.Close() })()

@@ -17,7 +17,7 @@ const (
 	idle        = 15 * time.Second // between two counts when nothing says that too much may be kept
 	idleShare   = 50               // times what a count takes is the least time between two of them then
 	urgentShare = 4                // and when it may be too much
-	countTime   = 10 * time.Second // that a count may take
+	countTime   = 20 * time.Second // that a count may take
 	unknownTime = 10 * time.Second // that counts may fail while it may be too much
 )
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"gitlab.com/skerry/skerry/internal/agent/nested"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
@@ -37,9 +38,12 @@ func (v *environment) reportNested(ctx context.Context, engine *engineapi.Engine
 // refusalBytes is how much of what is said at the engine's socket, which the job may have put there, comes into its log.
 const refusalBytes = 1 << 10
 
+// refusalTime is how long it may take to hear it.
+const refusalTime = 5 * time.Second
+
 // nestedRefuses is why the job's own engine was ended while its container runs; "" when it was not.
 func (v *environment) nestedRefuses(ctx context.Context, engine *engineapi.Engine) (why string) {
-	ctx, cancel := context.WithTimeout(ctx, lookEvery)
+	ctx, cancel := context.WithTimeout(ctx, refusalTime)
 	defer cancel()
 	if v.b.Agent != nil && v.remote() {
 		said, _ := engine.Logs(ctx, v.b.Nested.Name, lastServiceLines, lastServiceBytes)
