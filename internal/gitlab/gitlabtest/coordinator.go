@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/gitlab"
@@ -33,6 +32,7 @@ type Coordinator struct {
 
 	srvMu  sync.Mutex
 	server *http.Server // nil while it is down
+	leave  func()       // gives the port up
 	cancel context.CancelFunc
 	served chan struct{}
 	gate   call.Gate
@@ -77,7 +77,7 @@ func New(opts Options) (*Coordinator, error) {
 	if err := c.routes(); err != nil {
 		return nil, err
 	}
-	if err := c.listen(opts.Listen); err != nil {
+	if err := c.listen(&net.ListenConfig{}, opts.Listen); err != nil {
 		return nil, err
 	}
 	c.wg.Add(1)
@@ -107,6 +107,10 @@ func (c *Coordinator) Close() {
 	const patience = 2 * time.Second
 	c.gate.WaitAtMost(patience)
 	c.Down()
+	c.srvMu.Lock()
+	c.leave()
+	c.leave = func() {}
+	c.srvMu.Unlock()
 	c.wg.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -115,7 +119,7 @@ func (c *Coordinator) Close() {
 	}
 }
 
-// Down refuses connections from now on and cuts the open ones; state is kept.
+// Down refuses connections from now on and cuts the open ones; state and port are kept.
 func (c *Coordinator) Down() {
 	c.srvMu.Lock()
 	defer c.srvMu.Unlock()
@@ -129,29 +133,23 @@ func (c *Coordinator) Down() {
 	c.server = nil
 }
 
-// Up listens again, on the same port, after Down. Where somebody else's connection has got the port meanwhile, it
-// waits for a while until that is over.
-func (c *Coordinator) Up() error {
-	const patience, pace = 20 * time.Second, 50 * time.Millisecond
-	deadline := time.Now().Add(patience)
-	for {
-		err := c.listen(c.addr)
-		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(deadline) {
-			return err
-		}
-		time.Sleep(pace)
-	}
-}
+// Up listens again, on the same port, after Down.
+func (c *Coordinator) Up() error { return c.listen(listenAgain(), c.addr) }
 
-func (c *Coordinator) listen(addr string) error {
+func (c *Coordinator) listen(how *net.ListenConfig, addr string) error {
 	c.srvMu.Lock()
 	defer c.srvMu.Unlock()
 	if c.server != nil {
 		return nil
 	}
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
+	l, err := how.Listen(context.Background(), "tcp", addr)
 	if err != nil {
 		return fmt.Errorf("coordinator: listen on %q: %w", addr, err)
+	}
+	if c.leave == nil {
+		if c.leave, err = keepPort(l); err != nil {
+			return errors.Join(fmt.Errorf("coordinator: %w", err), l.Close())
+		}
 	}
 	c.addr = l.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background()) // a server has no caller; Down cancels it
@@ -163,7 +161,7 @@ func (c *Coordinator) listen(addr string) error {
 	c.server, c.cancel, c.served = srv, cancel, make(chan struct{})
 	go func(served chan struct{}) {
 		defer close(served)
-		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := srv.Serve(atOnce{l}); !errors.Is(err, http.ErrServerClosed) {
 			c.opts.Logger.Error("coordinator stopped serving", "error", err)
 		}
 	}(c.served)
