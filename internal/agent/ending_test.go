@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/agent"
+	"gitlab.com/skerry/skerry/internal/agent/wire"
 	"gitlab.com/skerry/skerry/internal/stage"
 )
 
@@ -24,14 +25,20 @@ func TestEndedScriptIsSilent(t *testing.T) {
 	}
 }
 
+// TestEndAsksOnce ends a program that looks for a while whether it is asked again.
 func TestEndAsksOnce(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t, agent.Config{})
 	c := p.client(1)
-	s := script("s", `trap 'echo asked' TERM; echo ready; while :; do sleep 0.01 || :; done`)
-	s.Script.Shell, s.Timeout, s.Grace = "bash", 500*time.Millisecond, 500*time.Millisecond
-	res := p.run(c, s)
-	if got := p.output(c, "s"); res.Reason != stage.Timeout || strings.Count(got, "\nasked\n")+strings.Count(got, "asked\nasked") != 1 {
-		t.Errorf("result %+v, output %q", res, got)
+	s := script("s", `n=0; trap 'echo asked; n=1' TERM; echo up and ready; while [ $n -lt 30 ]; do sleep 0.02 || :; [ $n = 0 ] || n=$((n+1)); done`)
+	s.Script.Shell = "bash"
+	p.begin(c, s)
+	p.until(c, "s", "\nup and ready\n")
+	if err := c.Cancel(within(t), "s", wire.Cancel{Grace: patience, Reason: stage.Canceled}); err != nil {
+		t.Fatal(err)
+	}
+	res, err := c.Wait(within(t), "s")
+	if got := p.output(c, "s"); err != nil || res.Reason != stage.Canceled || strings.Count(got, "asked\n") != 1 {
+		t.Errorf("result %+v, %v, output %q", res, err, got)
 	}
 }

@@ -163,8 +163,7 @@ func TestClientBoundsWhatALiarSends(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := liar(t, h)
-			ctx, cancel := context.WithTimeout(within(t), 10*time.Second)
-			defer cancel()
+			ctx := within(t)
 			if _, err := c.Status(ctx, "s"); err == nil && !strings.HasPrefix(name, "archive") {
 				t.Error("the status was believed")
 			} else if ctx.Err() != nil {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -80,7 +81,10 @@ func buildAgent(race bool) (string, error) {
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	if err := os.WriteFile(path+".new", body, 0o755); err != nil {
+	syscall.ForkLock.RLock() // a process that another test is starting just now must not have it open for writing
+	err = os.WriteFile(path+".new", body, 0o755)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
 		return "", err
 	}
 	return path, os.Rename(path+".new", path)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // TestCompareSeesWhatAJobLeft opens a socket in this test's own namespace.
@@ -149,17 +150,36 @@ func TestUpWaitsForAnyPort(t *testing.T) {
 	}
 	defer l.Close()
 	open := netip.MustParseAddrPort(l.Addr().String())
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	port := refusing(t)
+	for name, c := range map[string]struct {
+		ports   []uint16
+		timeout time.Duration
+		fails   bool
+	}{
+		"one":  {ports: []uint16{port, open.Port()}, timeout: time.Minute},
+		"none": {ports: []uint16{port}, timeout: time.Second, fails: true},
+	} {
+		a := up(context.Background(), Ask{Timeout: c.timeout, Reach: []Target{{Name: name, Address: open.Addr(), Ports: c.ports}}}, "")
+		if _, failed := a.Failed[name]; failed != c.fails || c.fails && !strings.Contains(a.Failed[name], "refused") {
+			t.Errorf("%s: %+v", name, a)
+		}
+	}
+}
+
+// refusing is a port of 127.0.0.1 that nobody listens on, and nobody else gets while the test runs.
+func refusing(t *testing.T) uint16 {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := netip.MustParseAddrPort(closed.Addr().String()).Port()
-	closed.Close()
-	a := up(context.Background(), Ask{Timeout: 200 * time.Millisecond, Reach: []Target{
-		{Name: "one", Address: open.Addr(), Ports: []uint16{port, open.Port()}},
-		{Name: "none", Address: open.Addr(), Ports: []uint16{port}},
-	}}, "")
-	if _, failed := a.Failed["one"]; failed || !strings.Contains(a.Failed["none"], "refused") {
-		t.Errorf("%+v", a)
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
 	}
+	at, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return uint16(at.(*unix.SockaddrInet4).Port)
 }

@@ -119,7 +119,7 @@ func TestOutputThatOthersHold(t *testing.T) {
 	if d := cmp.Diff("Elast words", r.text.String()); d != "" {
 		t.Error(d)
 	}
-	if took := time.Since(begun); took < drain || took > 10*drain {
+	if took := time.Since(begun); took < drain { // and not for ever
 		t.Errorf("took %s", took)
 	}
 	o.close()
