@@ -95,7 +95,7 @@ func collectAndUse(t *testing.T, n *nixtest.Nix) (all []string) {
 				defer mu.Unlock()
 				all = append(all, known...)
 			}()
-			for round, start := 0, time.Now(); round < 10 || time.Since(start) < 7*time.Second || collections.Load() < enough && time.Since(start) < time.Minute; round++ {
+			for round, start := 0, time.Now(); round < 10 || time.Since(start) < 7*time.Second || collections.Load() < enough && time.Since(start) < 5*time.Minute; round++ {
 				known = append(known, useStore(t, n, c, round)...)
 				for _, p := range known {
 					if !there(n, p) {

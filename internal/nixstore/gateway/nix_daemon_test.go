@@ -78,7 +78,7 @@ func TestNixRestart(t *testing.T) {
 		nixGateway(t, n)
 		done := make(chan string, 1)
 		go func() {
-			out, stderr, err := n.Run(t.Context(), nixtest.Job(), "nix-build", "--no-out-link", "-E", derivation("slow", "echo run >> /mnt/runs; sleep 2; echo x > $out"))
+			out, stderr, err := n.Run(t.Context(), nixtest.Job(), "nix-build", "--no-out-link", "-E", derivation("slow", "echo run >> /mnt/runs; [ $(wc -l < /mnt/runs) -gt 1 ] || sleep 1000; echo x > $out"))
 			if err != nil {
 				t.Error(err, stderr)
 			}

@@ -47,6 +47,11 @@ func TestServerRefusesAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w, ok := c.(*site).client.Transport.(watched)
+	if !ok {
+		t.Fatalf("%T", c)
+	}
+	w.ExpectContinueTimeout = time.Minute // a busy machine may refuse it late
 	sent := 0
 	content := counted{strings.NewReader(strings.Repeat("x", 32<<20)), &sent}
 	var refused *RefusedError
