@@ -77,6 +77,7 @@ func runAttach(ctx context.Context, p *program.Program, o attachOptions) error {
 		if l, err = await(ctx, c, o.job, at); err != nil {
 			return err
 		}
+		p.Logger.Info("the runner is back, and has the job")
 	}
 }
 

@@ -83,7 +83,7 @@ func TestIntoJob(t *testing.T) {
 		g := m.gate(t)
 		id := r.add(gitlabtest.JobSpec{
 			Name: "into", Project: "group/project",
-			Script: append([]string{"echo the secret is $SECRET", "echo FROM_STEP=step >> $GITLAB_ENV"}, append(g.lines(), "sleep 3; echo after the gate", "exit 3")...),
+			Script: append([]string{"echo the secret is $SECRET", "echo FROM_STEP=step >> $GITLAB_ENV"}, append(g.lines(), "echo after the gate", "exit 3")...),
 			Variables: []jobpayload.Variable{
 				{Key: "SECRET", Value: "a-secret-value", Masked: true}, {Key: "A_FILE", Value: "content of the file", File: true},
 			},
@@ -102,8 +102,8 @@ func TestIntoJob(t *testing.T) {
 			t.Errorf("%d %s", code, out)
 		}
 		attach := r.cmdOf("attach", job)
-		var log bytes.Buffer
-		attach.Stdout, attach.Stderr = &log, t.Output()
+		var log, said lockedBuffer
+		attach.Stdout, attach.Stderr = &log, &said
 		if err := attach.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -114,16 +114,18 @@ func TestIntoJob(t *testing.T) {
 		if out, code := r.said("shell", "99999", "true"); code != 1 {
 			t.Errorf("another job: %d %s", code, out)
 		}
+		until(t, "attach follows", func() bool { return strings.Contains(log.String(), "the secret is") })
 		r.tryTerminal(job)
 
 		r.restart()
 		r.awaitLog("Job adopted")
+		until(t, "attach follows again", func() bool { return strings.Contains(said.String(), "the runner is back") })
 		g.open(t)
 		j, trace := r.wait(id)
 		want(t, j, trace, "failed", "script_failure")
 		var exit *exec.ExitError
 		if err := attach.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 3 || log.String() != trace {
-			t.Errorf("attach: %v, log\n%q, GitLab's\n%q", err, log.String(), trace)
+			t.Errorf("attach: %v, log\n%q, GitLab's\n%q\n%s", err, log.String(), trace, said.String())
 		}
 		if strings.Contains(log.String(), "a-secret-value") {
 			t.Error("the secret is in the log")
