@@ -113,7 +113,7 @@ func setUpScript(env *testscript.Env, environ []string) error {
 }
 
 // patience bounds every wait of a script.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // jobResult waits for a job's end.
 func jobResult(ts *testscript.TestScript, _ bool, args []string) {

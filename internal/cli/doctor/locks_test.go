@@ -24,7 +24,7 @@ printf '[engine]\nnum_locks = 32\ncgroup_manager = "cgroupfs"\nevents_logger = "
 for i in $(seq 32); do podman volume create $i; done >/dev/null
 podman volume create more && exit 1
 podman system service --time=0 unix:///run/own.sock &
-for i in $(seq 200); do [ -S /run/own.sock ] && break; sleep 0.1; done
+for i in $(seq 1200); do [ -S /run/own.sock ] && break; sleep 0.1; done
 `+twice("locks", "")+`podman volume create more
 `, "")
 	if before.Severity != "failure" || before.What != "Podman has 0 locks left" || after.Severity != "ok" || !strings.Contains(said, ", 1 mended") {

@@ -85,7 +85,10 @@ func TestMendBeyondPath(t *testing.T) {
 	t.Parallel()
 	d, l, said := patient(t, "", finding.Command{"usermod-of-doctor", "FILE"})
 	sbin := t.TempDir()
-	if err := os.WriteFile(filepath.Join(sbin, "usermod-of-doctor"), []byte("#!/bin/sh\ntouch \"$1\"\n"), 0o755); err != nil { //nolint:gosec // a program
+	syscall.ForkLock.RLock()                                                                                  // a process that another test is starting just now must not have it open for writing
+	err := os.WriteFile(filepath.Join(sbin, "usermod-of-doctor"), []byte("#!/bin/sh\ntouch \"$1\"\n"), 0o755) //nolint:gosec // a program
+	syscall.ForkLock.RUnlock()
+	if err != nil {
 		t.Fatal(err)
 	}
 	d.yes, d.machine = true, host.Machine{Root: "/", Path: sbin}

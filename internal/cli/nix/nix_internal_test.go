@@ -79,7 +79,7 @@ func two() []Store {
 		{
 			Name: "skerry-o-nix-project-open-aaaa", For: "project 42, other refs", Daemon: "running", Nix: "2.26.3", Sandbox: "off", Why: "the engine does not let it", Jobs: 3,
 			All: Share{Paths: 5000, Bytes: 7 << 30}, Held: Share{Paths: 1000, Bytes: 1 << 30}, Recent: Share{Paths: 3000, Bytes: 4 << 30}, Unused: Share{Paths: 1000, Bytes: 2 << 30}, Free: 30 << 30, Total: 100 << 30,
-			LastUsed: time.Now().Add(-90 * time.Second),
+			LastUsed: time.Now().Add(-100 * time.Hour),
 		},
 		{Name: "skerry-o-nix-project-closed-bbbb", For: "project 42, protected\nrefs", Daemon: "stopped"},
 	}
@@ -113,7 +113,7 @@ func TestWhatIsAskedAndShown(t *testing.T) {
 	}{
 		"stat": {two(), []string{"stat"}, nil, []string{
 			"STORE                             FOR                          DAEMON   SANDBOX  JOBS  PATHS  SIZE     HELD     RECENT   UNUSED   FREE            LAST USED",
-			"skerry-o-nix-project-open-aaaa    project 42, other refs       running  off      3     5000   7.0 GiB  1.0 GiB  4.0 GiB  2.0 GiB  30.0 GiB (30%)  1m30s ago",
+			"skerry-o-nix-project-open-aaaa    project 42, other refs       running  off      3     5000   7.0 GiB  1.0 GiB  4.0 GiB  2.0 GiB  30.0 GiB (30%)  100h",
 			"skerry-o-nix-project-closed-bbbb  project 42, protected?refs   stopped  -        0     0      0 B      0 B      0 B      0 B      -               -",
 		}, "the engine does not let it"},
 		"stat of one":                {two(), []string{"stat", "--store", "bbbb", "--json"}, nil, []string{`"name": "skerry-o-nix-project-closed-bbbb"`}, ""},

@@ -59,9 +59,7 @@ func TestClockIsSet(t *testing.T) {
 			"date": `echo "$3"`,
 			"cut":  fmt.Sprintf("read -r up rest </proc/uptime; echo $((${up%%.*} + %d))", int(later.Seconds())),
 		} {
-			if err := os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil { //nolint:gosec // a program
-				t.Fatal(err)
-			}
+			program(t, filepath.Join(bin, name), script)
 		}
 		cmd := exec.CommandContext(t.Context(), "sh", "-c", line)
 		cmd.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH")}

@@ -273,7 +273,7 @@ func (e *Engine) start(path string, uid int) (mend []finding.Command, advice str
 	return []finding.Command{
 		m.As(a, "mkdir", "-p", filepath.Dir(path)),
 		m.As(a, "setsid", "--fork", "podman", "system", "service", "--time=0", "unix://"+path),
-		m.As(a, "sh", "-c", fmt.Sprintf("for i in $(seq 100); do [ -S %s ] && exit; sleep 0.1; done; echo 'it does not come up' >&2; exit 1", finding.Command{path})),
+		m.As(a, "sh", "-c", fmt.Sprintf("for i in $(seq 600); do [ -S %s ] && exit; sleep 0.1; done; echo 'it does not come up' >&2; exit 1", finding.Command{path})),
 	}, "have it started at boot, or leave `host` out: the runner starts Podman itself then"
 }
 

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"gitlab.com/skerry/skerry/internal/cli/doctor/finding"
@@ -37,6 +38,17 @@ func do(t *testing.T, r finding.Result, replace ...string) {
 	cmd.Stdout, cmd.Stderr = null, null
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("%s: %v", line, err)
+	}
+}
+
+// program writes a script that can be executed at once: a process that another test is starting just now must not have it
+// open for writing.
+func program(t *testing.T, path, script string) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil { //nolint:gosec // a program
+		t.Fatal(err)
 	}
 }
 

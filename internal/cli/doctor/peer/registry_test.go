@@ -4,11 +4,13 @@ import (
 	"encoding/pem"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -31,6 +33,7 @@ func TestRegistry(t *testing.T) {
 	t.Parallel()
 	s := httptest.NewUnstartedServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	listener := s.Listener
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	at := strings.TrimPrefix(s.URL, "https://")
@@ -45,6 +48,7 @@ func TestRegistry(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(t, check, finding.Fine, "it answers", "")
+	refuse(t, listener)
 	s.Close()
 	want(t, check, finding.Warning, "connection refused", "`curl -v https://"+at+"/v2/`")
 	want(t, peer.Registry("nobody.invalid", peer.Trust{}), finding.Warning, "the name nobody.invalid is not known", "name servers")
@@ -56,6 +60,19 @@ func TestRegistry(t *testing.T) {
 	want(t, local, finding.Fine, "it answers", "")
 	status = http.StatusBadGateway
 	want(t, local, finding.Warning, "cannot be used", "curl -v")
+}
+
+// refuse has a listener take no more connections. To close it is not enough: a process that another test is starting just now
+// has it, too, until it executes its program.
+func refuse(t *testing.T, l net.Listener) {
+	t.Helper()
+	raw, err := l.(syscall.Conn).SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { _ = syscall.Shutdown(int(fd), syscall.SHUT_RD) })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestCertDirs(t *testing.T) {
