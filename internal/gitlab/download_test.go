@@ -194,11 +194,11 @@ func TestDownloadArtifactStalls(t *testing.T) {
 	})
 	c := s.client(t, func(o *gitlab.Options) { o.StallTimeout = 50 * time.Millisecond })
 	body, _, err := c.DownloadArtifact(t.Context(), dependency, false)
-	if err != nil {
-		t.Fatal(err)
+	if err == nil { // a busy machine may be too slow for the beginning, too
+		defer func() { _ = body.Close() }()
+		_, err = io.ReadAll(body)
 	}
-	defer func() { _ = body.Close() }()
-	if _, err := io.ReadAll(body); err == nil || !strings.Contains(err.Error(), "no byte moved") {
+	if err == nil || !strings.Contains(err.Error(), "no byte moved") {
 		t.Errorf("error %v; want the stall", err)
 	}
 }

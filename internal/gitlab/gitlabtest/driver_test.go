@@ -173,7 +173,7 @@ func jobOf(t *testing.T, c *gitlabtest.Coordinator, id int64) gitlabtest.Job {
 
 func soon(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
