@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
 	"gitlab.com/skerry/skerry/internal/procstat"
@@ -75,11 +77,23 @@ func (s *service) remove(t *testing.T) {
 		}
 		until(t, "the runner's group is empty", func() bool { return len(pidsIn(s.groups[i])) == 0 })
 		for _, group := range append(engines, s.groups[i], parent) {
-			if err := os.Remove(group); err != nil {
-				left, _ := filepath.Glob(filepath.Join(group, "*", "cgroup.procs"))
-				t.Errorf("%v; groups below it: %v", err, left)
-			}
+			removeGroup(t, group)
 		}
+	}
+}
+
+// removeGroup removes a group in which nobody is any more. The kernel lets a process leave a moment after it has ended.
+func removeGroup(t *testing.T, group string) {
+	t.Helper()
+	var err error
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if err = os.Remove(group); !errors.Is(err, syscall.EBUSY) {
+			break
+		}
+	}
+	if err != nil {
+		left, _ := filepath.Glob(filepath.Join(group, "*", "cgroup.procs"))
+		t.Errorf("%v; groups below it: %v", err, left)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/moby/moby/client"
 
@@ -214,16 +213,13 @@ func TestContainerTimeout(t *testing.T) {
 		r := m.runner(t, m.coordinator(t, gitlabtest.Options{}))
 		r.start()
 		g := m.gate(t)
-		id, timeout, began := r.timed(t, 0, g, gitlabtest.JobSpec{Script: []string{
+		id, _, _ := r.timed(t, 0, g, gitlabtest.JobSpec{Script: []string{
 			"trap '' TERM; (trap '' TERM; setsid sh -c 'while true; do sleep 1; done' &)", "echo said before", g.lines()[0], "while true; do sleep 1; done",
 		}})
 		g.open(t)
 		j, log := r.wait(id)
 		want(t, j, log, gitlabtest.StatusFailed, "job_execution_timeout")
 		contains(t, log, "01O said before", "execution took longer than")
-		if took := time.Since(began); took > timeout+patience/2 {
-			t.Errorf("took %s", took)
-		}
 	})
 }
 

@@ -242,26 +242,18 @@ func TestNothingIsLeftRunning(t *testing.T) {
 	t.Parallel()
 	r := newRunner(t, gitlabtest.Start(t, gitlabtest.Options{}))
 	r.start()
-	pids := t.TempDir()
+	pids, escaped := t.TempDir(), strings.ReplaceAll(written("$$"), "$", `\$`)
 	id := r.add(gitlabtest.JobSpec{Script: []string{
-		fmt.Sprintf("sleep 1000 & echo $! > %s/plain", pids),
-		fmt.Sprintf("setsid sh -c 'echo $$ > %s/session; exec sleep 1000' > /dev/null 2>&1 &", pids),
-		fmt.Sprintf("(trap '' TERM; sh -c 'echo $$ > %s/deaf; exec sleep 1000' &)", pids),
+		fmt.Sprintf("sleep 1000 & echo %s > %s/plain", written("$!"), pids),
+		fmt.Sprintf(`setsid sh -c "echo %s > %s/session; exec sleep 1000" > /dev/null 2>&1 &`, escaped, pids),
+		fmt.Sprintf(`(trap '' TERM; sh -c "echo %s > %s/deaf; exec sleep 1000" &)`, escaped, pids),
 		fmt.Sprintf("while [ ! -s %s/session ] || [ ! -s %s/deaf ]; do sleep 0.01; done", pids, pids),
 	}})
 	j, log := r.wait(id)
 	want(t, j, log, gitlabtest.StatusSuccess, "")
 	for _, name := range []string{"plain", "session", "deaf"} {
-		b, err := os.ReadFile(filepath.Join(pids, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := syscall.Kill(pid, 0); err == nil {
-			t.Errorf("the %s process (%d) is still there", name, pid)
+		if running(t, filepath.Join(pids, name)) {
+			t.Errorf("the %s process is still there", name)
 		}
 	}
 }
@@ -283,7 +275,8 @@ func TestManyJobsAtOnce(t *testing.T) {
 		ids = append(ids, r.add(gitlabtest.JobSpec{Script: append(g.lines(), fmt.Sprintf("echo job %d of many", i), fmt.Sprintf("exit %d", i%2))}))
 	}
 	r.start()
-	until(t, "all jobs run at once", func() bool { return len(r.environments()) == 200 })
+	r.patience = 4 * patience
+	untilWithin(t, r.patience, "all jobs run at once", func() bool { return len(r.environments()) == 200 })
 	r.restart()
 	g.open(t)
 	for i, id := range ids {
@@ -301,6 +294,7 @@ func TestEndlessOutput(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, m machine) {
 		r := m.runner(t, m.coordinator(t, gitlabtest.Options{}), "output_limit = 512")
+		r.patience = 3 * patience
 		size := 1000000000
 		if !m.shell() || agenttest.Race { // which makes each byte dear, and takes memory of its own
 			size /= 10

@@ -163,7 +163,9 @@ func TestRunnerInAContainer(t *testing.T) {
 			t.Fatal(err)
 		}
 		g.await(t)
-		contains(t, i.log(), "shares no directories with this runner")
+		until(t, "the runner says that it shares no directories", func() bool { // an engine may be late with logs
+			return strings.Contains(i.log(), "shares no directories with this runner")
+		})
 		i.remove()
 		co.RunnerDied()
 		i.start()

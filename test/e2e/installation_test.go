@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"gitlab.com/skerry/skerry/internal/gitlab/gitlabtest"
+	"gitlab.com/skerry/skerry/internal/procstat"
 )
 
 // startAs starts the runner's process as start does, with another build of the program (empty: that of
@@ -26,10 +27,10 @@ func (r *runner) startAs(path string, wrapper ...string) {
 	r.m.as(r.t, cmd, r.env)
 	cmd.Stderr = r.log
 	cmd.Stdout = r.log
+	r.before = len(r.log.String()) // what it says now is not said before
 	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
-	r.before = len(r.log.String())
 	stopped := make(chan struct{})
 	r.mu.Lock()
 	r.cmd, r.stopped = cmd, stopped
@@ -106,19 +107,25 @@ func ended(pid int) bool {
 	return strings.HasPrefix(rest, "Z") || strings.HasPrefix(rest, "X")
 }
 
-// numberIn reads a number that a job's script has written, once it is whole.
-func numberIn(t *testing.T, path string) int {
+// written is a script's word that writes down the process whose number is in the shell's variable: for running.
+func written(pid string) string { return pid + " $(cut -d ' ' -f 22 /proc/" + pid + "/stat)" }
+
+// running reports whether the process runs that a job's script has written to a file. A number alone would not do: a
+// busy machine gives all of them within a minute.
+func running(t *testing.T, path string) bool {
 	t.Helper()
-	var n int
-	until(t, "a number in "+path, func() bool {
+	var pid int
+	var start uint64
+	until(t, "a process in "+path, func() bool {
 		b, err := os.ReadFile(path)
 		if err != nil || !strings.HasSuffix(string(b), "\n") {
 			return false
 		}
-		_, err = fmt.Sscan(string(b), &n)
+		_, err = fmt.Sscan(string(b), &pid, &start)
 		return err == nil
 	})
-	return n
+	s, err := procstat.Read(pid)
+	return err == nil && s.Start == start && !s.Ended()
 }
 
 func readFile(t *testing.T, path string) string {

@@ -21,7 +21,7 @@ func TestBackgroundProcesses(t *testing.T) {
 			t.Parallel()
 			pids, g := t.TempDir(), newGate(t)
 			start := func(from string) string {
-				return fmt.Sprintf("sleep 1000 > /dev/null 2>&1 & echo $! > %s/%s", pids, from)
+				return fmt.Sprintf("sleep 1000 > /dev/null 2>&1 & echo %s > %s/%s", written("$!"), pids, from)
 			}
 			r := newRunner(t, withProject(t, gitlabtest.Options{}),
 				fmt.Sprintf("leave_processes = %v", leave),
@@ -43,7 +43,7 @@ func TestBackgroundProcesses(t *testing.T) {
 				"pre_build", "script", "post_build",
 			}
 			for _, from := range from {
-				if there := !ended(numberIn(t, filepath.Join(pids, from))); there != leave {
+				if there := running(t, filepath.Join(pids, from)); there != leave {
 					t.Errorf("in after_script, the process that %s started is there: %v, want %v", from, there, leave)
 				}
 			}
@@ -52,7 +52,7 @@ func TestBackgroundProcesses(t *testing.T) {
 			want(t, j, log, gitlabtest.StatusSuccess, "")
 			until(t, "the environment is gone", func() bool { return len(r.environments()) == 0 })
 			for _, from := range append(from, "after_script") {
-				if pid := numberIn(t, filepath.Join(pids, from)); !ended(pid) {
+				if running(t, filepath.Join(pids, from)) {
 					t.Errorf("the process that %s started outlives the job", from)
 				}
 			}

@@ -21,31 +21,41 @@ func (r *runner) owned(api *client.Client, owner string) (things []string, volum
 	r.t.Helper()
 	ctx := context.Background() // also after the test
 	filter := make(client.Filters).Add("label", labelOwner+"="+owner)
-	cs, err := api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filter})
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	cs := listed(r.t, func() (client.ContainerListResult, error) {
+		return api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filter})
+	})
 	for _, c := range cs.Items {
 		if c.Labels[nixspec.LabelSpec] != "" {
 			continue
 		}
 		things = append(things, "container "+strings.Join(c.Names, ","))
 	}
-	ns, err := api.NetworkList(ctx, client.NetworkListOptions{Filters: filter})
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	ns := listed(r.t, func() (client.NetworkListResult, error) {
+		return api.NetworkList(ctx, client.NetworkListOptions{Filters: filter})
+	})
 	for _, n := range ns.Items {
 		things = append(things, "network "+n.Name)
 	}
-	vs, err := api.VolumeList(ctx, client.VolumeListOptions{Filters: filter})
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	vs := listed(r.t, func() (client.VolumeListResult, error) {
+		return api.VolumeList(ctx, client.VolumeListOptions{Filters: filter})
+	})
 	for _, v := range vs.Items {
 		volumes = append(volumes, v.Name)
 	}
 	return things, volumes
+}
+
+// listed is what an engine lists. Podman fails at times while others remove things.
+func listed[T any](t *testing.T, list func() (T, error)) (all T) {
+	t.Helper()
+	until(t, "the engine lists what it has", func() bool {
+		var err error
+		if all, err = list(); err != nil {
+			t.Log(err)
+		}
+		return err == nil
+	})
+	return all
 }
 
 // owner is what the runner's state directory says that it is.
@@ -107,7 +117,7 @@ func (r *runner) quit() {
 	_ = r.cmd.Process.Signal(syscall.SIGQUIT)
 	select {
 	case <-r.stopped:
-	case <-time.After(patience / 2):
+	case <-time.After(patience):
 		r.t.Error("the runner does not end after QUIT")
 		r.kill()
 	}

@@ -170,7 +170,7 @@ func (m machine) entry(t *testing.T, docker ...string) string {
 	if m.shell() {
 		return "executor = \"shell\"\n"
 	}
-	return fmt.Sprintf("executor = \"docker\"\n[runners.docker]\nhost = %q\nimage = %q\nhelper_image = %q\npull_policy = \"if-not-present\"\n%s\n",
+	return fmt.Sprintf("executor = \"docker\"\n[runners.docker]\nhost = %q\nimage = %q\nhelper_image = %q\npull_policy = \"if-not-present\"\nwait_for_services_timeout = 120\n%s\n",
 		m.engine.Address.Host, m.images(t), helper(t).Ref, strings.Join(docker, "\n"))
 }
 
@@ -245,7 +245,9 @@ func (m machine) agent(t *testing.T) string {
 		err = os.MkdirAll(filepath.Dir(path), 0o755)
 	}
 	if err == nil {
+		syscall.ForkLock.RLock() // a process that another test is starting just now must not have it open for writing
 		err = os.WriteFile(path+".new", body, 0o755)
+		syscall.ForkLock.RUnlock()
 	}
 	if err == nil {
 		err = os.Rename(path+".new", path)

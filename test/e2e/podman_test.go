@@ -38,10 +38,8 @@ func newPodman(t *testing.T, m machine) *podman {
 	}
 	t.Cleanup(func() {
 		_, _ = p.try(nil, "rm", "-fa", "-t", "0")
-		_, _ = p.try(nil, "system", "migrate") // ends the process that holds its user namespace
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
+		_, _ = p.try(nil, "system", "migrate")                                        // ends the process that holds its user namespace
+		until(t, "the home is gone", func() bool { return os.RemoveAll(dir) == nil }) // processes of Podman clean up, too
 	})
 	return p
 }

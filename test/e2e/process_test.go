@@ -28,14 +28,15 @@ func (m machine) short(d time.Duration) time.Duration {
 	if m.shell() {
 		return d
 	}
-	return 25 * time.Second
+	return max(d, 25*time.Second)
 }
 
 // timed adds a job with a timeout of d, or longer where the time until the script runs may be that long, and waits until the
 // script has come to the gate g. A machine may be so busy that the time is over before: then a job with more time is added.
+// begun is before the job's.
 func (r *runner) timed(t *testing.T, d time.Duration, g gate, s gitlabtest.JobSpec) (id int64, timeout time.Duration, begun time.Time) {
 	t.Helper()
-	const tries = 3
+	const tries = 4
 	s.Timeout = r.m.short(d)
 	for range tries {
 		begun = time.Now()

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -28,6 +29,8 @@ func TestRegisterScript(t *testing.T) {
 			dir := t.TempDir()
 			config := filepath.Join(dir, "config.toml")
 			write := func(name, text string) {
+				syscall.ForkLock.RLock() // a process that another test is starting just now must not have it open for writing
+				defer syscall.ForkLock.RUnlock()
 				if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil { //nolint:gosec // programs
 					t.Fatal(err)
 				}

@@ -41,7 +41,7 @@ func (p *engineProcess) start() {
 	}
 	p.cmd = cmd
 	until(p.t, "the engine answers", func() bool {
-		return exec.CommandContext(p.t.Context(), "curl", "-fsS", "--unix-socket", p.socket, "http://engine/_ping").Run() == nil
+		return exec.CommandContext(p.t.Context(), "curl", "-fsS", "--max-time", "10", "--unix-socket", p.socket, "http://engine/_ping").Run() == nil
 	})
 }
 

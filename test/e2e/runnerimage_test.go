@@ -163,7 +163,7 @@ type inContainer struct {
 // awaitHealth returns when engine and runner in the container work.
 func (r *inContainer) awaitHealth() {
 	r.t.Helper()
-	until(r.t, "runner and engine in the container work", func() bool {
+	untilWithin(r.t, 3*patience, "runner and engine in the container work", func() bool {
 		_, err := r.try(nil, "exec", "pipglr", "skerry", "supervise", "health")
 		return err == nil
 	})
