@@ -268,13 +268,20 @@ func (e *Engine) start(path string, uid int) (mend []finding.Command, advice str
 	case m.Systemd():
 		return []finding.Command{m.As(a, "systemctl", "--user", "enable", "--now", "podman.socket")}, ""
 	case docker:
-		return []finding.Command{m.AsRoot("setsid", "--fork", "dockerd", "--host", "unix://"+path)}, "have it started at boot"
+		return []finding.Command{
+			m.AsRoot("setsid", "--fork", "dockerd", "--host", "unix://"+path), m.AsRoot(comesUp(path)...),
+		}, "have it started at boot"
 	}
 	return []finding.Command{
 		m.As(a, "mkdir", "-p", filepath.Dir(path)),
 		m.As(a, "setsid", "--fork", "podman", "system", "service", "--time=0", "unix://"+path),
-		m.As(a, "sh", "-c", fmt.Sprintf("for i in $(seq 600); do [ -S %s ] && exit; sleep 0.1; done; echo 'it does not come up' >&2; exit 1", finding.Command{path})),
+		m.As(a, comesUp(path)...),
 	}, "have it started at boot, or leave `host` out: the runner starts Podman itself then"
+}
+
+// comesUp is a command that waits for what has just been started in the background: the next look is at once.
+func comesUp(socket string) []string {
+	return []string{"sh", "-c", fmt.Sprintf("for i in $(seq 600); do [ -S %s ] && exit; sleep 0.1; done; echo 'it does not come up' >&2; exit 1", finding.Command{socket})}
 }
 
 func account(uid int) (host.Account, error) {

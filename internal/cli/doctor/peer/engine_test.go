@@ -63,7 +63,7 @@ func TestEngineMissing(t *testing.T) {
 		"no podman":         {elsewhere(t), "unix://" + own, "nobody listens on " + own, "install Podman"},
 		"no docker":         {elsewhere(t), "unix:///nonexistent/docker.sock", "nobody listens on", "install Docker"},
 		"docker":            {booted(t, elsewhere(t, "dockerd")), "unix:///run/user/0/x/docker.sock", "nobody listens on", root + "systemctl enable --now docker.service"},
-		"docker by hand":    {elsewhere(t, "dockerd"), "unix:///run/user/0/x/docker.sock", "nobody listens on", root + "setsid --fork dockerd --host unix:///run/user/0/x/docker.sock"},
+		"docker by hand":    {elsewhere(t, "dockerd"), "unix:///run/user/0/x/docker.sock", "nobody listens on", root + "setsid --fork dockerd --host unix:///run/user/0/x/docker.sock && " + root + "sh -c 'for i in $(seq 600); do [ -S /run/user/0/x/docker.sock ]"},
 		"podman of systemd": {booted(t, elsewhere(t, "podman")), "unix://" + all, "nobody listens on", root + "systemctl enable --now podman.socket"},
 		"podman by hand":    {elsewhere(t, "podman"), "unix://" + all, "nobody listens on", "setsid --fork podman system service --time=0 unix://" + all},
 		"over the network":  {elsewhere(t), "tcp://127.0.0.1:1", "nobody listens there", "correct `host`"},

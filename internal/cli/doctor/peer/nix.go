@@ -46,7 +46,7 @@ func NixHost(m host.Machine, socket string) finding.Check {
 			case m.Systemd():
 				bad.Mend = []finding.Command{m.AsRoot("systemctl", "enable", "--now", "nix-daemon.socket")}
 			default:
-				bad.Mend = []finding.Command{m.AsRoot("setsid", "--fork", "nix-daemon")}
+				bad.Mend = []finding.Command{m.AsRoot("setsid", "--fork", "nix-daemon"), m.AsRoot(comesUp(socket)...)}
 				bad.Advice = "have it started at boot"
 			}
 		}

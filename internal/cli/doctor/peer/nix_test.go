@@ -17,7 +17,7 @@ func TestNixHost(t *testing.T) {
 	t.Parallel()
 	const missing = "/nonexistent/socket"
 	want(t, peer.NixHost(elsewhere(t), missing), finding.Failure, "there is no Nix daemon at "+missing, "install Nix")
-	want(t, peer.NixHost(elsewhere(t, "nix-daemon"), missing), finding.Failure, "there is no Nix daemon", "setsid --fork nix-daemon")
+	want(t, peer.NixHost(elsewhere(t, "nix-daemon"), missing), finding.Failure, "there is no Nix daemon", "setsid --fork nix-daemon && ")
 	want(t, peer.NixHost(booted(t, elsewhere(t, "nix-daemon")), missing), finding.Failure, "there is no Nix daemon", "systemctl enable --now nix-daemon.socket")
 
 	n := nixtest.New(t, "2.26")
