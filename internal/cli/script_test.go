@@ -136,7 +136,7 @@ func jobResult(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// sendSignal signals the process that a runner's log names.
+// sendSignal sends signals to the process that a runner's log names.
 func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
 	text, err := os.ReadFile(ts.MkAbs(args[1]))
 	ts.Check(err)
@@ -146,7 +146,9 @@ func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	pid, err := strconv.Atoi(string(found[1]))
 	ts.Check(err)
-	ts.Check(syscall.Kill(pid, unix.SignalNum("SIG"+args[0])))
+	for name := range strings.SplitSeq(args[0], ",") { // with nothing in between
+		ts.Check(syscall.Kill(pid, unix.SignalNum("SIG"+name)))
+	}
 }
 
 // until polls a file, which nobody announces the changes of.
