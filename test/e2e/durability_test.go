@@ -213,27 +213,22 @@ func TestCancelIsNoticedBySilentJobs(t *testing.T) {
 	})
 }
 
-// scriptPID is the pid of some child of the agent.
+// scriptPID is the pid of a child of the agent that runs.
 func scriptPID(t *testing.T, agent int) int {
 	t.Helper()
 	var pid int
 	until(t, "the agent has a child", func() bool {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", agent, agent))
-		if err != nil || strings.TrimSpace(string(b)) == "" {
-			// A child belongs to the thread that made it.
-			tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", agent))
-			for _, f := range tasks {
-				if b, err = os.ReadFile(f); err == nil && strings.TrimSpace(string(b)) != "" {
-					break
+		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", agent)) // a child belongs to the thread that made it
+		for _, f := range tasks {
+			b, _ := os.ReadFile(f) // the thread has ended: it has none
+			for field := range strings.FieldsSeq(string(b)) {
+				var err error
+				if pid, err = strconv.Atoi(field); err == nil && !ended(pid) {
+					return true
 				}
 			}
 		}
-		fields := strings.Fields(string(b))
-		if len(fields) == 0 {
-			return false
-		}
-		pid, err = strconv.Atoi(fields[0])
-		return err == nil
+		return false
 	})
 	return pid
 }
