@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/moby/moby/client"
 
@@ -216,8 +217,8 @@ func TestNixTogether(t *testing.T) { //nolint:paralleltest // an engine with so 
 		if len(daemons) != 1 {
 			t.Fatal(daemons)
 		}
-		collections := 0
-		for over := false; !over; collections++ {
+		collections, late := 0, time.Now().Add(r.patience) // the wait for the jobs tells more
+		for over := false; !over && time.Now().Before(late); collections++ {
 			if _, err := nixdaemon.Run(t.Context(), engine, daemons[0], nixd.CommandCollect, "{}"); err != nil {
 				t.Fatal(err)
 			}
