@@ -96,16 +96,20 @@ func Install(dir string) (string, error) {
 }
 
 // Install copies the program to DIR/agents/HASH/agent with mode 0755, unless it is there, and
-// returns the path. HASH is the beginning of its SHA-256, so that a running job's agent is never
+// returns the path. The last directory, which places have, is open to every user, whatever the umask. HASH is the beginning of its SHA-256, so that a running job's agent is never
 // replaced. It may be called by several processes at once.
 func (a *Agent) Install(dir string) (string, error) {
 	home := filepath.Join(dir, "agents", a.SHA256[:12])
 	path := filepath.Join(home, "agent")
+	err := os.MkdirAll(home, 0o755)
+	if err == nil {
+		err = openDir(home)
+	}
+	if err != nil {
+		return "", fmt.Errorf("install the agent: %w", err)
+	}
 	if a.installed(path) {
 		return path, nil
-	}
-	if err := os.MkdirAll(home, 0o755); err != nil {
-		return "", fmt.Errorf("install the agent: %w", err)
 	}
 	r, err := a.open()
 	if err != nil {
@@ -113,6 +117,15 @@ func (a *Agent) Install(dir string) (string, error) {
 	}
 	defer r.Close()
 	return path, write(path, r)
+}
+
+// openDir lets every user who can reach a directory enter it.
+func openDir(dir string) error {
+	i, err := os.Stat(dir)
+	if err != nil || i.Mode().Perm() == 0o755 {
+		return err
+	}
+	return os.Chmod(dir, 0o755)
 }
 
 // installed reports whether path is this program: a machine that lost power may have left a file of the

@@ -73,6 +73,15 @@ func TestInstallOnce(t *testing.T) {
 	if err != nil || len(entries) != 1 {
 		t.Errorf("left behind: %v %v", entries, err)
 	}
+	if err := os.Chmod(filepath.Dir(path), 0o700); err != nil { // as another umask leaves it
+		t.Fatal(err)
+	}
+	if _, err := a.Install(dir); err != nil {
+		t.Fatal(err)
+	}
+	if i, err := os.Stat(filepath.Dir(path)); err != nil || i.Mode().Perm() != 0o755 {
+		t.Errorf("other users than the runner's cannot start the agent: %v, %v", i.Mode(), err)
+	}
 	if err := os.WriteFile(path, make([]byte, a.Size), 0o755); err != nil { // as a loss of power may leave it
 		t.Fatal(err)
 	}
