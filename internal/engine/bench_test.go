@@ -154,7 +154,9 @@ type bench struct {
 	missing error         // what Options.Executor says
 	closing func()        // called when an environment is about to be removed; may be nil
 	drain   time.Duration // Options.Drain
-	events  engine.Events
+
+	bequeath func() // called when an environment is told of its job's success; may be nil
+	events   engine.Events
 }
 
 // operatorLog keeps what the operator reads.
@@ -213,7 +215,7 @@ func (b *bench) open() {
 		Journal: b.journal, StateDir: filepath.Join(b.dir, "state"), Logger: b.log,
 		Version: plan.Version{Name: "skerry", Version: "1.2.3", Revision: "abcdef", Platform: "linux", Arch: "amd64"},
 		Executor: func(plan.Runner) (executor.Executor, error) {
-			return closeWatcher{b.machine.Executor(), b.closing}, b.missing
+			return closeWatcher{b.machine.Executor(), b.closing, b.bequeath}, b.missing
 		},
 		Drain:  b.drain,
 		Events: b.events,

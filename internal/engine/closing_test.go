@@ -3,7 +3,10 @@ package engine_test
 import (
 	"context"
 	"io"
+	"sync"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/fake"
@@ -15,7 +18,7 @@ import (
 // closeWatcher is an executor that tells when an environment is about to be removed.
 type closeWatcher struct {
 	executor.Executor
-	closing func()
+	closing, bequeath func()
 }
 
 func (w closeWatcher) Prepare(ctx context.Context, ref executor.Ref, j *job.Job, log io.Writer) (executor.Environment, error) {
@@ -32,12 +35,18 @@ func (w closeWatcher) watch(env executor.Environment) executor.Environment {
 	if env == nil || w.closing == nil {
 		return env
 	}
-	return watchedEnvironment{env, w.closing}
+	return watchedEnvironment{env, w.closing, w.bequeath}
 }
 
 type watchedEnvironment struct {
 	executor.Environment
-	closing func()
+	closing, bequeath func()
+}
+
+func (w watchedEnvironment) Bequeath() {
+	if w.bequeath != nil {
+		w.bequeath()
+	}
 }
 
 func (w watchedEnvironment) Close(ctx context.Context) error {
@@ -65,4 +74,37 @@ func TestResultIsJournaledBeforeTheEnvironmentIsRemoved(t *testing.T) {
 			t.Errorf("ended %+v", got)
 		}
 	})
+}
+
+// What a job has made is for later ones only if it has succeeded, and the environment is told so before it is removed.
+func TestOnlySuccessIsBequeathed(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		result stage.Result
+		want   []string
+	}{
+		"success": {stage.Result{Reason: stage.Success}, []string{"bequeath", "close"}},
+		"failure": {stage.Result{Reason: stage.Failed, ExitCode: 1}, []string{"close"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, one(scripted(fake.Claim(c.result))), func(b *bench) {
+				var mu sync.Mutex
+				var got []string
+				note := func(what string) func() {
+					return func() {
+						mu.Lock()
+						defer mu.Unlock()
+						got = append(got, what)
+					}
+				}
+				b.closing, b.bequeath = note("close"), note("bequeath")
+				b.run(minimal())
+				b.engine.Wait(b.t.Context())
+				if diff := cmp.Diff(c.want, got); diff != "" {
+					t.Error(diff)
+				}
+			})
+		})
+	}
 }

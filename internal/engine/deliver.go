@@ -174,6 +174,9 @@ func (x *execution) closeEnvironment(ctx context.Context) {
 	if env == nil {
 		return
 	}
+	if heir, ok := env.(executor.Bequeather); ok && x.rec.Result != nil && x.rec.Result.State == job.Success {
+		heir.Bequeath()
+	}
 	x.e.closing.Go(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWithin)
 		defer cancel()

@@ -105,6 +105,12 @@ type Companion interface {
 	Report(ctx context.Context, log io.Writer)
 }
 
+// Bequeather is an Environment of which something may serve later jobs. One that does not implement it leaves nothing.
+type Bequeather interface {
+	// Bequeath says, before Close, that the job has succeeded: what is worth it may be kept then.
+	Bequeath()
+}
+
 // Failure is an error with a reason other than the runner's own fault.
 //
 //nolint:errname // it is a failure with a reason, and "FailureError" would say less
