@@ -85,10 +85,11 @@ type Docker struct {
 
 	PidsLimit int64 `toml:"pids_limit" flag:"pids-limit" env:"DOCKER_PIDS_LIMIT" help:"processes and threads that a job may have, -1: any number"` // Skerry's own; 0: what the engine gives
 
-	Nested      string `toml:"nested" flag:"nested" help:"off, or podman: each job has an engine of its own for containers"`                                                                   // Skerry's own; default NestedOff
-	NestedFor   string `toml:"nested_for" flag:"nested-for" help:"all jobs, or asking: those with the variable SKERRY_NESTED"`                                                                 // Skerry's own; default NestedForAll
-	NestedImage string `toml:"nested_image" flag:"nested-image" help:"image of these engines"`                                                                                                 // Skerry's own; default DefaultNestedImage
-	NestedDisk  string `toml:"nested_disk" flag:"nested-disk" help:"what such an engine may keep on disk: a size (\"20GB\"), a share of what is free without it (\"50%\"), or -1: any amount"` // Skerry's own; default DefaultNestedDisk, see ParseNestedDisk
+	Nested       string `toml:"nested" flag:"nested" help:"off; podman: each job has an engine of its own for containers; shared: all jobs have one together"`                                  // Skerry's own; default NestedOff
+	NestedFor    string `toml:"nested_for" flag:"nested-for" help:"all jobs, or asking: those with the variable SKERRY_NESTED"`                                                                 // Skerry's own; default NestedForAll
+	NestedImages string `toml:"nested_images" flag:"nested-images" help:"off, or which jobs are offered images of each other's engines: all, runner, protected, project"`                       // Skerry's own; default NestedImagesOff
+	NestedImage  string `toml:"nested_image" flag:"nested-image" help:"image of these engines"`                                                                                                 // Skerry's own; default DefaultNestedImage
+	NestedDisk   string `toml:"nested_disk" flag:"nested-disk" help:"what such an engine may keep on disk: a size (\"20GB\"), a share of what is free without it (\"50%\"), or -1: any amount"` // Skerry's own; default DefaultNestedDisk, see ParseNestedDisk
 
 	DiskBudget string         `toml:"disk_budget" flag:"disk-budget" help:"what jobs may leave on the engine's disk: a size (\"50GB\"), or how full its file system may be (\"80%\")"` // Skerry's own; see ParseBudget
 	VolumeTTL  *time.Duration `toml:"volume_ttl" flag:"volume-ttl" help:"remove a volume of builds or caches that no job has used for so long; 0s: never"`                             // Skerry's own; default 2160h
@@ -98,6 +99,7 @@ type Docker struct {
 const (
 	NestedOff    = "off"
 	NestedPodman = "podman"
+	NestedShared = "shared"
 )
 
 // The values of Docker.NestedFor.
@@ -105,6 +107,9 @@ const (
 	NestedForAll    = "all"
 	NestedForAsking = "asking"
 )
+
+// NestedImagesOff is the value of Docker.NestedImages that is no trust.
+const NestedImagesOff = "off"
 
 // DefaultNestedImage is the name under which `skerry image build podman` leaves its image.
 const DefaultNestedImage = "localhost/skerry-podman"

@@ -13,7 +13,7 @@ func (k *Docker) nestedDefaults() {
 		value     *string
 		otherwise string
 	}{
-		{&k.Nested, NestedOff}, {&k.NestedFor, NestedForAll}, {&k.NestedImage, DefaultNestedImage}, {&k.NestedDisk, DefaultNestedDisk},
+		{&k.Nested, NestedOff}, {&k.NestedFor, NestedForAll}, {&k.NestedImage, DefaultNestedImage}, {&k.NestedImages, NestedImagesOff}, {&k.NestedDisk, DefaultNestedDisk},
 	} {
 		if *s.value == "" {
 			*s.value = s.otherwise
@@ -21,24 +21,36 @@ func (k *Docker) nestedDefaults() {
 	}
 }
 
+// Nests reports whether jobs have container engines, of their own or one together: with one together a job may ask for its own.
+func (k *Docker) Nests() bool { return k.Nested == NestedPodman || k.Nested == NestedShared }
+
 // validateNested checks what jobs are given for containers of their own.
 func (k *Docker) validateNested(no, warn report, at string) {
-	oneOf(no, schema.Join(at, "nested"), k.Nested, NestedOff, NestedPodman)
+	oneOf(no, schema.Join(at, "nested"), k.Nested, NestedOff, NestedPodman, NestedShared)
 	oneOf(no, schema.Join(at, "nested_for"), k.NestedFor, NestedForAll, NestedForAsking)
 	if k.NestedDisk != "" {
 		_, err := ParseNestedDisk(k.NestedDisk)
 		say(no, schema.Join(at, "nested_disk"), err)
-		if k.Nested != NestedPodman {
+		if !k.Nests() {
 			warn(schema.Join(at, "nested_disk"), "has no effect without nested = %q", NestedPodman)
 		}
+	}
+	oneOf(no, schema.Join(at, "nested_images"), k.NestedImages, NestedImagesOff, "all", "runner", "protected", "project")
+	if k.NestedImages != "" && k.NestedImages != NestedImagesOff && k.Nested != NestedPodman {
+		warn(schema.Join(at, "nested_images"), "has no effect without nested = %q", NestedPodman)
 	}
 	if k.Nested == NestedPodman && k.NetworkMode != "" {
 		no(schema.Join(at, "network_mode"), "does not go with nested = %q, whose containers are reached on the job's own network: leave network_mode out", k.Nested)
 	}
-	if k.Nested == NestedPodman {
-		k.refuseEnginePrograms(no, at)
+	if k.Nested == NestedShared {
+		warn(schema.Join(at, "nested"), "gives all jobs of this runner one container engine: each can see, stop and mount into the containers of the others, and reach their networks; "+
+			"set it to %q for an engine each", NestedPodman)
 	}
-	if k.Nested == NestedPodman && (k.User != "" || len(k.AllowedUsers) > 0) {
+	if !k.Nests() {
+		return
+	}
+	k.refuseEnginePrograms(no, at)
+	if k.User != "" || len(k.AllowedUsers) > 0 {
 		k.warnOfNestedUsers(warn, at)
 	}
 }

@@ -88,7 +88,7 @@ func (k *Docker) validateSizes(no report, at string) {
 	}
 	if k.PidsLimit < -1 || k.PidsLimit > 0 && k.PidsLimit < leastPids {
 		no(schema.Join(at, "pids_limit"), "must be at least %d, or -1 for any number, is %d", leastPids, k.PidsLimit)
-	} else if k.Nested == NestedPodman && k.PidsLimit > 0 && k.PidsLimit < leastNestedPids {
+	} else if k.Nests() && k.PidsLimit > 0 && k.PidsLimit < leastNestedPids {
 		no(schema.Join(at, "pids_limit"), "must be at least %d with nested = %q, or -1 for any number, is %d: a job and its engine have half of it each", leastNestedPids, k.Nested, k.PidsLimit)
 	}
 	if k.OOMScoreAdjust < -1000 || k.OOMScoreAdjust > 1000 {

@@ -17,6 +17,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/executor/container/disk"
 	"gitlab.com/skerry/skerry/internal/executor/container/images"
 	"gitlab.com/skerry/skerry/internal/gitlab"
+	"gitlab.com/skerry/skerry/internal/nixstore/domain"
 	"gitlab.com/skerry/skerry/internal/plan"
 )
 
@@ -60,7 +61,7 @@ func (p place) containers(e *plan.Runner, r *config.Runner) (container.Options, 
 	}
 	var buildErr, serviceErr, ruleErr, diskErr, nixErr, nestedErr error
 	o.Nix, nixErr = nix(r)
-	if d.Nested == config.NestedPodman {
+	if d.Nests() {
 		o.Nested, nestedErr = nested(d)
 	}
 	o.SlotCgroup, o.ServiceSlotCgroup = slotCgroups(r)
@@ -75,7 +76,10 @@ func (p place) containers(e *plan.Runner, r *config.Runner) (container.Options, 
 
 // nested is what jobs are given for containers of their own.
 func nested(d *config.Docker) (*container.Nested, error) {
-	n := &container.Nested{Image: d.NestedImage, Asking: d.NestedFor == config.NestedForAsking}
+	n := &container.Nested{Image: d.NestedImage, Asking: d.NestedFor == config.NestedForAsking, Shared: d.Nested == config.NestedShared}
+	if d.Nested == config.NestedPodman && d.NestedImages != config.NestedImagesOff {
+		n.Images = domain.Trust(d.NestedImages)
+	}
 	b, err := config.ParseNestedDisk(d.NestedDisk)
 	if err != nil {
 		return nil, fmt.Errorf("nested_disk: %w", err)

@@ -81,6 +81,7 @@ func (d *Daemon) Serve(ctx context.Context, s Service) error {
 	drained := d.followSignals(ctx, signals, reload, over, how)
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), how.within())
 	defer cancel()
+	d.containers.StopOffers() // copies of images that would hold up the removal of environments
 	d.engine.Wait(after)
 	if drained { // nobody is in a hurry, and perhaps nobody starts a runner here again
 		d.finishTidying(after, tidy)

@@ -160,7 +160,7 @@ func (e *engine) usesNetwork() bool {
 // nested are the images of the engines that jobs of the entries have.
 func (e *engine) nested() (images []string) {
 	for _, r := range e.runners {
-		if d := dockerOf(r); d.Nested == config.NestedPodman && !slices.Contains(images, d.NestedImage) {
+		if d := dockerOf(r); d.Nests() && !slices.Contains(images, d.NestedImage) {
 			images = append(images, d.NestedImage)
 		}
 	}

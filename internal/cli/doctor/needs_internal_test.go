@@ -40,6 +40,8 @@ func TestNeeds(t *testing.T) {
 			append(rootless[:5:5], "linger user nobody", "cgroup user nobody", "disk STATE")},
 		"engines of jobs": {runners + "executor = \"docker\"\n[runners.docker]\nimage = \"localhost/x\"\nnested = \"podman\"\n" + nobodys, false,
 			append(rootless[:5:5], "tun engines of jobs", "nested image localhost/skerry-podman", "disk STATE")},
+		"one engine of jobs": {runners + "executor = \"docker\"\n[runners.docker]\nimage = \"localhost/x\"\nnested = \"shared\"\n" + nobodys, false,
+			append(rootless[:5:5], "tun engines of jobs", "nested image localhost/skerry-podman", "disk STATE")},
 		"pull nothing": {runners + "executor = \"docker\"\n[runners.docker]\nimage = \"alpine\"\npull_policy = \"never\"\n" + nobodys, false,
 			append(rootless[:5:5], "tun user nobody", "disk STATE")},
 		"over the network": {runners + "executor = \"docker\"\n[runners.docker]\nimage = \"r.invalid/x\"\nhost = \"tcp://127.0.0.1:1\"\n[runners.nix]\nstore = \"shared\"\n", true,

@@ -46,6 +46,7 @@ type blueprint struct {
 	Access   images.Access `json:"access"`             // to images
 	Nix      *nixPart      `json:"nix,omitempty"`      // nil: the job has nothing of it
 	Nested   *nestedPart   `json:"nested,omitempty"`   // the job's own engine; nil: it has none
+	Shared   *sharedPart   `json:"shared,omitempty"`   // the engine that it shares with other jobs; nil: none
 
 	Cgroup        string `json:"cgroup,omitempty"` // the control group of the job's slot; "": what the limits say
 	ServiceCgroup string `json:"service_cgroup,omitempty"`

@@ -112,6 +112,7 @@ func (e *Executor) Reconcile(ctx context.Context, owner executor.OwnerID, keep [
 	e.adoptNix(owner, containers, left)
 	errs = append(errs, e.reconcileDirs(ctx, owner, keep), e.closeDoors(used))
 	errs = append(errs, e.releaseUnfinished(owner))
+	errs = append(errs, e.adoptShared(ctx, owner, containers), e.reconcileImages(ctx, engine, owner))
 	e.space(owner).Set(e.o.Scope, e.o.Disk)
 	e.space(owner).Look()
 	return errors.Join(errs...)

@@ -52,6 +52,11 @@ type environment struct {
 
 	nixDone  func() // the job does not need its Nix daemon any more; nil: it has none
 	labelled bool   // the build image asks for Nix in PATH
+
+	unbounded bool // nested_disk does not hold: its engine is none of a job's own
+
+	heirs   atomic.Bool // the job has succeeded: what it has made may serve later ones
+	offered bool        // a try to copy its images has been made; guarded by closing
 }
 
 // step is a piece of the making that others wait for.
@@ -300,7 +305,15 @@ func (v *environment) close(ctx context.Context) error {
 	if err := v.e.vacate(v.b.Ref); err != nil {
 		return err
 	}
-	if err := errors.Join(v.removeVolumes(ctx), v.closeNested(ctx), v.closeNix(ctx)); err != nil {
+	if err := errors.Join(v.removeVolumes(ctx), v.closeNix(ctx)); err != nil {
+		return err
+	}
+	if v.offerKept(ctx) {
+		var cancel context.CancelFunc
+		ctx, cancel = whole(ctx) // it may have taken longer than the rest may
+		defer cancel()
+	}
+	if err := v.closeNested(ctx); err != nil {
 		return err
 	}
 	if v.pool == nil && v.b.Slot != "" && v.b.Agent != nil { // an earlier process has made it
@@ -321,5 +334,9 @@ func (v *environment) close(ctx context.Context) error {
 			return err
 		}
 	}
-	return v.removeDir(ctx)
+	if err := v.removeDir(ctx); err != nil {
+		return err
+	}
+	v.closeImages(ctx)
+	return nil
 }

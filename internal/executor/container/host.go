@@ -44,6 +44,15 @@ type Host struct {
 	// LookEvery is how long it is between two looks at a disk, IdleSlots how long a network is kept that no job
 	// has; 0: the usual times.
 	LookEvery, IdleSlots time.Duration
+	// OfferEvery is how long it is at least between two times that images of jobs' own engines are offered to the jobs of
+	// a trust domain anew; 0: the usual time.
+	OfferEvery time.Duration
+
+	// SharedSilence is how long an engine that jobs share may not answer before it is made anew; 0: the usual time.
+	SharedSilence time.Duration
+
+	images sync.Mutex // held while a generation of images is chosen for a job, and while another one takes its place; no engine is asked meanwhile
+	offers offers
 
 	mu      sync.Mutex
 	sites   map[engineapi.Address]*site
@@ -51,6 +60,7 @@ type Host struct {
 	pullers map[string]*images.Puller
 	keepers map[string]*disk.Keeper
 	stores  map[string]*nixStores
+	shared  map[string]*sharedEngine // by their directories
 	left    bool                     // Close has been called
 	live    map[executor.Ref]bool    // environments that this process has begun and not closed
 	leaving map[string]chan struct{} // refs of those that are being closed; closed with their leases
@@ -252,6 +262,7 @@ const (
 
 // Close removes the networks that nobody uses and closes the connections.
 func (h *Host) Close(ctx context.Context) error {
+	h.StopOffers()
 	h.mu.Lock()
 	keepers, stores := h.keepers, h.stores
 	h.keepers, h.stores, h.left = nil, nil, true
@@ -262,6 +273,7 @@ func (h *Host) Close(ctx context.Context) error {
 	for _, s := range stores {
 		s.keeper.Close()
 	}
+	all := h.closeShared(ctx)
 	h.mu.Lock()
 	pools, sites := h.pools, h.sites
 	h.pools, h.sites = nil, nil
@@ -273,7 +285,6 @@ func (h *Host) Close(ctx context.Context) error {
 	}
 	closing.Wait()
 	close(errs)
-	var all error
 	for err := range errs {
 		all = errors.Join(all, err)
 	}

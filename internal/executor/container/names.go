@@ -13,7 +13,7 @@ import (
 const (
 	labelOwner = "com.gitlab.skerry.owner"
 	labelRef   = "com.gitlab.skerry.ref"
-	labelPart  = carrier.LabelPart // helper, build, service, network, volume, agent, nested
+	labelPart  = carrier.LabelPart // helper, build, service, network, volume, agent, nested, nested-shared
 )
 
 // gitlabLabel begins the labels that GitLab Runner gives to its containers: monitoring looks for them.

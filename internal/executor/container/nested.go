@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,6 +22,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/executor/container/images"
 	"gitlab.com/skerry/skerry/internal/image"
 	"gitlab.com/skerry/skerry/internal/job"
+	"gitlab.com/skerry/skerry/internal/nixstore/domain"
 )
 
 // Nested is the engine that each job has for containers of its own.
@@ -30,9 +31,12 @@ type Nested struct {
 	Asking bool   `json:"asking,omitempty"` // only for jobs with VariableNested
 	// Disk is how much the engine may keep; a job whose engine keeps more loses it.
 	Disk nested.Bound `json:"disk,omitzero"`
+	// Images says which jobs are offered the images that others have pulled or built; empty: none.
+	Images domain.Trust `json:"images,omitempty"`
+	Shared bool         `json:"shared,omitempty"` // one engine for all jobs of the entry that do not ask for their own
 }
 
-// VariableNested is the job's variable that asks for an engine of its own, or does without: "podman", "true", "off", "false".
+// VariableNested is the job's variable that asks for an engine of its own, or for what the runner gives, or does without: "podman", "true", "off".
 const VariableNested = "SKERRY_NESTED"
 
 // nestedPart is the container of the job's own engine.
@@ -41,6 +45,9 @@ type nestedPart struct {
 
 	Aliases []string `json:"aliases"` // host names by which the job reaches what nested containers publish
 	Store   string   `json:"store"`   // the volume of its images and containers
+
+	Domain string `json:"domain,omitempty"` // of those who are offered each other's images; empty: nobody is
+	Images string `json:"images,omitempty"` // the generation of that domain which it has; empty: none (yet)
 }
 
 // partNested is the value of labelPart of the container.
@@ -57,7 +64,7 @@ func asksNested(j *job.Job, otherwise bool) (bool, error) {
 	switch v := strings.ToLower(variable(j, VariableNested)); v {
 	case "":
 		return otherwise, nil
-	case "podman", "true", "1", "yes":
+	case "podman", "shared", "true", "1", "yes":
 		return true, nil
 	case "off", "false", "0", "no", "none":
 		return false, nil
@@ -77,6 +84,9 @@ func (e *Executor) drawNested(b *blueprint, j *job.Job) error {
 		b.Warnings = append(b.Warnings, VariableNested+" asks for a container engine, and this runner gives jobs none (nested in [runners.docker])")
 		return nil
 	}
+	if n.wantsShared(j) {
+		return e.drawShared(b)
+	}
 	if b.Network != "" {
 		return misconfigured("nested in [runners.docker] needs the job's own network, and network_mode is %q: leave one of them out", b.Network)
 	}
@@ -84,12 +94,8 @@ func (e *Executor) drawNested(b *blueprint, j *job.Job) error {
 		part:  part{Name: containerName(b.Ref, partNested), Image: n.Image, Env: proxies(j), Labels: labels(b.Ref, j, partNested, e.o.Labels)},
 		Store: containerName(b.Ref, "nested-store"),
 	}
-	for _, alias := range []string{"nested", "docker"} {
-		if !slices.ContainsFunc(b.Services, func(s servicePart) bool { return slices.Contains(s.Aliases, alias) }) {
-			b.Nested.Aliases = append(b.Nested.Aliases, alias)
-		}
-	}
-	return nil
+	b.Nested.Aliases = b.engineNames()
+	return e.drawImages(b, j)
 }
 
 // checkNested refuses volumes from which the engine itself would be started: what a job has put there would run in the next one's
@@ -146,6 +152,9 @@ func proxies(j *job.Job) []string {
 // makeNested makes and starts the job's own engine, and waits until it answers.
 func (v *environment) makeNested(ctx context.Context, way *step, needs ...*step) error {
 	n := v.b.Nested
+	if v.b.Shared != nil {
+		return v.useShared(ctx, append(needs, way)...)
+	}
 	if n == nil {
 		return nil
 	}
@@ -168,14 +177,7 @@ func (v *environment) makeNested(ctx context.Context, way *step, needs ...*step)
 	if err := v.openNested(ctx); err != nil {
 		return err
 	}
-	if err := v.createNested(ctx, i); err != nil {
-		return v.nestedLacks(err, err.Error())
-	}
-	await := v.awaitNested
-	if v.remote() {
-		await = v.awaitNestedThere
-	}
-	if err := await(ctx); err != nil {
+	if err := v.startNested(ctx, i); err != nil {
 		return err
 	}
 	answer, err := v.pool.Up(ctx, v.slot, netslot.Ask{Hosts: n.hosts()})
@@ -187,13 +189,19 @@ func (v *environment) makeNested(ctx context.Context, way *step, needs ...*step)
 
 // openNested makes the directory of the engine's socket, for the one of its two containers that comes first.
 func (v *environment) openNested(ctx context.Context) error {
-	if v.b.Nested == nil {
+	if v.b.Nested == nil && v.b.Shared == nil {
 		return nil
 	}
 	if v.remote() {
+		if err := v.sharedElsewhere(); err != nil {
+			return err
+		}
 		return v.makeDoor(ctx)
 	}
-	dir := filepath.Join(v.dir, nestedDir)
+	dir := v.engineDir()
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+		return fmt.Errorf("make the directory of a container engine: %w", err)
+	}
 	if err := openDirs(dir); err != nil {
 		return err
 	}
@@ -218,6 +226,9 @@ func (v *environment) createNested(ctx context.Context, i *engineapi.Image) erro
 		err = v.findProfile(making)
 	}
 	if err == nil {
+		err = v.chooseImages(making)
+	}
+	if err == nil {
 		err = v.create(ctx, &n.part, i, v.nestedContainer)
 	}
 	if err != nil {
@@ -236,24 +247,13 @@ func (v *environment) createNested(ctx context.Context, i *engineapi.Image) erro
 	return v.engine.Start(making, n.Name)
 }
 
-// nestedImage finds the image of the job's own engine, or pulls it.
+// nestedImage finds the image of the job's own engine.
 func (v *environment) nestedImage(ctx context.Context) (*engineapi.Image, error) {
-	if err := v.reached.wait(ctx); err != nil {
-		return nil, err
-	}
-	puller, err := v.e.host.puller(v.e.o.Dir)
+	n := v.b.Nested
+	i, err := v.engineImage(ctx, n.Image)
 	if err != nil {
 		return nil, err
 	}
-	n, space := v.b.Nested, v.e.space(v.b.Ref.Owner)
-	space.Wait(ctx, n.Image)
-	i, err := puller.Get(ctx, v.engine, images.Request{
-		Name: n.Image, Policies: []string{images.IfNotPresent}, Log: io.Discard, Access: images.Access{Holder: "the runner"}, Pulling: space.Pull,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("the image of the job's own container engine, %s (`nested_image` in [runners.docker]; `skerry image build podman` makes one): %w", n.Image, err)
-	}
-	space.Need(i.ID)
 	return i, v.b.note(v.dir, func() { n.ImageID, n.Policies = i.ID, []string{images.IfNotPresent} })
 }
 
@@ -266,7 +266,7 @@ func (v *environment) nestedContainer(i *engineapi.Image) (client.ContainerCreat
 			Image: i.ID, User: fmt.Sprintf("%d:%d", image.NestedUID, image.NestedUID), Labels: n.Labels, WorkingDir: image.NestedHome,
 			Env: append(n.Env[:len(n.Env):len(n.Env)], "HOME="+image.NestedHome, "XDG_RUNTIME_DIR="+image.NestedRun,
 				"DISABLE_HC_SYSTEMD=true"), // Podman would have it run health checks, and the agent does
-			Entrypoint: append(append([]string{agentExe, nested.Command}, nested.Bounded(v.e.o.Nested.Disk, image.NestedStore)...), image.NestedSocket),
+			Entrypoint: append(append([]string{agentExe, nested.Command}, nested.Bounded(v.diskBound(), image.NestedStore)...), image.NestedSocket),
 			Cmd:        []string{"podman", "system", "service", "--time=0"},
 		},
 		HostConfig: &container.HostConfig{Init: &no},
@@ -284,6 +284,7 @@ func (v *environment) nestedContainer(i *engineapi.Image) (client.ContainerCreat
 		v.b.Agent.Mount(v.e.o.Agent), v.nestedMount(false),
 		{Type: mount.TypeVolume, Source: n.Store, Target: image.NestedStore},
 	}, h.Mounts...)
+	n.offerImages(&o)
 	return o, v.join(&o, partNested)
 }
 
@@ -292,13 +293,13 @@ func (v *environment) nestedMount(readOnly bool) mount.Mount {
 	if v.remote() {
 		return v.nestedDoorMount(readOnly)
 	}
-	return mount.Mount{Type: mount.TypeBind, Source: filepath.Join(v.dir, nestedDir), Target: filepath.Dir(image.NestedSocket), ReadOnly: readOnly}
+	return mount.Mount{Type: mount.TypeBind, Source: v.engineDir(), Target: filepath.Dir(image.NestedSocket), ReadOnly: readOnly}
 }
 
 // nestedConfig tells the build place's agent where the job's tools find their engine, whose root is no user of the job's: what
 // the job makes has to be open to it where it is bound into a container, as the sources are.
 func (v *environment) nestedConfig(c *agent.Config) {
-	if v.b.Nested == nil {
+	if v.b.Nested == nil && v.b.Shared == nil {
 		return
 	}
 	c.Env = []string{"CONTAINER_HOST=unix://" + image.NestedSocket, "DOCKER_HOST=unix://" + image.NestedSocket, "DOCKER_BUILDKIT=0"} // Podman builds by itself
@@ -324,5 +325,9 @@ func (v *environment) removeNested(ctx context.Context) error {
 	if v.b.Nested == nil {
 		return nil
 	}
-	return v.removeOwn(ctx, v.b.Nested.Name)
+	err := v.removeOwn(ctx, v.b.Nested.Name)
+	if v.b.Nested.Domain != "" && (!v.fresh || v.offered) { // an earlier process may have been in the middle of an offer
+		err = errors.Join(err, v.removeCopiers(ctx))
+	}
+	return err
 }

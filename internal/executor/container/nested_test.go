@@ -25,6 +25,12 @@ func nestedBench(t *testing.T, e enginetest.Engine) (*bench, string) {
 const fromBusybox = `mkdir -p /tmp/box/bin && cp /bin/busybox /tmp/box/bin && ln -sf busybox /tmp/box/bin/sh && printf 'FROM scratch\nCOPY bin /bin\nRUN ["/bin/busybox","touch","/built"]\n' > /tmp/box/Containerfile && ` +
 	`podman --remote build -q -t box /tmp/box >/dev/null`
 
+// imported is what fromBusybox makes, without the time that a build takes.
+const imported = `mkdir -p /tmp/box/bin && cp /bin/busybox /tmp/box/bin && ln -sf busybox /tmp/box/bin/sh && touch /tmp/box/built && busybox tar -c -C /tmp/box . | podman --remote import -q - box >/dev/null`
+
+// projectDir makes the directory of theJob's project, which every user may write to.
+const projectDir = `mkdir -p /builds/group/project && chmod 777 /builds /builds/group/project`
+
 // TestNested has jobs build and run containers by engines of their own, which see nothing of each other and go with their jobs.
 func TestNested(t *testing.T) {
 	t.Parallel()
@@ -44,7 +50,7 @@ func TestNested(t *testing.T) {
 		testNestedDisk(t, b, image)
 		testNestedFrom(t, b, image)
 		again := adopted(t, b, r)
-		if got := again.script(executor.Build, `podman --remote exec web busybox echo goes on`); got != "goes on" {
+		if got := again.script(executor.Build, `podman --remote exec web busybox test -x /bin/busybox && echo goes on`); got != "goes on" {
 			t.Errorf("after the runner was killed: %q", got)
 		}
 		again.script(executor.Build, `podman --remote run --rm -u 7 -v /.skerry/nested:/n box sh -c 'busybox mkdir /n/d && busybox touch /n/d/f && busybox chmod 700 /n/d'`) // which the runner may not remove by itself

@@ -69,6 +69,15 @@ func (l Limits) half() Limits {
 	return l
 }
 
+// diskBound is what the job's own engine may keep. One that jobs share keeps what disk_budget leaves it, and those that copy images are looked
+// after while they do: neither may lose all that it has.
+func (v *environment) diskBound() nested.Bound {
+	if v.unbounded || v.e.o.Nested == nil {
+		return nested.Bound{}
+	}
+	return v.e.o.Nested.Disk
+}
+
 // buildLimits are those of the build place.
 func (v *environment) buildLimits() Limits {
 	if v.b.Nested != nil {
@@ -80,7 +89,7 @@ func (v *environment) buildLimits() Limits {
 // nestedSecurity are the options without which a container may not make user namespaces, and mount in them. What the kernel
 // has to say of file systems and processes is not hidden: else it refuses to mount them in a namespace.
 func (v *environment) nestedSecurity(h *container.HostConfig) error {
-	profile, err := json.Marshal(nestedSeccomp(v.engine.Arch, v.e.o.Nested.Disk != (nested.Bound{})))
+	profile, err := json.Marshal(nestedSeccomp(v.engine.Arch, v.diskBound() != (nested.Bound{})))
 	if err != nil {
 		return err
 	}
@@ -190,7 +199,11 @@ const nestedTime = 3 * time.Minute
 
 // awaitNested waits until the job's own engine answers, or has ended.
 func (v *environment) awaitNested(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, nestedTime, fmt.Errorf("it does not answer within %s", nestedTime))
+	return v.awaitNestedFor(ctx, nestedTime)
+}
+
+func (v *environment) awaitNestedFor(ctx context.Context, d time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, d, fmt.Errorf("it does not answer within %s", d))
 	defer cancel()
 	look := time.Now().Add(lookAfter)
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {

@@ -91,6 +91,14 @@ func (o Options) kind(b *blueprint, mac net.HardwareAddr) slot.Kind {
 		Owner: string(b.Ref.Owner), Image: b.helperImage(), AgentDir: filepath.Dir(o.Agent), AgentVolume: b.Agent.Volume, Doors: doors,
 		MTU: o.NetworkMTU, Bits: slot.Bits(len(b.Services)), IPv6: o.EnableIPv6, MAC: string(mac),
 		Hostname: o.Build.Hostname, DNS: o.Build.DNS, DNSSearch: o.Build.DNSSearch, ExtraHosts: o.Build.ExtraHosts,
-		Sysctls: netSysctls(o.Build.Sysctls, true), Links: o.Build.Links, UsernsMode: o.Build.UsernsMode,
+		Sysctls: netSysctls(o.Build.Sysctls, true), Links: o.links(b), UsernsMode: o.Build.UsernsMode,
 	}
+}
+
+// links are the containers that are connected to the job's network.
+func (o Options) links(b *blueprint) []string {
+	if b.Shared == nil {
+		return o.Build.Links
+	}
+	return append(o.Build.Links[:len(o.Build.Links):len(o.Build.Links)], b.Shared.Name)
 }

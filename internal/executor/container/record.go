@@ -113,7 +113,7 @@ func (e *Executor) scrap(ctx context.Context, ref executor.Ref) error {
 	if err := e.unrecorded(ref).removeDir(ctx); err != nil {
 		return err
 	}
-	var errs []error
+	errs := []error{e.reconcileImages(ctx, engine, ref.Owner)} // it may have had some, or made some
 	used := e.slotsOnRecord()
 	for _, t := range slices.Concat(containers, networks) {
 		if name := t.Labels[slot.LabelSlot]; name != "" && !used[name] && !e.host.knows(name) {

@@ -25,7 +25,7 @@ import (
 func (v *environment) removeDir(ctx context.Context) error {
 	var stubborn []executor.Place
 	var errs []error
-	for _, place := range []executor.Place{executor.Helper, executor.Build, nestedDir} {
+	for _, place := range []executor.Place{executor.Helper, executor.Build, nestedDir, partReader, partMaker} {
 		err := tree.RemoveAll(filepath.Join(v.dir, string(place)))
 		if errors.Is(err, fs.ErrPermission) {
 			stubborn = append(stubborn, place)
@@ -35,6 +35,9 @@ func (v *environment) removeDir(ctx context.Context) error {
 	}
 	if len(stubborn) > 0 {
 		errs = append(errs, v.sweep(ctx, stubborn))
+		for _, place := range stubborn {
+			errs = append(errs, os.RemoveAll(filepath.Join(v.dir, string(place))))
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("remove the environment: %w", err)
@@ -55,7 +58,7 @@ func (v *environment) removeDir(ctx context.Context) error {
 // sweepTime bounds one sweep.
 const sweepTime = time.Minute
 
-// sweep removes the directories of places whose files belong to users that are not the runner's to command: those
+// sweep empties the directories of places whose files belong to users that are not the runner's to command: those
 // of a rootless engine's containers, or of the machine's engine when the runner is not root. Root in a container
 // of the same engine may.
 func (v *environment) sweep(ctx context.Context, places []executor.Place) error {
@@ -98,14 +101,7 @@ func (v *environment) sweep(ctx context.Context, places []executor.Place) error 
 	if err == nil {
 		err = v.swept(ctx, name)
 	}
-	if err := errors.Join(err, v.engine.Remove(context.WithoutCancel(ctx), name)); err != nil {
-		return err
-	}
-	var errs []error
-	for _, place := range places {
-		errs = append(errs, os.RemoveAll(filepath.Join(v.dir, string(place))))
-	}
-	return errors.Join(errs...)
+	return errors.Join(err, v.engine.Remove(context.WithoutCancel(ctx), name))
 }
 
 // swept waits until the sweep is over.

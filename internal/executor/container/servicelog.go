@@ -110,7 +110,7 @@ func (p *prefixed) end() {
 
 // Report implements executor.Companion: it says which services ended before the job did.
 func (v *environment) Report(ctx context.Context, out io.Writer) {
-	if len(v.b.Services) == 0 && v.b.Nested == nil {
+	if len(v.b.Services) == 0 && v.b.Nested == nil && v.b.Shared == nil {
 		return
 	}
 	engine, err := v.api(ctx)
@@ -119,6 +119,7 @@ func (v *environment) Report(ctx context.Context, out io.Writer) {
 		return
 	}
 	v.reportNested(ctx, engine, out)
+	v.reportShared(ctx, engine, out)
 	states, err := v.serviceStates(ctx, engine)
 	if err != nil {
 		v.log.Debug("The services of a job cannot be looked at", "error", err)

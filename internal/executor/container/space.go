@@ -82,6 +82,9 @@ func (b *blueprint) images() (names []string) {
 	if b.Nested != nil {
 		parts = append(parts, b.Nested.part)
 	}
+	if b.Shared != nil {
+		parts = append(parts, b.Shared.part)
+	}
 	if b.Nix != nil {
 		parts = append(parts, part{Image: b.Nix.Image})
 	}
@@ -112,6 +115,12 @@ func pathHash(path string) string {
 // reserve takes the lease that a volume is under, so that no job gets it before release is called; false when a
 // job has it.
 func (e *Executor) reserve(owner executor.OwnerID, volume string) (release func(), ok bool) {
+	if strings.HasPrefix(volume, sharedPrefix+string(owner)+"-") {
+		return e.reserveShared(owner, volume)
+	}
+	if strings.HasPrefix(volume, imagesName(owner)) {
+		return e.reserveImages(volume)
+	}
 	m := volumeParts.FindStringSubmatch(volume)
 	if m == nil || !strings.HasPrefix(volume, "skerry-"+string(owner)+"-") {
 		return nil, false
@@ -133,6 +142,9 @@ func (e *Executor) reserve(owner executor.OwnerID, volume string) (release func(
 
 // leave tells that the job does not need anything any more.
 func (v *environment) leave() {
+	if v.b.Shared != nil {
+		v.shared() // it begins to be idle
+	}
 	space := v.e.space(v.b.Ref.Owner)
 	space.Volumes(v.b.volumes()...)
 	space.Look()

@@ -58,7 +58,7 @@ func (v *environment) container(place executor.Place, p *part, image *engineapi.
 	if v.b.Agent.Volume == "" {
 		ours = append(ours, mount.Mount{Type: mount.TypeBind, Source: filepath.Join(v.dir, string(place)), Target: agentState})
 	}
-	if place == executor.Build && v.b.Nested != nil {
+	if place == executor.Build && (v.b.Nested != nil || v.b.Shared != nil) {
 		ours = append(ours, v.nestedMount(true))
 	}
 	h.Mounts = slices.Concat(ours, v.nixMounts(place), h.Mounts)

@@ -1,0 +1,230 @@
+package container
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"time"
+
+	"gitlab.com/skerry/skerry/internal/boottime"
+	"gitlab.com/skerry/skerry/internal/executor"
+	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/image"
+)
+
+var _ executor.Bequeather = (*environment)(nil)
+
+// Values of labelPart of the engines that make a generation.
+const (
+	partReader = "nested-reader"
+	partMaker  = "nested-maker"
+)
+
+// What one generation is at most, and how long its making may take.
+const (
+	offerBytes  = 4 << 30
+	offerImages = 100
+	offerTime   = 10 * time.Minute
+	// offerReserve is what a copy leaves free on the disk.
+	offerReserve = 1 << 30
+	// offerEvery is the time from one generation of a domain to the next: each is a copy of all its images.
+	offerEvery = 5 * time.Minute
+)
+
+// Bequeath implements executor.Bequeather: the images of the job's own engine may be offered to later jobs of its trust domain.
+func (v *environment) Bequeath() { v.heirs.Store(true) }
+
+// offerKept offers what the job's own engine has kept to later jobs, and reports whether it has tried. Nothing of the job runs any more, and its
+// volumes may be another one's.
+func (v *environment) offerKept(ctx context.Context) (tried bool) {
+	n, h := v.b.Nested, v.e.host
+	if n == nil || n.Domain == "" || n.ImageID == "" || v.b.Agent == nil || v.remote() || !v.heirs.Load() {
+		return false
+	}
+	every := cmp.Or(h.OfferEvery, offerEvery)
+	ctx, end, ok := h.offers.begin(context.WithoutCancel(ctx), v.e.engineKey()+"-"+n.Domain, every)
+	if !ok {
+		return false
+	}
+	may, err := v.mayOffer(every)
+	if may {
+		v.offered = true
+		if v.pool != nil {
+			v.pool.Stays(v.b.Slot) // nobody should wait for the network so long
+		}
+		err = v.offer(ctx)
+	}
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, errOffersOver) {
+		v.log.Info("The images of a job's own engine are not offered to later jobs: the runner ends", "domain", n.Domain)
+	} else {
+		v.warnOfOffer(err)
+	}
+	end(may, err)
+	return may
+}
+
+func (v *environment) warnOfOffer(err error) {
+	if err != nil {
+		v.log.Warn("The images of a job's own engine are not offered to later jobs", "domain", v.b.Nested.Domain, "error", err)
+	}
+}
+
+// mayOffer reports whether the job's images may be made the next generation: one was not made just before, and the job had the last one, so that
+// nothing of that is lost.
+func (v *environment) mayOffer(every time.Duration) (bool, error) {
+	g, err := v.e.readGeneration(v.b.Nested.Domain)
+	since := time.Since(g.Made)
+	return err == nil && g.Volume == v.b.Nested.Images && (since < 0 || since >= every), err
+}
+
+// offer copies the images into a new generation, and offers that to the next jobs.
+func (v *environment) offer(ctx context.Context) error {
+	volume := v.b.Nested.Domain + "-" + v.b.Ref.ID
+	// What an earlier process has begun is not gone on with.
+	if err := errors.Join(v.removeCopiers(ctx), v.engine.RemoveVolume(ctx, volume)); err != nil {
+		return err
+	}
+	made, err := v.fill(ctx, volume)
+	ctx, cancel := whole(ctx)
+	defer cancel()
+	err = errors.Join(err, v.removeCopiers(ctx))
+	if err == nil && made {
+		err = v.commit(ctx, volume)
+	}
+	if err != nil || !made {
+		err = errors.Join(err, v.engine.RemoveVolume(ctx, volume))
+	}
+	return err
+}
+
+// fill makes a generation of what the job's own engine has kept, if that has something new. Two engines do it, which have nothing of the job
+// but its store and its limits: the first one reads the store, the second one writes the generation.
+func (v *environment) fill(ctx context.Context, volume string) (made bool, err error) {
+	from, err := v.startCopier(ctx, partReader, v.b.Nested.Store, v.b.Nested.Images)
+	if err != nil {
+		return false, err
+	}
+	all, err := from.listImages(ctx)
+	what := selectImages(all)
+	if err != nil || !what.Fresh {
+		return false, err
+	}
+	dir, err := v.roomFor(ctx, what.Size)
+	if err != nil {
+		return false, err
+	}
+	labels := map[string]string{labelOwner: string(v.b.Ref.Owner), labelPart: partImages}
+	if err := v.engine.VolumeWith(ctx, engineapi.VolumeOptions{Name: volume, Labels: labels}); err != nil {
+		return false, err
+	}
+	to, err := v.startCopier(ctx, partMaker, volume, "")
+	if err == nil {
+		err = whileRoom(ctx, dir, offerReserve, lookForRoom, func(ctx context.Context) error { return copyImages(ctx, from, to, what.Names) })
+	}
+	if err == nil {
+		err = to.stopCopier(ctx)
+	}
+	return err == nil, err
+}
+
+// removeCopiers removes the engines that make a generation.
+func (v *environment) removeCopiers(ctx context.Context) error {
+	return errors.Join(v.removeOwn(ctx, containerName(v.b.Ref, partReader)), v.removeOwn(ctx, containerName(v.b.Ref, partMaker)))
+}
+
+// copyImages has one engine write what it has under names, and another one read it.
+func copyImages(ctx context.Context, from, to *environment, names []string) error {
+	saved, err := from.callNested(ctx, http.MethodGet, "/v4.0.0/libpod/images/export?"+url.Values{"format": {"docker-archive"}, "references": names}.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	defer saved.Body.Close()
+	loaded, err := to.callNested(ctx, http.MethodPost, "/v4.0.0/libpod/images/load", io.LimitReader(saved.Body, offerBytes+offerBytes/8))
+	if err != nil {
+		return err
+	}
+	defer loaded.Body.Close()
+	return checkLoaded(loaded.Body, names)
+}
+
+// checkLoaded compares the names that an engine says it has read with those that it was to read. Source: docs.podman.io, libpod API, ImageLoadLibpod.
+func checkLoaded(answer io.Reader, want []string) error {
+	var said struct{ Names []string }
+	if err := json.NewDecoder(io.LimitReader(answer, listBytes)).Decode(&said); err != nil {
+		return fmt.Errorf("copy the images of a job's own engine: %w", err)
+	}
+	has := map[string]bool{}
+	for _, name := range said.Names {
+		has[name] = true
+	}
+	for _, name := range want {
+		if !has[name] {
+			return fmt.Errorf("copy the images of a job's own engine: %q is not among the %d that were read", name, len(has))
+		}
+	}
+	if len(has) > len(want) {
+		return fmt.Errorf("copy the images of a job's own engine: %d names were read that were to be %d", len(has), len(want))
+	}
+	return nil
+}
+
+// stopCopier ends an engine that has written a generation; an error when it had to be killed: what it has written may not be whole.
+func (v *environment) stopCopier(ctx context.Context) error {
+	name := v.b.Nested.Name
+	if err := v.engine.Stop(ctx, name, 10*time.Second); err != nil {
+		return err
+	}
+	s, err := v.engine.State(ctx, name)
+	if err == nil && (s.Running || s.ExitCode != 0 || s.OOMKilled) {
+		err = fmt.Errorf("the engine that was to write images for later jobs did not end by itself: exit code %d", s.ExitCode)
+	}
+	return err
+}
+
+// startCopier starts an engine on a store, with a generation or without, that has no network and no volume of the job.
+func (v *environment) startCopier(ctx context.Context, which, store, images string) (*environment, error) {
+	name := containerName(v.b.Ref, which)
+	view := &environment{unbounded: true, e: v.e, engine: v.engine, dir: filepath.Join(v.dir, which), out: io.Discard, log: v.log, b: &blueprint{
+		Ref: v.b.Ref, Network: "none", Agent: v.b.Agent,
+		Nested: &nestedPart{part: part{Name: name, Image: v.b.Nested.Image, Labels: ownLabels(v.b.Ref, which)}, Store: store, Images: images},
+	}}
+	if err := view.openNested(ctx); err != nil {
+		return nil, err
+	}
+	o, err := view.nestedContainer(&engineapi.Image{ID: v.b.Nested.ImageID})
+	if err != nil {
+		return nil, err
+	}
+	o.HostConfig.VolumesFrom = nil
+	o.Config.Env = append(o.Config.Env, "TMPDIR="+image.NestedStore) // else it is the container's own layer, which no budget counts
+	if _, err := v.engine.Create(ctx, o, labelOwner, labelRef); err != nil {
+		return nil, err
+	}
+	if err := v.engine.Start(ctx, name); err != nil {
+		return nil, err
+	}
+	return view, view.awaitNested(ctx)
+}
+
+// commit makes a generation that is whole the one that is offered.
+func (v *environment) commit(ctx context.Context, volume string) error {
+	h, n := v.e.host, v.b.Nested
+	h.images.Lock()
+	err := v.e.writeGeneration(n.Domain, generation{Volume: volume, Made: time.Now(), Boot: boottime.ID()})
+	h.images.Unlock()
+	if err != nil {
+		return err
+	}
+	v.e.space(v.b.Ref.Owner).Volumes(volume)
+	v.log.Info("The images of a job's own engine are offered to later jobs", "domain", n.Domain, "volume", volume)
+	if err := v.e.reconcileImages(ctx, v.engine, v.b.Ref.Owner); err != nil {
+		v.log.Warn("Images that no job is offered any more could not be removed; it is tried again", "domain", n.Domain, "error", err)
+	}
+	return nil
+}

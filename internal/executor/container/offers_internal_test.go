@@ -1,0 +1,72 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestWhenImagesAreCopied bounds what copies take beside the jobs.
+func TestWhenImagesAreCopied(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var o offers
+		begin := func(key string) func(bool, error) {
+			_, end, ok := o.begin(t.Context(), key, time.Minute)
+			if !ok {
+				return nil
+			}
+			return end
+		}
+		a := begin("a")
+		if a == nil || begin("a") != nil {
+			t.Fatal("one domain is copied twice at once, or never")
+		}
+		b := begin("b")
+		if b == nil || begin("c") != nil {
+			t.Fatal("more than two are copied at once, or only one")
+		}
+		b(true, nil)
+		if b = begin("b"); b == nil {
+			t.Fatal("after a copy was made there is no other one")
+		}
+		b(true, nil)
+		a(true, errors.New("no room"))
+		for _, rest := range []time.Duration{2 * time.Minute, 4 * time.Minute, 8 * time.Minute} {
+			time.Sleep(rest - time.Second)
+			if begin("a") != nil {
+				t.Fatalf("after a failure a copy is made within %s", rest)
+			}
+			time.Sleep(time.Second)
+			if a = begin("a"); a == nil {
+				t.Fatalf("after %s no copy is made", rest)
+			}
+			a(false, nil) // it was not its turn: that is no success
+			if a = begin("a"); a == nil {
+				t.Fatal("a try that was none counts")
+			}
+			a(true, errors.New("no room"))
+		}
+	})
+}
+
+// TestCopiesEndWithTheRunner which would wait for them in vain, and leave them behind.
+func TestCopiesEndWithTheRunner(t *testing.T) {
+	t.Parallel()
+	h := &Host{}
+	ctx, end, ok := h.offers.begin(t.Context(), "a", time.Minute)
+	if !ok {
+		t.Fatal("no copy is made")
+	}
+	h.StopOffers()
+	h.StopOffers()
+	if !errors.Is(context.Cause(ctx), errOffersOver) {
+		t.Errorf("it goes on: %v", context.Cause(ctx))
+	}
+	end(true, context.Cause(ctx))
+	if _, _, ok := h.offers.begin(t.Context(), "b", time.Minute); ok {
+		t.Error("a copy is begun when the runner ends")
+	}
+}
