@@ -12,6 +12,7 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/dockeropt"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/executor/container/seccomp"
 )
 
 // Limits is how containers of one kind are confined and what they get of the host.
@@ -144,8 +145,8 @@ func hosts(list []string) ([]string, error) {
 	return out, nil
 }
 
-// seccomp begins the security option that names a file.
-const seccomp = "seccomp="
+// seccompOption begins the security option that names a file.
+const seccompOption = "seccomp="
 
 // securityOptions puts the seccomp profile that an option names by its path in the path's place: Docker's engine
 // wants the text, Podman's reads the file itself. The profile imageBuilds is ours; the engine's own is asked for by
@@ -153,18 +154,18 @@ const seccomp = "seccomp="
 func securityOptions(list []string, engine *engineapi.Engine) ([]string, error) {
 	var out []string
 	for _, s := range list {
-		path, ok := strings.CutPrefix(s, seccomp)
+		path, ok := strings.CutPrefix(s, seccompOption)
 		switch {
 		case !ok:
 		case engine.Kind == engineapi.Podman && (path == imageBuilds || path == engineapi.SeccompBuiltin):
 			continue
 		case engine.Kind == engineapi.Podman:
 		case path == imageBuilds:
-			profile, err := buildsSeccomp()
+			profile, err := seccomp.Builds()
 			if err != nil {
 				return nil, err
 			}
-			s = seccomp + profile
+			s = seccompOption + profile
 		case path == engineapi.SeccompBuiltin && versions.LessThan(engine.API, "1.42"): // Docker 23
 			continue
 		case path != "unconfined" && path != engineapi.SeccompBuiltin && !strings.HasPrefix(path, "{"):
@@ -172,7 +173,7 @@ func securityOptions(list []string, engine *engineapi.Engine) ([]string, error) 
 			if err != nil {
 				return nil, fmt.Errorf("security_opt: read the seccomp profile: %w", err)
 			}
-			s = seccomp + string(profile)
+			s = seccompOption + string(profile)
 		}
 		out = append(out, s)
 	}

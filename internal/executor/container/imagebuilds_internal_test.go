@@ -2,8 +2,6 @@ package container
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -110,27 +108,5 @@ func TestForJobsAlone(t *testing.T) {
 		if strings.Contains(ours.Replace(string(raw)), "seccomp=image-builds") != c.want {
 			t.Errorf("%s: %s", name, raw)
 		}
-	}
-}
-
-// TestBuildsRules compares what jobs may do beyond Docker's own profile with a file that was read.
-func TestBuildsRules(t *testing.T) {
-	t.Parallel()
-	raw, err := json.MarshalIndent(buildsRules(), "", "  ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join("testdata", "seccomp.json")
-	if *update {
-		if err := os.WriteFile(path, append(raw, '\n'), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(raw)+"\n"); diff != "" {
-		t.Errorf("%s (-want +got; -update rewrites it):\n%s", path, diff)
 	}
 }

@@ -2,8 +2,6 @@ package container
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"path"
@@ -13,6 +11,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/agent/nested"
 	"gitlab.com/skerry/skerry/internal/executor/container/carrier"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/executor/container/seccomp"
 	"gitlab.com/skerry/skerry/internal/image"
 )
 
@@ -46,20 +45,14 @@ func (v *environment) profiles() (files []carrier.Entry, err error) {
 	if v.engine.Kind == engineapi.Docker {
 		return nil, nil
 	}
-	for _, p := range []seccompProfile{nestedSeccomp(v.engine.Arch, false), nestedSeccomp(v.engine.Arch, true)} {
+	for _, p := range []seccomp.Profile{seccomp.Nested(v.engine.Arch, false), seccomp.Nested(v.engine.Arch, true)} {
 		text, err := json.Marshal(p)
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, carrier.Entry{Name: profileName(text), Mode: 0o644, Content: text})
+		files = append(files, carrier.Entry{Name: seccomp.FileName(text), Mode: 0o644, Content: text})
 	}
 	return files, nil
-}
-
-// profileName tells profiles apart.
-func profileName(profile []byte) string {
-	sum := sha256.Sum256(profile)
-	return "seccomp-" + hex.EncodeToString(sum[:6]) + ".json"
 }
 
 // findProfile asks where Podman finds profiles.

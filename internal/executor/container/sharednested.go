@@ -19,6 +19,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 	"gitlab.com/skerry/skerry/internal/executor/container/images"
+	"gitlab.com/skerry/skerry/internal/executor/container/seccomp"
 	"gitlab.com/skerry/skerry/internal/job"
 )
 
@@ -185,7 +186,7 @@ func (v *environment) sharedContainer(i *engineapi.Image) (client.ContainerCreat
 	if l.Pids != 0 {
 		h.PidsLimit = &l.Pids
 	}
-	spec, err := json.Marshal([]any{o.HostConfig, nestedSeccomp(v.engine.Arch, false), i.ID}) // Podman is given a profile by its path
+	spec, err := json.Marshal([]any{o.HostConfig, seccomp.Nested(v.engine.Arch, false), i.ID}) // Podman is given a profile by its path
 	if err != nil {
 		return o, fmt.Errorf("describe the shared engine: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/carrier"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/executor/container/seccomp"
 	"gitlab.com/skerry/skerry/internal/executor/container/slot"
 	"gitlab.com/skerry/skerry/internal/job"
 )
@@ -188,15 +189,15 @@ func golden(t *testing.T, name, dir string, v any) {
 // ourSeccomp puts the word for our own profile, which has a file of its own, in its place.
 func ourSeccomp(t *testing.T) *strings.Replacer {
 	t.Helper()
-	profile, err := buildsSeccomp()
+	profile, err := seccomp.Builds()
 	if err != nil {
 		t.Fatal(err)
 	}
-	quoted, err := json.Marshal(seccomp + profile)
+	quoted, err := json.Marshal(seccompOption + profile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.NewReplacer(string(quoted), `"`+seccomp+imageBuilds+`"`)
+	return strings.NewReplacer(string(quoted), `"`+seccompOption+imageBuilds+`"`)
 }
 
 // common takes out what all requests have and the file for a plain configuration shows.
