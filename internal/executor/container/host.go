@@ -16,6 +16,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/executor/container/carrier"
 	"gitlab.com/skerry/skerry/internal/executor/container/disk"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/executor/container/generations"
 	"gitlab.com/skerry/skerry/internal/executor/container/images"
 	"gitlab.com/skerry/skerry/internal/executor/container/nixdaemon"
 	"gitlab.com/skerry/skerry/internal/executor/container/podman"
@@ -52,7 +53,7 @@ type Host struct {
 	SharedSilence time.Duration
 
 	images sync.Mutex // held while a generation of images is chosen for a job, and while another one takes its place; no engine is asked meanwhile
-	offers offers
+	offers generations.Offers
 
 	mu      sync.Mutex
 	sites   map[engineapi.Address]*site
@@ -259,6 +260,10 @@ const (
 	reachTime  = 5 * time.Second  // an engine that takes longer is not there
 	reachFresh = 15 * time.Second // a sign of life counts for so long
 )
+
+// StopOffers has no more images of jobs' own engines copied for later jobs, and ends what copies are being made: their environments are
+// closed at once then. It may be called more than once.
+func (h *Host) StopOffers() { h.offers.Close() }
 
 // Close removes the networks that nobody uses and closes the connections.
 func (h *Host) Close(ctx context.Context) error {

@@ -32,7 +32,7 @@ func (v *environment) startNested(ctx context.Context, i *engineapi.Image) error
 	}
 	v.log.Warn("With the images that it was offered a job's own engine does not come up: they are offered to no job any more", "volume", broken, "error", err)
 	v.e.host.images.Lock()
-	err = v.e.forgetGeneration(broken)
+	err = v.e.generations().Forget(broken)
 	v.e.host.images.Unlock()
 	if err == nil {
 		err = v.e.dropUnused(making, v.engine, broken)

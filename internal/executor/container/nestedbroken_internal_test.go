@@ -9,6 +9,7 @@ import (
 	"github.com/moby/moby/api/types/mount"
 
 	"gitlab.com/skerry/skerry/internal/executor/container/carrier"
+	"gitlab.com/skerry/skerry/internal/executor/container/generations"
 )
 
 // TestBrokenImages are offered to no job any more when a job's engine does not come up with them, and does without: of a machine that lost power,
@@ -48,7 +49,7 @@ func TestBrokenImages(t *testing.T) {
 			volume := v.b.Nested.Domain + "-00000000000000aa"
 			dom := v.b.Nested.Domain
 			f.volumes[volume] = map[string]string{labelPart: partImages}
-			if err := e.writeGeneration(dom, generation{Volume: volume}); err != nil {
+			if err := e.generations().Write(dom, generations.Record{Volume: volume}); err != nil {
 				t.Fatal(err)
 			}
 			if err := v.openNested(t.Context()); err != nil {
@@ -57,7 +58,7 @@ func TestBrokenImages(t *testing.T) {
 			if err := v.startNested(t.Context(), thePodman); (err == nil) != c.up {
 				t.Errorf("the job's engine: %v", err)
 			}
-			g, err := e.readGeneration(dom)
+			g, err := e.generations().Read(dom)
 			if _, there := f.volumes[volume]; err != nil || there != c.kept || (g.Volume == volume) != c.kept {
 				t.Errorf("the images are there: %v; offered is %q (%v)", there, g.Volume, err)
 			}

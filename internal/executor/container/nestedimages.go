@@ -2,21 +2,19 @@ package container
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/client"
 
-	"gitlab.com/skerry/skerry/internal/boottime"
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/executor/container/generations"
 	"gitlab.com/skerry/skerry/internal/job"
 	"gitlab.com/skerry/skerry/internal/nixstore/domain"
 )
@@ -30,17 +28,6 @@ const partImages = "nested-images"
 
 // nestedImages is where an engine has the generation.
 const nestedImages = "/.skerry/images"
-
-// generation is the record of a domain.
-type generation struct {
-	Volume string    `json:"volume"`
-	Made   time.Time `json:"made"`
-	// Boot is since which start of the machine it is there, until its disk has all of it; empty: it has.
-	Boot string `json:"boot,omitempty"`
-}
-
-// settles is how long the kernel may take to write to the disk what engines have written to files.
-const settles = 2 * time.Minute
 
 // imagesName begins the names of generations of an owner.
 func imagesName(owner executor.OwnerID) string { return "skerry-" + string(owner) + "-images-" }
@@ -86,11 +73,7 @@ func (v *environment) pickImages() error {
 	if v.b.Nested.Images != "" {
 		return nil
 	}
-	g, err := v.e.readGeneration(v.b.Nested.Domain)
-	if err == nil && g.Boot != "" && time.Since(g.Made) >= settles {
-		g.Boot = ""
-		err = v.e.writeGeneration(v.b.Nested.Domain, g)
-	}
+	g, err := v.e.generations().Pick(v.b.Nested.Domain)
 	if err != nil || g.Volume == "" {
 		return err
 	}
@@ -102,7 +85,7 @@ func (v *environment) unpickImages() error {
 	v.e.host.images.Lock()
 	defer v.e.host.images.Unlock()
 	gone := v.b.Nested.Images
-	return errors.Join(v.b.note(v.dir, func() { v.b.Nested.Images = "" }), v.e.forgetGeneration(gone))
+	return errors.Join(v.b.note(v.dir, func() { v.b.Nested.Images = "" }), v.e.generations().Forget(gone))
 }
 
 // offerImages gives the container of the job's own engine the generation that was chosen.
@@ -116,93 +99,15 @@ func (n *nestedPart) offerImages(o *client.ContainerCreateOptions) {
 	})
 }
 
-func (e *Executor) imagesDir() string { return filepath.Join(e.o.Dir, ".nested-images") }
-
-// generationPath is the record of a domain.
-func (e *Executor) generationPath(domain string) string {
-	return filepath.Join(e.imagesDir(), e.engineKey()+"-"+domain+".json")
-}
-
-// readGeneration is the record of a domain; one that is not there, or damaged, names none, nor does one of just before the machine's last start:
-// if it lost power, half of the images may be missing.
-func (e *Executor) readGeneration(domain string) (generation, error) {
-	return readGeneration(e.generationPath(domain), domain)
-}
-
-func readGeneration(path, domain string) (g generation, err error) {
-	raw, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return generation{}, nil
-	}
-	if err != nil {
-		return generation{}, fmt.Errorf("read which images are offered to jobs: %w", err)
-	}
-	if json.Unmarshal(raw, &g) != nil || !strings.HasPrefix(g.Volume, domain+"-") {
-		return generation{}, nil //nolint:nilerr // the next one takes its place
-	}
-	if g.Boot != "" && g.Boot != boottime.ID() {
-		return generation{}, nil
-	}
-	return g, nil
-}
-
-// writeGeneration offers a generation to the next job of a domain.
-func (e *Executor) writeGeneration(domain string, g generation) error {
-	path := e.generationPath(domain)
-	raw, err := json.Marshal(g)
-	if err == nil {
-		err = os.MkdirAll(e.imagesDir(), 0o700)
-	}
-	if err == nil {
-		err = os.WriteFile(path+".new", raw, 0o600)
-	}
-	if err == nil {
-		err = os.Rename(path+".new", path)
-	}
-	if err != nil {
-		return fmt.Errorf("record which images are offered to jobs: %w", err)
-	}
-	return nil
-}
-
-// offeredBy are the records that offer a generation to the next job: one, or two where an engine was addressed in two ways.
-func (e *Executor) offeredBy(volume string) (paths []string, err error) {
-	entries, err := os.ReadDir(e.imagesDir())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("list which images are offered to jobs: %w", err)
-	}
-	domain, _ := splitGeneration(volume)
-	for _, entry := range entries {
-		path := filepath.Join(e.imagesDir(), entry.Name())
-		if !strings.HasSuffix(path, "-"+domain+".json") {
-			continue
-		}
-		g, err := readGeneration(path, domain)
-		if err != nil {
-			return nil, err
-		}
-		if g.Volume == volume {
-			paths = append(paths, path)
-		}
-	}
-	return paths, nil
-}
-
-// forgetGeneration offers a generation to nobody any more.
-func (e *Executor) forgetGeneration(volume string) error {
-	paths, err := e.offeredBy(volume)
-	for _, path := range paths {
-		if gone := os.Remove(path); gone != nil && !errors.Is(gone, fs.ErrNotExist) {
-			err = errors.Join(err, fmt.Errorf("forget which images are offered to jobs: %w", gone))
-		}
-	}
-	return err
+// generations are the records of what is offered, by this engine.
+func (e *Executor) generations() generations.Records {
+	return generations.Records{Dir: filepath.Join(e.o.Dir, ".nested-images"), Engine: e.engineKey()}
 }
 
 // generationUsed reports whether a job has a generation by its record, and whether it is offered to the next one. One that is neither is nobody's
 // for good.
 func (e *Executor) generationUsed(volume string) (used, current bool, err error) {
-	offered, err := e.offeredBy(volume)
+	offered, err := e.generations().Offered(volume)
 	if err != nil {
 		return false, false, err
 	}
@@ -214,13 +119,7 @@ func (e *Executor) generationUsed(volume string) (used, current bool, err error)
 		b, err := readBlueprint(filepath.Join(e.o.Dir, entry.Name()))
 		used = used || err == nil && b.Nested != nil && b.Nested.Images == volume
 	}
-	return used, len(offered) > 0, nil
-}
-
-// splitGeneration takes the name of a generation apart: its domain, and the environment whose job it is of.
-func splitGeneration(volume string) (domain, id string) {
-	i := max(strings.LastIndexByte(volume, '-'), 0)
-	return volume[:i], strings.TrimPrefix(volume[i:], "-")
+	return used, offered, nil
 }
 
 // closeImages removes the generation that the job had, when another one is offered now and no other job has it. The environment's record is gone:
@@ -265,7 +164,7 @@ func (e *Executor) reconcileImages(ctx context.Context, engine *engineapi.Engine
 		if vol.Labels[labelPart] != partImages {
 			continue
 		}
-		_, id := splitGeneration(vol.Name)
+		_, id := generations.Split(vol.Name)
 		if _, made := os.Lstat(filepath.Join(e.o.Dir, id)); made != nil {
 			errs = append(errs, e.dropUnused(ctx, engine, vol.Name))
 		}
@@ -278,11 +177,11 @@ func (e *Executor) reserveImages(volume string) (release func(), ok bool) {
 	e.host.images.Lock()
 	defer e.host.images.Unlock()
 	used, current, err := e.generationUsed(volume)
-	_, id := splitGeneration(volume)
+	_, id := generations.Split(volume)
 	if _, made := os.Lstat(filepath.Join(e.o.Dir, id)); err != nil || used || made == nil {
 		return nil, false
 	}
-	if current && e.forgetGeneration(volume) != nil {
+	if current && e.generations().Forget(volume) != nil {
 		return nil, false
 	}
 	return func() {}, true // from now on no job can have it

@@ -12,6 +12,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/boottime"
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/executor/container/generations"
 	"gitlab.com/skerry/skerry/internal/nixstore/domain"
 )
 
@@ -75,7 +76,7 @@ func TestGenerations(t *testing.T) {
 	if !may(first) {
 		t.Error("the first job makes no generation")
 	}
-	if err := e.writeGeneration(dom, generation{Volume: dom + "-00000000000000aa", Made: time.Now().Add(-2 * time.Hour)}); err != nil {
+	if err := e.generations().Write(dom, generations.Record{Volume: dom + "-00000000000000aa", Made: time.Now().Add(-2 * time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
 	if may(second) {
@@ -85,7 +86,7 @@ func TestGenerations(t *testing.T) {
 	if !may(third) {
 		t.Error("a job with the last generation makes no other one")
 	}
-	if err := e.writeGeneration(dom, generation{Volume: dom + "-00000000000000cc", Made: time.Now()}); err != nil {
+	if err := e.generations().Write(dom, generations.Record{Volume: dom + "-00000000000000cc", Made: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
 	if may(env("00000000000000dd", dom+"-00000000000000cc")) {
@@ -114,14 +115,8 @@ func TestGenerations(t *testing.T) {
 	if !reserve() {
 		t.Error("a generation that no job has is not given away")
 	}
-	if g, err := e.readGeneration(dom); err != nil || g.Volume != "" {
+	if g, err := e.generations().Read(dom); err != nil || g.Volume != "" {
 		t.Errorf("a generation that was given away is offered: %q (%v)", g.Volume, err)
-	}
-	if err := os.WriteFile(e.generationPath(dom), []byte(`{"volume":"somebody-elses"}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if g, err := e.readGeneration(dom); err != nil || g.Volume != "" {
-		t.Errorf("a damaged record offers %q (%v)", g.Volume, err)
 	}
 }
 
@@ -145,19 +140,19 @@ func TestImagesOfAMachineThatLostPower(t *testing.T) {
 		"just before it, by clock": {-time.Hour, "another", false, ""},
 	} {
 		v.b.Nested.Images = ""
-		if err := e.writeGeneration(dom, generation{Volume: volume, Made: time.Now().Add(-c.age), Boot: c.boot}); err != nil {
+		if err := e.generations().Write(dom, generations.Record{Volume: volume, Made: time.Now().Add(-c.age), Boot: c.boot}); err != nil {
 			t.Fatal(err)
 		}
 		if err := v.pickImages(); err != nil || (v.b.Nested.Images == volume) != c.want {
 			t.Errorf("%s: the job has %q (%v)", name, v.b.Nested.Images, err)
 		}
-		if g, err := e.readGeneration(dom); err != nil || g.Boot != c.left {
+		if g, err := e.generations().Read(dom); err != nil || g.Boot != c.left {
 			t.Errorf("%s: it is of boot %q (%v)", name, g.Boot, err)
 		}
 	}
 	v.b.Nested.Images = ""
 	f.volumes[volume] = map[string]string{labelPart: partImages}
-	if err := errors.Join(e.writeGeneration(dom, generation{Volume: volume, Boot: "another"}), v.b.write(v.dir), e.reconcileImages(t.Context(), v.engine, v.b.Ref.Owner)); err != nil || len(f.volumes) > 0 {
+	if err := errors.Join(e.generations().Write(dom, generations.Record{Volume: volume, Boot: "another"}), v.b.write(v.dir), e.reconcileImages(t.Context(), v.engine, v.b.Ref.Owner)); err != nil || len(f.volumes) > 0 {
 		t.Errorf("at the next start there are %v (%v)", f.volumes, err)
 	}
 }
@@ -174,7 +169,7 @@ func TestLastOfTwoRemovesImages(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := e.writeGeneration(first.b.Nested.Domain, generation{Volume: next}); err != nil {
+	if err := e.generations().Write(first.b.Nested.Domain, generations.Record{Volume: next}); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{old, next} {
@@ -231,12 +226,12 @@ func TestEngineAddressedInTwoWays(t *testing.T) {
 	}
 	other := New(e.o, e.host, e.log)
 	other.o.Engine.Host = "unix://" + filepath.Join(link, filepath.Base(path))
-	if e.generationPath(dom) != other.generationPath(dom) || e.sharedDir("x") != other.sharedDir("x") {
+	if e.generations() != other.generations() || e.sharedDir("x") != other.sharedDir("x") {
 		t.Error("one engine has two records")
 	}
 	elsewhere := New(e.o, e.host, e.log)
 	elsewhere.o.Engine.Host = "tcp://127.0.0.1:2375"
-	if err := elsewhere.writeGeneration(dom, generation{Volume: dom + "-00000000000000aa"}); err != nil {
+	if err := elsewhere.generations().Write(dom, generations.Record{Volume: dom + "-00000000000000aa"}); err != nil {
 		t.Fatal(err)
 	}
 	f.volumes[dom+"-00000000000000aa"] = map[string]string{labelPart: partImages}

@@ -3,7 +3,6 @@ package container
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +14,7 @@ import (
 	"gitlab.com/skerry/skerry/internal/boottime"
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/executor/container/generations"
 	"gitlab.com/skerry/skerry/internal/image"
 )
 
@@ -26,11 +26,7 @@ const (
 	partMaker  = "nested-maker"
 )
 
-// What one generation is at most, and how long its making may take.
 const (
-	offerBytes  = 4 << 30
-	offerImages = 100
-	offerTime   = 10 * time.Minute
 	// offerReserve is what a copy leaves free on the disk.
 	offerReserve = 1 << 30
 	// offerEvery is the time from one generation of a domain to the next: each is a copy of all its images.
@@ -48,7 +44,7 @@ func (v *environment) offerKept(ctx context.Context) (tried bool) {
 		return false
 	}
 	every := cmp.Or(h.OfferEvery, offerEvery)
-	ctx, end, ok := h.offers.begin(context.WithoutCancel(ctx), v.e.engineKey()+"-"+n.Domain, every)
+	ctx, end, ok := h.offers.Begin(context.WithoutCancel(ctx), v.e.engineKey()+"-"+n.Domain, every)
 	if !ok {
 		return false
 	}
@@ -60,7 +56,7 @@ func (v *environment) offerKept(ctx context.Context) (tried bool) {
 		}
 		err = v.offer(ctx)
 	}
-	if cause := context.Cause(ctx); err != nil && errors.Is(cause, errOffersOver) {
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, generations.ErrOver) {
 		v.log.Info("The images of a job's own engine are not offered to later jobs: the runner ends", "domain", n.Domain)
 	} else {
 		v.warnOfOffer(err)
@@ -78,7 +74,7 @@ func (v *environment) warnOfOffer(err error) {
 // mayOffer reports whether the job's images may be made the next generation: one was not made just before, and the job had the last one, so that
 // nothing of that is lost.
 func (v *environment) mayOffer(every time.Duration) (bool, error) {
-	g, err := v.e.readGeneration(v.b.Nested.Domain)
+	g, err := v.e.generations().Read(v.b.Nested.Domain)
 	since := time.Since(g.Made)
 	return err == nil && g.Volume == v.b.Nested.Images && (since < 0 || since >= every), err
 }
@@ -111,7 +107,7 @@ func (v *environment) fill(ctx context.Context, volume string) (made bool, err e
 		return false, err
 	}
 	all, err := from.listImages(ctx)
-	what := selectImages(all)
+	what := generations.Select(all)
 	if err != nil || !what.Fresh {
 		return false, err
 	}
@@ -125,7 +121,7 @@ func (v *environment) fill(ctx context.Context, volume string) (made bool, err e
 	}
 	to, err := v.startCopier(ctx, partMaker, volume, "")
 	if err == nil {
-		err = whileRoom(ctx, dir, offerReserve, lookForRoom, func(ctx context.Context) error { return copyImages(ctx, from, to, what.Names) })
+		err = generations.WhileRoom(ctx, dir, offerReserve, lookForRoom, func(ctx context.Context) error { return copyImages(ctx, from, to, what.Names) })
 	}
 	if err == nil {
 		err = to.stopCopier(ctx)
@@ -138,6 +134,20 @@ func (v *environment) removeCopiers(ctx context.Context) error {
 	return errors.Join(v.removeOwn(ctx, containerName(v.b.Ref, partReader)), v.removeOwn(ctx, containerName(v.b.Ref, partMaker)))
 }
 
+// listImages is what a nested engine says that it has.
+func (v *environment) listImages(ctx context.Context) ([]generations.Image, error) {
+	r, err := v.callNested(ctx, http.MethodGet, "/v4.0.0/libpod/images/json", nil)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Body.Close()
+	all, err := generations.ReadList(r.Body)
+	if err != nil {
+		return nil, fmt.Errorf("list the images of the job's own engine: %w", err)
+	}
+	return all, nil
+}
+
 // copyImages has one engine write what it has under names, and another one read it.
 func copyImages(ctx context.Context, from, to *environment, names []string) error {
 	saved, err := from.callNested(ctx, http.MethodGet, "/v4.0.0/libpod/images/export?"+url.Values{"format": {"docker-archive"}, "references": names}.Encode(), nil)
@@ -145,33 +155,12 @@ func copyImages(ctx context.Context, from, to *environment, names []string) erro
 		return err
 	}
 	defer saved.Body.Close()
-	loaded, err := to.callNested(ctx, http.MethodPost, "/v4.0.0/libpod/images/load", io.LimitReader(saved.Body, offerBytes+offerBytes/8))
+	loaded, err := to.callNested(ctx, http.MethodPost, "/v4.0.0/libpod/images/load", io.LimitReader(saved.Body, generations.MaxBytes+generations.MaxBytes/8))
 	if err != nil {
 		return err
 	}
 	defer loaded.Body.Close()
-	return checkLoaded(loaded.Body, names)
-}
-
-// checkLoaded compares the names that an engine says it has read with those that it was to read. Source: docs.podman.io, libpod API, ImageLoadLibpod.
-func checkLoaded(answer io.Reader, want []string) error {
-	var said struct{ Names []string }
-	if err := json.NewDecoder(io.LimitReader(answer, listBytes)).Decode(&said); err != nil {
-		return fmt.Errorf("copy the images of a job's own engine: %w", err)
-	}
-	has := map[string]bool{}
-	for _, name := range said.Names {
-		has[name] = true
-	}
-	for _, name := range want {
-		if !has[name] {
-			return fmt.Errorf("copy the images of a job's own engine: %q is not among the %d that were read", name, len(has))
-		}
-	}
-	if len(has) > len(want) {
-		return fmt.Errorf("copy the images of a job's own engine: %d names were read that were to be %d", len(has), len(want))
-	}
-	return nil
+	return generations.CheckLoaded(loaded.Body, names)
 }
 
 // stopCopier ends an engine that has written a generation; an error when it had to be killed: what it has written may not be whole.
@@ -216,7 +205,7 @@ func (v *environment) startCopier(ctx context.Context, which, store, images stri
 func (v *environment) commit(ctx context.Context, volume string) error {
 	h, n := v.e.host, v.b.Nested
 	h.images.Lock()
-	err := v.e.writeGeneration(n.Domain, generation{Volume: volume, Made: time.Now(), Boot: boottime.ID()})
+	err := v.e.generations().Write(n.Domain, generations.Record{Volume: volume, Made: time.Now(), Boot: boottime.ID()})
 	h.images.Unlock()
 	if err != nil {
 		return err

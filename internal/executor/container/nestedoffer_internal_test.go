@@ -72,7 +72,7 @@ func TestImagesAreCopied(t *testing.T) {
 		t.Error("they are not copied")
 	}
 	want := v.b.Nested.Domain + "-" + v.b.Ref.ID
-	if g, err := e.readGeneration(v.b.Nested.Domain); err != nil || g.Volume != want {
+	if g, err := e.generations().Read(v.b.Nested.Domain); err != nil || g.Volume != want {
 		t.Errorf("offered is %q: %v", g.Volume, err)
 	}
 	if f.volumes[want][labelPart] != partImages || len(f.containers) > 0 {
@@ -102,7 +102,7 @@ func TestCopyEndsWithTheRunner(t *testing.T) {
 	if len(f.volumes) > 0 || len(f.containers) > 0 {
 		t.Errorf("it has left %v, %v", f.volumes, f.containers)
 	}
-	if g, err := e.readGeneration(v.b.Nested.Domain); err != nil || g.Volume != "" {
+	if g, err := e.generations().Read(v.b.Nested.Domain); err != nil || g.Volume != "" {
 		t.Errorf("offered is %q: %v", g.Volume, err)
 	}
 }

@@ -1,4 +1,4 @@
-package container
+package generations_test
 
 import (
 	"fmt"
@@ -7,41 +7,43 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"gitlab.com/skerry/skerry/internal/executor/container/generations"
 )
 
 func TestWhichImagesAreOffered(t *testing.T) {
 	t.Parallel()
-	old := storedImage{ID: "old", Tags: []string{"localhost/app:1", "docker.io/library/debian:trixie"}, Size: 1, ReadOnly: true}
+	old := generations.Image{ID: "old", Tags: []string{"localhost/app:1", "docker.io/library/debian:trixie"}, Size: 1, ReadOnly: true}
 	both := []string{"localhost/app:1", "docker.io/library/debian:trixie"}
 	var tags []string
 	for i := range 17 {
 		tags = append(tags, fmt.Sprintf("localhost/a:%d", i))
 	}
-	const half = offerBytes / 2
+	const half = generations.MaxBytes / 2
 	for name, c := range map[string]struct {
-		has  []storedImage
-		want selection
+		has  []generations.Image
+		want generations.Selection
 	}{
 		"nothing":        {},
-		"nothing new":    {[]storedImage{old}, selection{Names: both, Size: 1}},
-		"its own first":  {[]storedImage{old, {ID: "new", Tags: []string{"localhost/app:1"}, Size: 2}}, selection{both, 3, true}},
-		"built again":    {[]storedImage{old, {ID: "old", Tags: []string{"localhost/app:1"}}}, selection{Names: both}},
-		"without a name": {has: []storedImage{{ID: "new"}}},
-		"odd names":      {has: []storedImage{{ID: "new", Tags: []string{"", "<none>:<none>", "a b", "localhost/x@sha256:1", "-x:1"}}}},
-		"too large":      {has: []storedImage{{ID: "new", Tags: []string{"localhost/x:1"}, Size: offerBytes + 1}, {ID: "bad", Tags: []string{"localhost/y:1"}, Size: -1}}},
-		"a list":         {has: []storedImage{{ID: "new", Tags: []string{"localhost/x:1"}, List: true}}},
+		"nothing new":    {[]generations.Image{old}, generations.Selection{Names: both, Size: 1}},
+		"its own first":  {[]generations.Image{old, {ID: "new", Tags: []string{"localhost/app:1"}, Size: 2}}, generations.Selection{both, 3, true}},
+		"built again":    {[]generations.Image{old, {ID: "old", Tags: []string{"localhost/app:1"}}}, generations.Selection{Names: both}},
+		"without a name": {has: []generations.Image{{ID: "new"}}},
+		"odd names":      {has: []generations.Image{{ID: "new", Tags: []string{"", "<none>:<none>", "a b", "localhost/x@sha256:1", "-x:1"}}}},
+		"too large":      {has: []generations.Image{{ID: "new", Tags: []string{"localhost/x:1"}, Size: generations.MaxBytes + 1}, {ID: "bad", Tags: []string{"localhost/y:1"}, Size: -1}}},
+		"a list":         {has: []generations.Image{{ID: "new", Tags: []string{"localhost/x:1"}, List: true}}},
 		"many names weigh once": {
-			[]storedImage{{ID: "new", Tags: tags, Size: half}, {ID: "small", Tags: []string{"localhost/b:1"}, Size: half}, old},
-			selection{append(tags[:17:17], "localhost/b:1"), 2 * half, true},
+			[]generations.Image{{ID: "new", Tags: tags, Size: half}, {ID: "small", Tags: []string{"localhost/b:1"}, Size: half}, old},
+			generations.Selection{append(tags[:17:17], "localhost/b:1"), 2 * half, true},
 		},
 		"sizes that overflow": {
-			[]storedImage{{ID: "x", Tags: []string{"localhost/x:1"}, Size: 1}, {ID: "y", Tags: []string{"localhost/y:1"}, Size: math.MaxInt64}, {ID: "z", Tags: []string{"localhost/z:1"}, Size: offerBytes}},
-			selection{[]string{"localhost/x:1"}, 1, true},
+			[]generations.Image{{ID: "x", Tags: []string{"localhost/x:1"}, Size: 1}, {ID: "y", Tags: []string{"localhost/y:1"}, Size: math.MaxInt64}, {ID: "z", Tags: []string{"localhost/z:1"}, Size: generations.MaxBytes}},
+			generations.Selection{[]string{"localhost/x:1"}, 1, true},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if diff := cmp.Diff(c.want, selectImages(c.has)); diff != "" {
+			if diff := cmp.Diff(c.want, generations.Select(c.has)); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -68,7 +70,7 @@ func TestListOfImages(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			all, err := readImages(strings.NewReader(c.says))
+			all, err := generations.ReadList(strings.NewReader(c.says))
 			if c.err != "" {
 				if err == nil || !strings.Contains(err.Error(), c.err) || len(err.Error()) > 300 {
 					t.Errorf("the error is %v, want %q", err, c.err)
@@ -91,7 +93,7 @@ func TestWhatWasLoaded(t *testing.T) {
 		`{}`:                                   false,
 		`loaded`:                               false,
 	} {
-		if err := checkLoaded(strings.NewReader(answer), []string{"a:1", "b:1"}); (err == nil) != whole {
+		if err := generations.CheckLoaded(strings.NewReader(answer), []string{"a:1", "b:1"}); (err == nil) != whole {
 			t.Errorf("%s: %v", answer, err)
 		}
 	}

@@ -1,4 +1,4 @@
-package container
+package generations
 
 import (
 	"context"
@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// offers says when images of jobs' own engines are copied for later jobs: a few at once, not often in a domain, less often where that has
+// Offers says when images of jobs' own engines are copied for later jobs: a few at once, not often in a domain, less often where that has
 // failed, and not any more when the runner ends. The zero value is ready. It is safe for concurrent use.
-type offers struct {
+type Offers struct {
 	mu    sync.Mutex
 	busy  map[string]context.CancelCauseFunc // by key of the domain
 	tried map[string]failed                  // what has failed the last time
@@ -25,14 +25,17 @@ type failed struct {
 const (
 	// offersAtOnce is how many copies are made at once: they are beside the jobs that `concurrent` counts.
 	offersAtOnce = 2
+	// offerTime is how long one may take.
+	offerTime = 10 * time.Minute
 	// offerRests is how often the time until the next try is doubled at most.
 	offerRests = 6
 )
 
-var errOffersOver = errors.New("the runner ends")
+// ErrOver is why copying ends when the runner does.
+var ErrOver = errors.New("the runner ends")
 
-// begin reports whether the images of a domain may be copied now. Then ctx is what that may take, and the caller calls end: whether it has tried, and what came of it.
-func (o *offers) begin(ctx context.Context, key string, every time.Duration) (_ context.Context, end func(tried bool, err error), ok bool) {
+// Begin reports whether the images of a domain may be copied now. Then ctx is what that may take, and the caller calls end: whether it has tried, and what came of it.
+func (o *Offers) Begin(ctx context.Context, key string, every time.Duration) (_ context.Context, end func(tried bool, err error), ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	_, busy := o.busy[key]
@@ -62,16 +65,12 @@ func (o *offers) begin(ctx context.Context, key string, every time.Duration) (_ 
 	}, true
 }
 
-// close ends those that are being made, and has no more begin.
-func (o *offers) close() {
+// Close ends those that are being made, with ErrOver as the cause, and has no more begin. It may be called more than once.
+func (o *Offers) Close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.over = true
 	for _, cancel := range o.busy {
-		cancel(errOffersOver)
+		cancel(ErrOver)
 	}
 }
-
-// StopOffers has no more images of jobs' own engines copied for later jobs, and ends what copies are being made: their environments are
-// closed at once then. It may be called more than once.
-func (h *Host) StopOffers() { h.offers.close() }

@@ -1,4 +1,4 @@
-package container
+package generations_test
 
 import (
 	"context"
@@ -6,15 +6,17 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"gitlab.com/skerry/skerry/internal/executor/container/generations"
 )
 
 // TestWhenImagesAreCopied bounds what copies take beside the jobs.
 func TestWhenImagesAreCopied(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var o offers
+		var o generations.Offers
 		begin := func(key string) func(bool, error) {
-			_, end, ok := o.begin(t.Context(), key, time.Minute)
+			_, end, ok := o.Begin(t.Context(), key, time.Minute)
 			if !ok {
 				return nil
 			}
@@ -55,18 +57,18 @@ func TestWhenImagesAreCopied(t *testing.T) {
 // TestCopiesEndWithTheRunner which would wait for them in vain, and leave them behind.
 func TestCopiesEndWithTheRunner(t *testing.T) {
 	t.Parallel()
-	h := &Host{}
-	ctx, end, ok := h.offers.begin(t.Context(), "a", time.Minute)
+	var o generations.Offers
+	ctx, end, ok := o.Begin(t.Context(), "a", time.Minute)
 	if !ok {
 		t.Fatal("no copy is made")
 	}
-	h.StopOffers()
-	h.StopOffers()
-	if !errors.Is(context.Cause(ctx), errOffersOver) {
+	o.Close()
+	o.Close()
+	if !errors.Is(context.Cause(ctx), generations.ErrOver) {
 		t.Errorf("it goes on: %v", context.Cause(ctx))
 	}
 	end(true, context.Cause(ctx))
-	if _, _, ok := h.offers.begin(t.Context(), "b", time.Minute); ok {
+	if _, _, ok := o.Begin(t.Context(), "b", time.Minute); ok {
 		t.Error("a copy is begun when the runner ends")
 	}
 }
