@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// CommandAwait is how the program, started beside an engine, waits until that answers; after it comes the socket's path.
+// CommandAwait is how the program, started beside an engine, waits until that answers, for AwaitTime; after it comes the socket's path.
 const CommandAwait = "nested-await"
 
-const (
-	awaitTime  = time.Minute // which is as long as anybody asks
-	awaitPause = 100 * time.Millisecond
-)
+// AwaitTime is how long an engine may take until it answers: on a machine that has much to do, many times what it needs.
+const AwaitTime = 3 * time.Minute
+
+const awaitPause = 100 * time.Millisecond
 
 // await waits until the engine at a socket answers.
 func await(ctx context.Context, socket string) error {
-	ctx, cancel := context.WithTimeout(ctx, awaitTime)
+	ctx, cancel := context.WithTimeout(ctx, AwaitTime)
 	defer cancel()
 	h := newHealth(socket)
 	for pause := time.Millisecond; ; pause = min(2*pause, awaitPause) {
@@ -30,7 +30,7 @@ func await(ctx context.Context, socket string) error {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return fmt.Errorf("the engine does not answer: %w", err)
+			return fmt.Errorf("the engine does not answer within %s: %w", AwaitTime, err)
 		}
 	}
 }

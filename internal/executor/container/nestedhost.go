@@ -121,8 +121,8 @@ func (v *environment) removeOwn(ctx context.Context, name string) error {
 	return v.engine.Remove(ctx, name)
 }
 
-// nestedTime is how long the job's own engine may take until it answers: on a machine that has much to do, many times what it needs.
-const nestedTime = 3 * time.Minute
+// nestedTime is how long the job's own engine may take until it answers, wherever it is.
+const nestedTime = nested.AwaitTime
 
 // awaitNested waits until the job's own engine answers, or has ended.
 func (v *environment) awaitNested(ctx context.Context) error {
