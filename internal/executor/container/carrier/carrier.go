@@ -61,9 +61,11 @@ type Way struct {
 // concurrent use.
 type Carrier struct {
 	removing sync.WaitGroup
+	proving  turn // has one job find out whether the engine is local
+	filling  turn
 
-	mu     sync.Mutex
-	proved bool // local is known
+	mu     sync.Mutex // held for moments only
+	proved bool       // local is known
 	local  bool
 	filled map[string]bool // volumes that this process has seen to hold the agent
 	carts  map[string]cart // by the path of this machine's agent
@@ -71,7 +73,7 @@ type Carrier struct {
 	probes sync.Map // names of containers
 }
 
-// Probing reports whether a container is a probe that this process has made.
+// Probing reports whether a container is a probe of this process that may still be at work.
 func (c *Carrier) Probing(name string) bool {
 	_, ok := c.probes.Load(name)
 	return ok
@@ -87,34 +89,32 @@ type cart struct {
 	beside  []Entry
 }
 
-// Choose finds out which way the agent comes into the engine's containers; the first time it makes one.
+// Choose finds out which way the agent comes into the engine's containers; the first time it makes one. Others who ask meanwhile wait
+// for that, each until its own context ends. The error is then the context's cause, and nothing is taken for proved.
 func (c *Carrier) Choose(ctx context.Context, e *engineapi.Engine, j Job, log *slog.Logger) (Way, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.proved {
-		why, err := c.prove(ctx, e, j)
-		if err != nil {
-			return Way{}, err
-		}
-		c.proved, c.local = true, why == nil
-		if why != nil {
+	local, err := c.isLocal(ctx, func() (why, err error) {
+		if why, err = c.prove(ctx, e, j); why != nil && err == nil {
 			log.Info("The container engine shares no directories with this runner: the agent comes by a volume and is reached through the engine",
 				"engine", e.String(), "because", why)
 		}
+		return why, err
+	})
+	if err != nil || local {
+		return Way{}, err
 	}
-	if c.local {
-		return Way{}, nil
-	}
-	t, err := c.cart(e, j)
-	return Way{Volume: t.volume}, err
+	return c.Remote(e, j)
 }
 
 // Remote is Choose for an engine that is taken for one that shares no directories.
 func (c *Carrier) Remote(e *engineapi.Engine, j Job) (Way, error) {
+	t, err := c.loaded(e, j)
+	return Way{Volume: t.volume}, err
+}
+
+func (c *Carrier) loaded(e *engineapi.Engine, j Job) (cart, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t, err := c.cart(e, j)
-	return Way{Volume: t.volume}, err
+	return c.cart(e, j)
 }
 
 // cart reads the agent for the engine's architecture.
@@ -177,12 +177,14 @@ func (c *Carrier) Fill(ctx context.Context, e *engineapi.Engine, j Job, w Way) e
 		}
 		c.Forget(w.Volume)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.filled[w.Volume] { // by another job meanwhile
+	if err := c.filling.take(ctx); err != nil {
+		return err
+	}
+	defer c.filling.leave()
+	if c.isFilled(w.Volume) { // by another job meanwhile
 		return nil
 	}
-	t, err := c.cart(e, j)
+	t, err := c.loaded(e, j)
 	if err != nil {
 		return err
 	}
@@ -195,10 +197,7 @@ func (c *Carrier) Fill(ctx context.Context, e *engineapi.Engine, j Job, w Way) e
 	if err := c.put(ctx, e, j, t); err != nil {
 		return err
 	}
-	if c.filled == nil {
-		c.filled = map[string]bool{}
-	}
-	c.filled[w.Volume] = true
+	c.noteFilled(w.Volume)
 	c.removing.Go(func() { removeOldAgents(ctx, e, w.Volume) })
 	return nil
 }
@@ -258,6 +257,15 @@ func (c *Carrier) isFilled(volume string) bool {
 	return c.filled[volume]
 }
 
+func (c *Carrier) noteFilled(volume string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.filled == nil {
+		c.filled = map[string]bool{}
+	}
+	c.filled[volume] = true
+}
+
 // Forget has the next Fill look at the volume.
 func (c *Carrier) Forget(volume string) {
 	c.mu.Lock()
@@ -313,6 +321,7 @@ func (c *Carrier) remove(ctx context.Context, e *engineapi.Engine, name string) 
 		ctx, cancel := whole(ctx)
 		defer cancel()
 		_ = e.Remove(ctx, name) // its label names the job's environment: the next start removes it
+		c.probes.Delete(name)
 	})
 }
 

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -31,10 +33,37 @@ const answerWithin = 30 * time.Second
 // ProbePrefix begins the names of probes' directories among those of environments.
 const ProbePrefix = ".probe-"
 
+// isLocal is what has been proved of the engine, once and for all; prove does it where nobody has yet, one at a time.
+func (c *Carrier) isLocal(ctx context.Context, prove func() (why, err error)) (bool, error) {
+	known := func() (proved, local bool) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.proved, c.local
+	}
+	if proved, local := known(); proved {
+		return local, nil
+	}
+	if err := c.proving.take(ctx); err != nil {
+		return false, err
+	}
+	defer c.proving.leave()
+	if proved, local := known(); proved { // by another job meanwhile
+		return local, nil
+	}
+	why, err := prove()
+	if err != nil {
+		return false, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.proved, c.local = true, why == nil
+	return c.local, nil
+}
+
 // prove finds out whether containers of the engine share directories and the kernel with this process: one
 // that has a directory of ours mounted runs the agent from another, reads what we wrote and says it on a
 // socket there. why is nil when they do. An engine that cannot be reached, or has lost the
-// image meanwhile, proves nothing.
+// image meanwhile, proves nothing, nor does a probe that is given up.
 func (c *Carrier) prove(ctx context.Context, e *engineapi.Engine, j Job) (why, err error) {
 	b := make([]byte, 12)
 	_, _ = rand.Read(b) // never fails, crypto/rand
@@ -68,8 +97,12 @@ func (c *Carrier) prove(ctx context.Context, e *engineapi.Engine, j Job) (why, e
 	if err == nil {
 		defer c.remove(ctx, e, name)
 		err = e.Start(making, name)
+	} else {
+		c.probes.Delete(name)
 	}
 	switch {
+	case err != nil && making.Err() != nil: // it has not answered
+		return nil, err
 	case engineapi.IsUnreachable(err), engineapi.IsSilent(err), engineapi.IsAbsent(err): // the image has gone
 		return nil, err
 	case err != nil:
@@ -95,36 +128,46 @@ type looks struct {
 	said    string
 }
 
+// dials is how often a probe is tried to connect to that listens, and dialAfter the time between two.
+const (
+	dials     = 5
+	dialAfter = 50 * time.Millisecond
+)
+
 // awaitNonce waits for a probe's word. However slow the machine is, one that has said that it listens can be connected to by whoever
-// shares its kernel and the directory; one that has not, and runs, is waited for. It does not run for long.
+// shares its kernel and the directory; one that has not, and runs, is waited for. It does not run for long. When ctx ends nothing is
+// proved, whatever fails for it: the error is the cause.
 func awaitNonce(ctx context.Context, state, nonce string, look func() (looks, error)) (why, err error) {
-	listens, next := false, time.Now().Add(lookAfter)
-	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+	tried, listens, next := 0, false, time.Now().Add(lookAfter)
+	for pause := time.Millisecond; ; pause = min(2*pause, dialAfter) {
 		conn, err := sockdir.Dial(ctx, state, agent.ProbeSocket)
 		if err == nil {
-			defer conn.Close()
-			_ = conn.SetDeadline(time.Now().Add(answerWithin))
-			said, err := io.ReadAll(io.LimitReader(conn, int64(len(nonce))+1))
-			if err != nil || string(said) != nonce {
-				return errors.New("a container with a directory of this machine does not say what is in it"), nil
+			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+			why, err = hear(conn, nonce), nil
+			if !stop() && why != nil {
+				return nil, context.Cause(ctx)
 			}
-			return nil, nil //nolint:nilnil // proved
+			return why, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
 		}
 		if listens {
-			return errors.New("a container with a directory of this machine does not answer on a socket there"), nil
+			tried++
+			pause = dialAfter
 		}
-		if time.Now().After(next) {
+		switch {
+		case tried >= dials && lacking(err):
+			return nil, fmt.Errorf("find out whether the engine is local: %w", err)
+		case tried >= dials:
+			return fmt.Errorf("a container with a directory of this machine does not answer on a socket there: %w", err), nil
+		case !listens && time.Now().After(next):
 			next = time.Now().Add(lookAfter)
-			now, err := look()
-			switch {
-			case engineapi.IsUnreachable(err), engineapi.IsSilent(err):
-				return nil, err
-			case err != nil:
-				return err, nil
-			case !now.running:
-				return fmt.Errorf("a container with a directory of this machine ended with exit code %d %s", now.code, now.said), nil
+			var why error
+			if listens, why, err = ready(ctx, look); why != nil || err != nil {
+				return why, err
 			}
-			if listens = strings.Contains(now.said, agent.ProbeListens); listens {
+			if listens {
 				continue
 			}
 		}
@@ -132,4 +175,42 @@ func awaitNonce(ctx context.Context, state, nonce string, look func() (looks, er
 			return nil, err
 		}
 	}
+}
+
+// ready looks at a probe: whether it listens, or why it never will here.
+func ready(ctx context.Context, look func() (looks, error)) (listens bool, why, err error) {
+	now, err := look()
+	switch {
+	case ctx.Err() != nil:
+		return false, nil, context.Cause(ctx)
+	case engineapi.IsUnreachable(err), engineapi.IsSilent(err):
+		return false, nil, err
+	case err != nil:
+		return false, err, nil
+	case !now.running:
+		return false, fmt.Errorf("a container with a directory of this machine ended with exit code %d %s", now.code, now.said), nil
+	default:
+		return strings.Contains(now.said, agent.ProbeListens), nil, nil
+	}
+}
+
+// hear is why what a probe says is not what was written for it.
+func hear(conn net.Conn, nonce string) error {
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(answerWithin))
+	said, err := io.ReadAll(io.LimitReader(conn, int64(len(nonce))+1))
+	if err != nil || string(said) != nonce {
+		return errors.New("a container with a directory of this machine does not say what is in it")
+	}
+	return nil
+}
+
+// lacking reports that this machine had no room for a connection, which says nothing of the other side.
+func lacking(err error) bool {
+	for _, e := range []error{syscall.EAGAIN, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.EINTR} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }

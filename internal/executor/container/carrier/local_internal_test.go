@@ -1,6 +1,7 @@
 package carrier
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
@@ -126,4 +127,74 @@ func (p probed) await(t *testing.T, dir string, at *listener, wantWhy string, wa
 	if took := time.Since(began); took > limit {
 		t.Errorf("it took %s", took)
 	}
+}
+
+// TestAwaitNonceGivenUp proves nothing by what fails because nobody wants to know any more.
+func TestAwaitNonceGivenUp(t *testing.T) {
+	t.Parallel()
+	for name, now := range map[string]struct {
+		looks
+		err error
+	}{
+		"the look fails":    {err: context.Canceled},
+		"it has just ended": {looks: looks{code: 1}},
+		"it listens":        {looks: looks{running: true, said: agent.ProbeListens}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancelCause(t.Context())
+				cancelled := errors.New("the job was cancelled")
+				why, err := awaitNonce(ctx, t.TempDir(), "nonce", func() (looks, error) {
+					cancel(cancelled)
+					return now.looks, now.err
+				})
+				if why != nil || !errors.Is(err, cancelled) {
+					t.Errorf("not local because of %v; error %v", why, err)
+				}
+			})
+		})
+	}
+}
+
+// TestIsLocalGivenUp has jobs that are cancelled leave at once, also while they wait for another's proof, and others not suffer from it.
+func TestIsLocalGivenUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var c Carrier
+		cancelled := errors.New("the job was cancelled")
+		first, cancelFirst := context.WithCancelCause(t.Context())
+		second, cancelSecond := context.WithCancelCause(t.Context())
+		var jobs sync.WaitGroup
+		jobs.Go(func() {
+			_, err := c.isLocal(first, func() (why, err error) {
+				<-first.Done()
+				return nil, context.Cause(first)
+			})
+			if !errors.Is(err, cancelled) {
+				t.Errorf("the first: %v", err)
+			}
+		})
+		synctest.Wait()
+		left := make(chan error, 1)
+		jobs.Go(func() {
+			_, err := c.isLocal(second, func() (why, err error) { return errors.New("two at once"), nil })
+			left <- err
+		})
+		jobs.Go(func() {
+			if local, err := c.isLocal(t.Context(), func() (why, err error) { return nil, nil }); !local || err != nil { //nolint:nilnil // proved
+				t.Errorf("the third: local %v, %v", local, err)
+			}
+		})
+		synctest.Wait()
+		cancelSecond(cancelled)
+		if err := <-left; !errors.Is(err, cancelled) {
+			t.Errorf("the second: %v", err)
+		}
+		cancelFirst(cancelled)
+		jobs.Wait()
+		if local, err := c.isLocal(t.Context(), func() (why, err error) { return errors.New("asked again"), nil }); !local || err != nil {
+			t.Errorf("afterwards: local %v, %v", local, err)
+		}
+	})
 }
