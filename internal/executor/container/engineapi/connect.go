@@ -40,8 +40,7 @@ func connected(err error) bool {
 
 // disconnectOthers takes containers that are not a runner's out of a network that cannot be removed for them.
 func (e *Engine) disconnectOthers(ctx context.Context, id string, refusal error) {
-	words := refusal.Error()
-	if !strings.Contains(words, "active endpoints") && !strings.Contains(words, "being used") && !strings.Contains(words, "associated containers") {
+	if !used(refusal) {
 		return
 	}
 	e.calls.Add(1)

@@ -109,14 +109,6 @@ func (e *Engine) Kill(ctx context.Context, name, signal string) error {
 	return fmt.Errorf("kill container %s: %w", name, err)
 }
 
-// removeAttempts is how often a removal is tried at least, and removeTime for how long: Podman refuses the one of a container that has
-// just ended ("container state improper"), and that of a container whose namespaces another still has; Docker that of one which another
-// request removes, and what something on a busy machine still has open.
-const (
-	removeAttempts = 8
-	removeTime     = 15 * time.Second
-)
-
 // Remove kills and removes a container with its volumes that have no name. One that is not there is no error.
 func (e *Engine) Remove(ctx context.Context, name string) error {
 	return e.remove(ctx, name, true)
@@ -234,23 +226,6 @@ func (e *Engine) RemoveNetwork(ctx context.Context, name string) error {
 		}))
 	}
 	return err
-}
-
-// repeat tries a removal until it succeeds, the thing is gone, or it has failed often and for long.
-func (e *Engine) repeat(ctx context.Context, what string, remove func(context.Context) error) error {
-	began := time.Now()
-	for attempt, wait := 1, 20*time.Millisecond; ; attempt, wait = attempt+1, min(2*wait, time.Second) {
-		err := e.again(ctx, remove)
-		if err == nil || absent(err) {
-			return nil
-		}
-		if ctx.Err() != nil || attempt >= removeAttempts && time.Since(began) >= removeTime || IsUnreachable(err) {
-			return fmt.Errorf("%s: %w", what, err)
-		}
-		if !pause(ctx, wait) {
-			return fmt.Errorf("%s: %w", what, errors.Join(context.Cause(ctx), err))
-		}
-	}
 }
 
 // Owned lists what carries label=value, by name.
