@@ -75,13 +75,14 @@ unasked() {
 # answers SOCKET: an engine listens there.
 answers() { curl -fsS --max-time 2 --unix-socket "$1" http://engine/_ping >/dev/null 2>&1; }
 
-# start NAME SOCKET COMMAND...: in the background, unless it answers already.
+# start NAME SOCKET COMMAND...: in the background, unless it answers already. What watches Podman's containers leaves a file "oom" in the
+# service's directory when one runs out of memory, which is not to be the caller's.
 start() {
   local name=$1 socket=$2
   shift 2
   answers "$socket" && return
   log "starting $name"
-  setsid "$@" >"$home/$name.log" 2>&1 </dev/null &
+  (cd "$home" && exec setsid "$@") >"$home/$name.log" 2>&1 </dev/null &
   echo $! >"$home/$name.pid"
   for _ in $(seq 300); do
     answers "$socket" && return
