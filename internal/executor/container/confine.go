@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
@@ -103,12 +102,6 @@ func (l Limits) helper() Limits {
 func (l Limits) below(parent string) Limits {
 	l.CgroupParent = cmp.Or(parent, l.CgroupParent)
 	return l
-}
-
-// slotCgroup is the control group of a slot. Source: gitlab-runner common/config.go, expandSlotTemplate.
-func slotCgroup(template string, slot int) string {
-	n := strconv.Itoa(slot)
-	return strings.NewReplacer("${slot}", n, "$slot", n).Replace(template)
 }
 
 // applyNetwork sets what belongs to a network namespace, for a container that has one of its own.

@@ -93,6 +93,7 @@ func (e *Executor) Reconcile(ctx context.Context, owner executor.OwnerID, keep [
 	if err != nil {
 		return err
 	}
+	e.warnOfGroups(engine)
 	used := e.usedSlots(owner, keep)
 	left := func(t engineapi.Thing) bool {
 		if name := t.Labels[slot.LabelSlot]; name != "" {

@@ -67,7 +67,11 @@ func (v *environment) container(place executor.Place, p *part, image *engineapi.
 
 // confine sets what places and services have in common: limits and rights, the job's files, the log.
 func (v *environment) confine(o *client.ContainerCreateOptions, l Limits, image string) error {
-	if err := l.apply(o.HostConfig, image, v.engine); err != nil {
+	err := groupable(v.engine, l.CgroupParent)
+	if err == nil {
+		err = l.apply(o.HostConfig, image, v.engine)
+	}
+	if err != nil {
 		return &executor.Failure{Reason: job.ReasonConfiguration, Err: fmt.Errorf("[runners.docker]: %w", err)}
 	}
 	o.HostConfig.Binds, o.HostConfig.Mounts = v.b.files()

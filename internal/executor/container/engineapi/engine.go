@@ -51,6 +51,7 @@ type Engine struct {
 	// Seccomp is the profile of containers for which none is named: SeccompBuiltin, or as whoever set it up called another one;
 	// empty: the engine confines no calls of the kernel.
 	Seccomp string
+	Slices  bool // systemd manages the control groups of containers: the name of what they are below ends in ".slice"
 
 	calls    atomic.Int64
 	ids      atomic.Pointer[[2]int]

@@ -16,7 +16,7 @@ const maxInfo = 1 << 20
 // SeccompBuiltin is the seccomp profile that a Docker engine is built with, as it calls it itself from version 23.
 const SeccompBuiltin = "builtin"
 
-// askSecurity asks the engine what confines its containers, and whether it has an ordinary user's rights alone: Docker says so among
+// askSecurity asks the engine what confines its containers and who manages their control groups, and whether it has an ordinary user's rights alone: Docker says so among
 // its security options, Podman also in a field of its own, which the client does not know. It is asked once, as Podman looks up the
 // packages of its programs each time.
 func (e *Engine) askSecurity(ctx context.Context) error {
@@ -37,11 +37,12 @@ func (e *Engine) askSecurity(ctx context.Context) error {
 	var info struct {
 		Rootless        bool
 		SecurityOptions []string
+		CgroupDriver    string
 	}
 	if err := json.NewDecoder(io.LimitReader(res.Body, maxInfo)).Decode(&info); err != nil {
 		return fmt.Errorf("read the engine's rights: %w", err)
 	}
-	e.Rootless = info.Rootless
+	e.Rootless, e.Slices = info.Rootless, info.CgroupDriver == "systemd"
 	for _, o := range info.SecurityOptions {
 		e.secured(o)
 	}
