@@ -38,7 +38,7 @@ func buildsRules() (rules []*profiles.Syscall) {
 	add(filters{includes: s390}, []string{"clone"}, masked(1, others, 0))
 	const namespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWUTS
 	add(filters{}, []string{"unshare"}, masked(0, ^uint64(namespaces|unix.CLONE_FS|unix.CLONE_FILES|unix.CLONE_SYSVSEM), 0))
-	add(filters{}, []string{"setns"}, masked(1, ^uint64(unix.CLONE_NEWUSER|unix.CLONE_NEWNS), 0)) // each `podman` after the first
+	add(filters{}, []string{"setns"}, masked(1, ^uint64(unix.CLONE_NEWUSER|unix.CLONE_NEWNS), 0)) // each `podman` after the first, with 0
 	// With MS_BIND mount(2) mounts elsewhere what is mounted, or with MS_REMOUNT as well changes how, whatever else it is given.
 	add(filters{}, []string{"mount"}, masked(3, unix.MS_BIND, unix.MS_BIND))
 	// What is mounted is kept from spreading by this flag and no other. The upper half is compared whole, since the kernel throws it
