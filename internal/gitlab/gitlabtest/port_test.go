@@ -54,13 +54,13 @@ func TestPortIsKept(t *testing.T) {
 				}
 			}
 			c.Close()
-			for { // a process that is just being started has the port until it executes its program
+			for until := time.Now().Add(time.Minute); ; { // a process that is just being started has the port until it executes its program
 				l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", at)
 				if err == nil {
 					l.Close()
 					return
 				}
-				if !errors.Is(err, syscall.EADDRINUSE) {
+				if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(until) {
 					t.Fatalf("once it is closed: %v", err)
 				}
 				time.Sleep(time.Millisecond)
