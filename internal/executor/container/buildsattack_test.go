@@ -27,6 +27,7 @@ func attempts() []attempt {
 		{"clone3", unix.SYS_CLONE3, "$zero, 64", enosys},
 		{"clone with a network", unix.SYS_CLONE, fmt.Sprintf("%d, 0, 0, 0, 0", unix.CLONE_NEWNET|int(unix.SIGCHLD)), eperm},
 		{"a network by setns", unix.SYS_SETNS, fmt.Sprintf("fileno(NET), %d", unix.CLONE_NEWNET), eperm},
+		{"a network by setns of no kind", unix.SYS_SETNS, "fileno(NET), 0", eperm}, // which the kernel refuses, not the filter
 		{"fsopen", unix.SYS_FSOPEN, "$tmpfs, 0", enosys},
 		{"fsconfig", unix.SYS_FSCONFIG, "0, 6, 0, 0, 0", enosys},
 		{"fsmount", unix.SYS_FSMOUNT, "0, 0, 0", enosys},

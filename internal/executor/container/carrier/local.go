@@ -143,7 +143,7 @@ func awaitNonce(ctx context.Context, state, nonce string, look func() (looks, er
 		conn, err := sockdir.Dial(ctx, state, agent.ProbeSocket)
 		if err == nil {
 			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-			why, err = hear(conn, nonce), nil
+			why := hear(conn, nonce)
 			if !stop() && why != nil {
 				return nil, context.Cause(ctx)
 			}
