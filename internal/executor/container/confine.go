@@ -11,7 +11,6 @@ import (
 
 	"gitlab.com/skerry/skerry/internal/dockeropt"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
-	"gitlab.com/skerry/skerry/internal/executor/container/seccomp"
 )
 
 // Limits is how containers of one kind are confined and what they get of the host.
@@ -55,7 +54,7 @@ type Limits struct {
 
 // apply sets limits and rights of a container of an image. What belongs to the network namespace is set by
 // whoever makes that: see applyNetwork.
-func (l Limits) apply(h *container.HostConfig, image string, engine *engineapi.Engine) (err error) {
+func (l Limits) apply(h *container.HostConfig, image string, engine *engineapi.Engine, builds *buildsProfile) (err error) {
 	h.Memory, h.MemorySwap, h.MemoryReservation = l.Memory, l.MemorySwap, l.MemoryReservation
 	h.NanoCPUs, h.CPUShares, h.CpusetCpus, h.CpusetMems = l.NanoCPUs, l.CPUShares, l.CPUSet, l.CPUSetMems
 	h.Privileged, h.CapAdd, h.CapDrop = l.Privileged, l.CapAdd, l.CapDrop
@@ -82,7 +81,7 @@ func (l Limits) apply(h *container.HostConfig, image string, engine *engineapi.E
 	if h.Ulimits, err = dockeropt.Ulimits(l.Ulimit); err != nil {
 		return fmt.Errorf("ulimit: %w", err)
 	}
-	h.SecurityOpt, err = securityOptions(l.SecurityOpt, engine)
+	h.SecurityOpt, err = securityOptions(l.SecurityOpt, engine, builds)
 	return err
 }
 
@@ -144,7 +143,7 @@ const seccompOption = "seccomp="
 // securityOptions puts the seccomp profile that an option names by its path in the path's place: Docker's engine
 // wants the text, Podman's reads the file itself. The profile imageBuilds is ours; the engine's own is asked for by
 // no word where the engine knows none.
-func securityOptions(list []string, engine *engineapi.Engine) ([]string, error) {
+func securityOptions(list []string, engine *engineapi.Engine, builds *buildsProfile) ([]string, error) {
 	var out []string
 	for _, s := range list {
 		path, ok := strings.CutPrefix(s, seccompOption)
@@ -154,7 +153,7 @@ func securityOptions(list []string, engine *engineapi.Engine) ([]string, error) 
 			continue
 		case engine.Kind == engineapi.Podman:
 		case path == imageBuilds:
-			profile, err := seccomp.Builds()
+			profile, err := builds.get()
 			if err != nil {
 				return nil, err
 			}

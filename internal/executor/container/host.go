@@ -54,6 +54,7 @@ type Host struct {
 
 	images sync.Mutex // held while a generation of images is chosen for a job, and while another one takes its place; no engine is asked meanwhile
 	offers generations.Offers
+	builds buildsProfile
 
 	mu      sync.Mutex
 	sites   map[engineapi.Address]*site

@@ -2,9 +2,11 @@ package container
 
 import (
 	"slices"
+	"sync"
 
 	"gitlab.com/skerry/skerry/internal/dockeropt"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
+	"gitlab.com/skerry/skerry/internal/executor/container/seccomp"
 )
 
 // imageBuilds is the value of security_opt's seccomp for jobs that build images without an engine, by Buildah and its like. It means
@@ -23,4 +25,16 @@ func (l Limits) forBuilds(e *engineapi.Engine) Limits {
 	}
 	l.SecurityOpt = append(slices.Clone(l.SecurityOpt), seccompOption+imageBuilds)
 	return l
+}
+
+// buildsProfile is the profile imageBuilds, made for the first job that has it. The zero value is ready, and safe for concurrent use.
+type buildsProfile struct {
+	once sync.Once
+	text string
+	err  error
+}
+
+func (p *buildsProfile) get() (string, error) {
+	p.once.Do(func() { p.text, p.err = seccomp.Builds() })
+	return p.text, p.err
 }

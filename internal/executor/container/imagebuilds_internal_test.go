@@ -26,7 +26,7 @@ func TestSeccompWords(t *testing.T) {
 		{"seccomp=builtin", old, ""}, {"seccomp=builtin", docker, "seccomp=builtin"}, {"seccomp=builtin", podman, ""},
 		{"seccomp=unconfined", old, "seccomp=unconfined"}, {`seccomp={"a":1}`, docker, `seccomp={"a":1}`}, {"seccomp=/srv/profile.json", podman, "seccomp=/srv/profile.json"},
 	} {
-		got, err := securityOptions([]string{"label=disable", c.word}, c.engine)
+		got, err := securityOptions([]string{"label=disable", c.word}, c.engine, &buildsProfile{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -69,7 +69,7 @@ func (v *environment) container(place executor.Place, p *part, image *engineapi.
 func (v *environment) confine(o *client.ContainerCreateOptions, l Limits, image string) error {
 	err := groupable(v.engine, l.CgroupParent)
 	if err == nil {
-		err = l.apply(o.HostConfig, image, v.engine)
+		err = l.apply(o.HostConfig, image, v.engine, &v.e.host.builds)
 	}
 	if err != nil {
 		return &executor.Failure{Reason: job.ReasonConfiguration, Err: fmt.Errorf("[runners.docker]: %w", err)}
