@@ -23,6 +23,13 @@ const fileBytes = 16 << 10
 // hides from being counted is gone with it.
 const leastFree = 16 << 20
 
+// A share ends no engine that keeps a little while others have left so much free: it is no reason that they have filled the disk. Files count
+// as for a size.
+const (
+	littleKept = 4 << 30
+	enoughFree = 1 << 30
+)
+
 // String is the bound as the configuration has it, and as ParseBound reads it.
 func (b Bound) String() string {
 	switch {
@@ -48,15 +55,20 @@ func ParseBound(s string) (Bound, error) {
 	return Bound{Bytes: int64(n)}, nil
 }
 
+// full reports whether nothing is left where an engine keeps, or may keep, used.
+func full(used, free kept.Size) bool { return free.Bytes < leastFree && used.Bytes > 0 }
+
 // exceeded reports whether an engine that keeps used keeps too much where free is free. No files are free where a file system
 // makes as many as there is room for.
 func (b Bound) exceeded(used, free kept.Size) bool {
-	if free.Bytes < leastFree && used.Bytes > 0 {
+	if full(used, free) {
 		return true
 	}
 	if b.Percent > 0 {
-		over := func(used, free int64) bool { return float64(used) > b.Percent/100*float64(used+free) }
-		return over(used.Bytes, free.Bytes) || free.Files > 0 && over(used.Files, free.Files)
+		over := func(used, free, unit int64) bool {
+			return float64(used) > b.Percent/100*float64(used+free) && (used > littleKept/unit || free < enoughFree/unit)
+		}
+		return over(used.Bytes, free.Bytes, 1) || free.Files > 0 && over(used.Files, free.Files, fileBytes)
 	}
 	return max(used.Bytes, used.Files*fileBytes) > b.Bytes
 }
@@ -64,7 +76,7 @@ func (b Bound) exceeded(used, free kept.Size) bool {
 // words say what was kept and what may be.
 func (b Bound) words(used, free kept.Size) string {
 	if free.Bytes < leastFree {
-		return fmt.Sprintf("it kept %s in %d files, and its file system is full: %s are left", size(used.Bytes), used.Files, size(free.Bytes))
+		return fmt.Sprintf("it kept %s in %d files when they were counted, and its file system is full: %s are left", size(used.Bytes), used.Files, size(free.Bytes))
 	}
 	return fmt.Sprintf("it kept %s in %d files, and %s are free: that is more than %s", size(used.Bytes), used.Files, size(free.Bytes), b.setting())
 }

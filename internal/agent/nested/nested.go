@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -103,6 +104,11 @@ func (o *options) supervise() error {
 		return fmt.Errorf("open the engine's socket: %w", err)
 	}
 	defer func() { _ = l.Close() }()
+	places, err := o.places(started)
+	if err != nil {
+		return err
+	}
+	reserveThreads()
 	engine, err := o.start(l)
 	if err != nil {
 		return fmt.Errorf("start the engine: %w", err)
@@ -118,7 +124,7 @@ func (o *options) supervise() error {
 	over := make(chan string, 1)
 	if o.bound != (Bound{}) {
 		watching.Go(func() {
-			if why := o.disk(started).watch(ctx); why != "" {
+			if why := o.disk(places).watch(ctx); why != "" {
 				over <- why
 				killAll(engine)
 			}
@@ -135,9 +141,26 @@ func (o *options) supervise() error {
 	ended()
 	select {
 	case why := <-over:
-		return o.refuse(ctx, l, started, why)
+		return o.refuse(ctx, l, places, why)
 	default:
 		return err
+	}
+}
+
+// spareThreads are those that the program has from the beginning: it dies when it needs one and the job has as many processes as it may have.
+const spareThreads = 8
+
+// reserveThreads has the program have them; who has ended leaves its thread to others.
+func reserveThreads() {
+	var all sync.WaitGroup
+	all.Add(spareThreads)
+	for range spareThreads {
+		go func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			all.Done()
+			all.Wait() // else one would do for all of them
+		}()
 	}
 }
 

@@ -26,17 +26,11 @@ const Ended = "the job's own container engine was ended: "
 // advice is what the job's author can do.
 const advice = "remove images, containers and volumes as the job goes (podman system prune), build smaller ones, or ask the runner's administrator for a larger nested_disk"
 
-// disk is the watch over what the engine keeps: its storage, the directory of the socket, and whatever else it may write to in its
-// container since that was started.
-func (o *options) disk(started time.Time) *disk {
-	places := o.places(started)
-	paths := make([]string, len(places))
-	for i, p := range places {
-		paths[i] = p.Path
-	}
+// disk is the watch over what the engine keeps in places.
+func (o *options) disk(places []kept.Place) *disk {
 	return &disk{
 		bound: o.bound, now: time.Now,
-		free: func() ([]kept.Size, error) { return freeOf(paths) },
+		free: func() ([]kept.Size, error) { return freeOf(places) },
 		count: func(ctx context.Context) (kept.Size, error) {
 			used, err := kept.Measure(ctx, places)
 			if err != nil {
@@ -48,8 +42,23 @@ func (o *options) disk(started time.Time) *disk {
 	}
 }
 
-func (o *options) places(started time.Time) []kept.Place {
-	return []kept.Place{{Path: o.store}, {Path: filepath.Dir(o.socket)}, {Path: "/", Since: started}}
+// places are where the engine keeps what is bounded: its storage, the directory of the socket, and whatever else it may write to in its
+// container since that was started. It opens them before the engine can move them away.
+func (o *options) places(started time.Time) (places []kept.Place, err error) {
+	if o.bound == (Bound{}) {
+		return nil, nil
+	}
+	for _, at := range []struct {
+		path  string
+		since time.Time
+	}{{o.store, time.Time{}}, {filepath.Dir(o.socket), time.Time{}}, {"/", started}} {
+		p, err := kept.Open(at.path, at.since)
+		if err != nil {
+			return nil, fmt.Errorf("bound what the engine keeps: %w", err)
+		}
+		places = append(places, p)
+	}
+	return places, nil
 }
 
 // killAll ends the engine with all of its containers.
@@ -76,7 +85,7 @@ const (
 )
 
 // refuse removes what an engine has kept that was ended, and tells everybody who wants it why it is not there, until ctx ends.
-func (o *options) refuse(ctx context.Context, l net.Listener, started time.Time, why string) error {
+func (o *options) refuse(ctx context.Context, l net.Listener, places []kept.Place, why string) error {
 	why = Ended + why + "; " + advice
 	fmt.Fprintln(os.Stderr, "skerry-agent:", why)
 	reapAll()
@@ -84,7 +93,7 @@ func (o *options) refuse(ctx context.Context, l net.Listener, started time.Time,
 	removing.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, removeTime)
 		defer cancel()
-		if err := kept.Remove(ctx, o.places(started)); err != nil {
+		if err := kept.Remove(ctx, places); err != nil {
 			fmt.Fprintln(os.Stderr, "skerry-agent: what the engine has kept goes with the job:", err)
 		}
 	})

@@ -10,6 +10,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Size is what files occupy.
@@ -21,22 +23,50 @@ type Size struct {
 // Add is the sum of two sizes.
 func (s Size) Add(t Size) Size { return Size{Bytes: s.Bytes + t.Bytes, Files: s.Files + t.Files} }
 
-// Place is a directory whose files count, with everything below it that is mounted nowhere else.
+// Place is a directory whose files count, with everything below it that is mounted nowhere else. It stays the one that was opened, whatever
+// becomes of its name, its rights and those of the directories above it.
 type Place struct {
-	Path  string    `json:"path"`
-	Since time.Time `json:"since"` // files that have not changed since count nothing: they are the image's
+	path  string
+	since time.Time
+	dir   *os.File
 }
 
-// The arguments of the agent's program that belong here. After them comes a request.
+// Open opens a place. Files that have not changed since count nothing: they are the image's. It is open as long as the program runs.
+func Open(path string, since time.Time) (Place, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return Place{}, fmt.Errorf("open %q: %w", path, err)
+	}
+	return Place{path: path, since: since, dir: os.NewFile(uintptr(fd), path)}, nil
+}
+
+// Free is what the file system of the place has left.
+func (p Place) Free() (Size, error) {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(p.dir.Fd()), &st); err != nil {
+		return Size{}, fmt.Errorf("ask what is free at %q: %w", p.path, err)
+	}
+	return Size{Bytes: int64(st.Bavail) * st.Frsize, Files: int64(st.Ffree)}, nil
+}
+
+// The arguments of the agent's program that belong here. After the first two comes a request.
 const (
-	commandAwait = "nested-count"   // in a user namespace that has no ids yet
-	commandCount = "nested-counted" // as its root
+	commandAwait    = "nested-count"   // in a user namespace that has no ids yet
+	commandCount    = "nested-counted" // as its root
+	commandUnlinked = "nested-unlinked"
 )
 
 // request is what the process is to do.
 type request struct {
-	Places []Place `json:"places"`
-	Remove bool    `json:"remove,omitempty"` // the files that count
+	Places []opened `json:"places"`
+	Remove bool     `json:"remove,omitempty"` // the files that count
+}
+
+// opened is a place in the process that looks into it.
+type opened struct {
+	Path  string    `json:"path"` // as it was called
+	Since time.Time `json:"since"`
+	FD    int       `json:"fd"`
 }
 
 // answer is what it says.
@@ -52,6 +82,8 @@ func Main(args []string) (ok bool, err error) {
 		return true, await(args[1])
 	case len(args) == 2 && args[0] == commandCount:
 		return true, count(args[1], os.Stdout)
+	case len(args) == 1 && args[0] == commandUnlinked:
+		return true, unlinked(os.Stdout)
 	default:
 		return false, nil
 	}
@@ -76,14 +108,19 @@ func count(text string, out io.Writer) error {
 	if err := json.Unmarshal([]byte(text), &r); err != nil {
 		return fmt.Errorf("read what to count: %w", err)
 	}
-	w, a := walk{links: map[file]struct{}{}, remove: r.Remove}, answer{}
+	w := walk{links: map[file]struct{}{}, remove: r.Remove}
 	var errs []error
 	for _, p := range r.Places {
 		errs = append(errs, w.place(p))
 	}
-	if err := errors.Join(errs...); err != nil {
+	return say(out, w.total, errors.Join(errs...))
+}
+
+// say answers.
+func say(out io.Writer, total Size, err error) error {
+	a := answer{Size: total}
+	if err != nil {
 		a.Error = err.Error()
 	}
-	a.Size = w.total
 	return json.NewEncoder(out).Encode(a)
 }

@@ -19,16 +19,23 @@ import (
 // Measure counts places with all rights over the files of the engine's users. It starts processes and leaves it to the caller's
 // reaper to wait for them.
 func Measure(ctx context.Context, places []Place) (Size, error) {
-	return run(ctx, request{Places: places})
+	return run(ctx, places, false)
 }
 
 // Remove removes the regular files that Measure would count; nothing may use them any more.
 func Remove(ctx context.Context, places []Place) error {
-	_, err := run(ctx, request{Places: places, Remove: true})
+	_, err := run(ctx, places, true)
 	return err
 }
 
-func run(ctx context.Context, r request) (Size, error) {
+// firstFile is the descriptor of the first file that a process is given besides the standard three.
+const firstFile = 3
+
+func run(ctx context.Context, places []Place, remove bool) (Size, error) {
+	r, dirs := request{Remove: remove}, make([]*os.File, len(places))
+	for i, p := range places {
+		r.Places, dirs[i] = append(r.Places, opened{Path: p.path, Since: p.since, FD: firstFile + i}), p.dir
+	}
 	text, err := json.Marshal(r)
 	if err != nil {
 		return Size{}, err
@@ -37,7 +44,7 @@ func run(ctx context.Context, r request) (Size, error) {
 	if err != nil {
 		return Size{}, fmt.Errorf("find the agent's own executable: %w", err)
 	}
-	c, err := start(ctx, []string{self, commandAwait, string(text)}, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER})
+	c, err := start(ctx, []string{self, commandAwait, string(text)}, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER}, dirs...)
 	if err != nil {
 		return Size{}, fmt.Errorf("make a user namespace: %w", err)
 	}
@@ -48,13 +55,18 @@ func run(ctx context.Context, r request) (Size, error) {
 	if _, err := c.in.Write([]byte{'\n'}); err != nil {
 		return Size{}, fmt.Errorf("begin to count: %w", err)
 	}
+	return c.hear(ctx)
+}
+
+// hear is what a process says that counts.
+func (c *child) hear(ctx context.Context) (Size, error) {
 	said, err := io.ReadAll(io.LimitReader(c.out, 64<<10))
 	if err != nil {
 		return Size{}, fmt.Errorf("count what the engine keeps: %w", errors.Join(context.Cause(ctx), err))
 	}
 	var a answer
 	if err := json.Unmarshal(said, &a); err != nil {
-		return Size{}, fmt.Errorf("count what the engine keeps: %w: %s", err, said)
+		return Size{}, fmt.Errorf("count what the engine keeps: %w: %q", err, said)
 	}
 	if a.Error != "" {
 		return a.Size, fmt.Errorf("count what the engine keeps: %s", a.Error)
@@ -69,8 +81,11 @@ type child struct {
 	stop    func() bool
 }
 
-// start starts a program, which is killed when ctx ends.
-func start(ctx context.Context, line []string, attr *syscall.SysProcAttr) (*child, error) {
+// start starts a program, which is killed when ctx ends, with files besides the standard ones.
+func start(ctx context.Context, line []string, attr *syscall.SysProcAttr, files ...*os.File) (*child, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	theirIn, in, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -81,7 +96,7 @@ func start(ctx context.Context, line []string, attr *syscall.SysProcAttr) (*chil
 		return nil, errors.Join(err, in.Close())
 	}
 	defer theirOut.Close()
-	p, err := os.StartProcess(line[0], line, &os.ProcAttr{Files: []*os.File{theirIn, theirOut, theirOut}, Env: os.Environ(), Sys: attr})
+	p, err := os.StartProcess(line[0], line, &os.ProcAttr{Files: append([]*os.File{theirIn, theirOut, theirOut}, files...), Env: os.Environ(), Sys: attr})
 	if err != nil {
 		return nil, errors.Join(err, in.Close(), out.Close())
 	}

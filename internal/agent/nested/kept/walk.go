@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -35,22 +36,22 @@ type walk struct {
 	remove bool
 }
 
-// place counts a place; one that is not there is nothing.
-func (w *walk) place(p Place) error {
-	fd, err := unix.Open(p.Path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+// place counts a place.
+func (w *walk) place(p opened) error {
+	fd, err := unix.Openat(p.FD, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return &fs.PathError{Op: "open", Path: p.Path, Err: err}
+		return fmt.Errorf("open %q: %w", p.Path, err)
 	}
-	d := os.NewFile(uintptr(fd), p.Path)
+	d := named(fd, p.Path)
 	var st unix.Statx_t
 	if err := look(d, "", unix.AT_EMPTY_PATH, &st); err != nil {
-		return errors.Join(&fs.PathError{Op: "stat", Path: p.Path, Err: err}, d.Close())
+		return errors.Join(fmt.Errorf("stat %q: %w", p.Path, err), d.Close())
 	}
 	return w.directory(d, level{mount: st.Mnt_id, since: p.Since})
 }
+
+// named is a directory that errors name as it can be shown: the job has made the names.
+func named(fd int, name string) *os.File { return os.NewFile(uintptr(fd), strconv.Quote(name)) }
 
 // level is where a walk is.
 type level struct {
@@ -94,7 +95,7 @@ func (w *walk) entry(d *os.File, name string, at level) error {
 		return nil
 	}
 	if err != nil {
-		return &fs.PathError{Op: "stat", Path: name, Err: err}
+		return fmt.Errorf("stat %q: %w", name, err)
 	}
 	if st.Mnt_id != at.mount {
 		return nil
@@ -118,9 +119,9 @@ func (w *walk) entry(d *os.File, name string, at level) error {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
 		return nil
 	case err != nil:
-		return &fs.PathError{Op: "open", Path: name, Err: err}
+		return fmt.Errorf("open %q: %w", name, err)
 	}
-	return w.directory(os.NewFile(uintptr(fd), name), level{mount: at.mount, since: at.since, depth: at.depth + 1})
+	return w.directory(named(fd, name), level{mount: at.mount, since: at.since, depth: at.depth + 1})
 }
 
 func (w *walk) add(st *unix.Statx_t) {

@@ -15,15 +15,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// counted is what places have, by the command.
-func counted(t *testing.T, remove bool, places ...Place) Size {
+// requested is a request of this process for places that are open.
+func requested(t *testing.T, remove bool, places ...Place) string {
 	t.Helper()
-	text, err := json.Marshal(request{Places: places, Remove: remove})
+	r := request{Remove: remove}
+	for _, p := range places {
+		r.Places = append(r.Places, opened{Path: p.path, Since: p.since, FD: int(p.dir.Fd())})
+	}
+	text, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return string(text)
+}
+
+// place opens a place until the test ends.
+func place(t *testing.T, path string, since time.Time) Place {
+	t.Helper()
+	p, err := Open(path, since)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.dir.Close() })
+	return p
+}
+
+// counted is what places have, by the command.
+func counted(t *testing.T, remove bool, places ...Place) Size {
+	t.Helper()
+	text := requested(t, remove, places...)
 	var out bytes.Buffer
-	if err := count(string(text), &out); err != nil {
+	if err := count(text, &out); err != nil {
 		t.Fatal(err)
 	}
 	var a answer
@@ -77,7 +99,7 @@ func TestFilesAreCounted(t *testing.T) {
 	for _, path := range []string{"a", "a/b", "many", "a/b/one", "hole", "a/link"} {
 		want.Bytes += occupied(t, filepath.Join(dir, path))
 	}
-	if diff := cmp.Diff(want, counted(t, false, Place{Path: dir}, Place{Path: filepath.Join(dir, "none")})); diff != "" {
+	if diff := cmp.Diff(want, counted(t, false, place(t, dir, time.Time{}))); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -92,7 +114,7 @@ func TestWhatWasThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	since := time.Unix(st.Ctim.Unix()).Add(time.Nanosecond)
-	if got := counted(t, false, Place{Path: dir, Since: since}); got != (Size{}) {
+	if got := counted(t, false, place(t, dir, since)); got != (Size{}) {
 		t.Errorf("the image's: %+v", got)
 	}
 	two := filepath.Join(dir, "two")
@@ -108,10 +130,10 @@ func TestWhatWasThere(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if want, got := (Size{Bytes: occupied(t, two), Files: 1}), counted(t, false, Place{Path: dir, Since: since}); got != want {
+	if want, got := (Size{Bytes: occupied(t, two), Files: 1}), counted(t, false, place(t, dir, since)); got != want {
 		t.Errorf("the container's: %+v, want %+v", got, want)
 	}
-	counted(t, true, Place{Path: dir, Since: since})
+	counted(t, true, place(t, dir, since))
 	if _, err := os.Lstat(two); err == nil {
 		t.Error("the container's file is not removed")
 	}
@@ -139,8 +161,7 @@ func TestDepth(t *testing.T) {
 	}
 	_ = unix.Close(at)
 	var out bytes.Buffer
-	text, _ := json.Marshal(request{Places: []Place{{Path: dir}}})
-	if err := count(string(text), &out); err != nil || !strings.Contains(out.String(), "error") {
+	if err := count(requested(t, false, place(t, dir, time.Time{})), &out); err != nil || !strings.Contains(out.String(), "error") {
 		t.Errorf("%s %v", out.String(), err)
 	}
 }
@@ -165,7 +186,9 @@ func TestUnlinked(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := open{seen: map[file]struct{}{}}
-	o.process(t.Context(), cmd.Process.Pid)
+	if err := o.processes([]int{cmd.Process.Pid, 1 << 30}); err != nil { // which has ended
+		t.Error(err)
+	}
 	var system unix.Statfs_t
 	if err := unix.Statfs(filepath.Dir(path), &system); err != nil {
 		t.Fatal(err)
@@ -175,6 +198,46 @@ func TestUnlinked(t *testing.T) {
 	}
 	_ = in.Close()
 	_ = cmd.Wait()
+}
+
+// TestPlaceStays what was opened, when its name is another directory's and nobody may look into what is above it.
+func TestPlaceStays(t *testing.T) {
+	t.Parallel()
+	above := t.TempDir()
+	dir := filepath.Join(above, "a/place")
+	write(t, filepath.Join(dir, "file"), 100<<10)
+	want := Size{Bytes: occupied(t, filepath.Join(dir, "file")), Files: 1}
+	p := place(t, dir, time.Time{})
+	if err := os.Rename(dir, filepath.Join(above, "a/moved")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(above, "a"), 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Chmod(filepath.Join(above, "a"), 0o700) })
+	if got := counted(t, false, p); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if free, err := p.Free(); err != nil || free.Bytes == 0 && free.Files == 0 {
+		t.Errorf("%+v %v", free, err)
+	}
+}
+
+// TestNamesAreQuoted in errors, since jobs make them and people read them.
+func TestNamesAreQuoted(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	r, _ := json.Marshal(request{Places: []opened{{Path: "\x1b[31m", FD: -1}}})
+	if err := count(string(r), &out); err != nil {
+		t.Fatal(err)
+	}
+	var a answer
+	if err := json.Unmarshal(out.Bytes(), &a); err != nil || !strings.HasPrefix(a.Error, `open "\x1b[31m": `) {
+		t.Errorf("%q %v", a.Error, err)
+	}
 }
 
 func TestMapping(t *testing.T) {
