@@ -73,9 +73,7 @@ func (s *session) ofNested(e *engine, rootless bool) (checks []finding.Check) {
 		return checks
 	}
 	checks = append(checks, host.UserNamespaces(s.machine))
-	if bounds := s.nestedBounds(e); len(bounds) > 0 {
-		checks = append(checks, host.NestedDisk(s.machine, e.Facts().Dir, bounds))
-	}
+	checks = append(checks, s.ofNestedDisk(e)...)
 	if !rootless { // else it is checked with what the engine needs
 		checks = append(checks, host.NestedTun(s.machine))
 	}

@@ -26,3 +26,15 @@ func TestNestedBounds(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestNestedShare(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		nested, disk string
+		want         bool
+	}{{"podman", "50%", true}, {"podman", "20GB", false}, {"podman", "-1", false}, {"shared", "50%", false}} {
+		if got := nestedShare(&config.Runner{Docker: &config.Docker{Nested: c.nested, NestedDisk: c.disk}}); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+}

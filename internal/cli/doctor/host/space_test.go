@@ -24,6 +24,8 @@ func TestNestedDisk(t *testing.T) {
 	m := machine(t, nil)
 	want(t, host.NestedDisk(m, "/not/yet/there", []uint64{1, 2}), finding.Fine, "engines of jobs may keep 0.0 MiB of ", "")
 	want(t, host.NestedDisk(m, "/not/yet/there", []uint64{1 << 60, 1 << 60}), finding.Warning, "nested_disk lets the engines of 2 jobs keep", "set nested_disk in [runners.docker] to a share")
+	want(t, host.NestedShare(m, "/not/yet/there", 0), finding.Fine, "engines of jobs may keep a share of ", "")
+	want(t, host.NestedShare(m, "/not/yet/there", 1<<62), finding.Warning, "nested_disk lets the engine of a job keep a share of what is free", "set nested_disk in [runners.docker] to a size")
 }
 
 func TestSize(t *testing.T) {
