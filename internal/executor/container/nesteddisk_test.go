@@ -11,7 +11,7 @@ import (
 )
 
 // testNestedDisk has a job fill the disk by its engine: what is not there any more, and holes, are nothing; a file that nobody can find, and
-// that nobody but one of its users could look into, is.
+// that nobody but one of its users could look into, is, also when nobody may look into the directory of the engine's user any more.
 func testNestedDisk(t *testing.T, b *bench, image string) {
 	t.Helper()
 	o, n := b.o, *b.o.Nested
@@ -25,7 +25,7 @@ func testNestedDisk(t *testing.T, b *bench, image string) {
 		testSlotCgroup(t, r)
 	}
 	got := r.script(executor.Build, `podman --remote run --rm box /bin/busybox sh -c 'busybox truncate -s 20G /hole; `+
-		`for i in 1 2 3; do busybox dd if=/dev/zero of=/f bs=1M count=30 2>/dev/null && busybox rm /f; done; echo goes on' && podman --remote run --rm -v /:/host box /bin/busybox chroot /host perl -e 'open my $f, ">", "/tmp/taken"; print "$!\n" if -1 == syscall(285, fileno $f, 0, 0, 1 << 30); print "holes\n" if 0 == syscall(285, fileno $f, 3, 0, 1 << 20)'`)
+		`for i in 1 2 3; do busybox dd if=/dev/zero of=/f bs=1M count=30 2>/dev/null && busybox rm /f; done; echo goes on' && podman --remote run --rm -v /:/host box /bin/busybox chroot /host perl -e 'open my $f, ">", "/tmp/taken"; print "$!\n" if -1 == syscall(285, fileno $f, 0, 0, 1 << 30); print "holes\n" if 0 == syscall(285, fileno $f, 3, 0, 1 << 20); chmod 0, "/home/podman" or print "$!\n"'`)
 	if got != "goes on\nOperation not supported\nholes" {
 		t.Errorf("within what an engine may keep: %q", got)
 	}

@@ -40,7 +40,7 @@ func (v *environment) Bequeath() { v.heirs.Store(true) }
 // volumes may be another one's.
 func (v *environment) offerKept(ctx context.Context) (tried bool) {
 	n, h := v.b.Nested, v.e.host
-	if n == nil || n.Domain == "" || n.ImageID == "" || v.b.Agent == nil || v.remote() || !v.heirs.Load() {
+	if n == nil || n.Domain == "" || n.ImageID == "" || v.b.Agent == nil || v.remote() || !v.heirs.Load() || v.spent() {
 		return false
 	}
 	every := cmp.Or(h.OfferEvery, offerEvery)

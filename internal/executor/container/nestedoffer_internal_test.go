@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -68,6 +69,16 @@ func TestImagesAreCopied(t *testing.T) {
 		t.Error("images of an engine that shares no directories with the runner are copied")
 	}
 	v.b.Agent = &carrier.Way{}
+	ended := filepath.Join(v.dir, fileEnded)
+	if err := os.WriteFile(ended, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if v.offerKept(t.Context()) {
+		t.Error("images of an engine that was ended are copied")
+	}
+	if err := os.Remove(ended); err != nil {
+		t.Fatal(err)
+	}
 	if !v.offerKept(t.Context()) {
 		t.Error("they are not copied")
 	}

@@ -2,14 +2,28 @@ package container
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
+	"unicode"
 
 	"gitlab.com/skerry/skerry/internal/agent/nested"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 )
+
+// fileEnded says that the job's own engine was ended, and what it kept is removed or half removed.
+const fileEnded = "nested-ended"
+
+// spent reports whether that is recorded.
+func (v *environment) spent() bool {
+	_, err := os.Stat(filepath.Join(v.dir, fileEnded))
+	return !errors.Is(err, fs.ErrNotExist)
+}
 
 // reportNested says that the job's own engine ended before the job did.
 func (v *environment) reportNested(ctx context.Context, engine *engineapi.Engine, out io.Writer) {
@@ -24,6 +38,9 @@ func (v *environment) reportNested(ctx context.Context, engine *engineapi.Engine
 	if s.Running {
 		if why := v.nestedRefuses(ctx, engine); why != "" {
 			v.log.Warn("A job's own engine was ended", "error", why)
+			if err := os.WriteFile(filepath.Join(v.dir, fileEnded), nil, 0o600); err != nil {
+				v.log.Warn("What is left of a job's own engine that was ended may be offered to later jobs", "error", err)
+			}
 			fmt.Fprintf(out, "%sWARNING: %s%s\n", yellow, why, plain)
 		}
 		return
@@ -53,5 +70,16 @@ func (v *environment) nestedRefuses(ctx context.Context, engine *engineapi.Engin
 	} else if h, err := v.pingNested(ctx); err == nil {
 		why = h.Get(nested.HeaderEnded)
 	}
-	return strings.ToValidUTF8(why[:min(len(why), refusalBytes)], "")
+	if !strings.HasPrefix(why, nested.Ended) {
+		return ""
+	}
+	return strings.Map(printable, strings.ToValidUTF8(why[:min(len(why), refusalBytes)], ""))
+}
+
+// printable drops what does not show in a log, or does something to it.
+func printable(r rune) rune {
+	if !unicode.IsPrint(r) {
+		return -1
+	}
+	return r
 }
