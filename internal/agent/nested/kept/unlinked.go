@@ -52,15 +52,16 @@ func unlinked(out io.Writer) error {
 			pids = append(pids, n)
 		}
 	}
-	o := open{seen: map[file]struct{}{}}
+	o := open{seen: map[file]struct{}{}, patience: threadsTime}
 	err = o.processes(pids)
 	return say(out, o.total, err)
 }
 
 // open adds up open files.
 type open struct {
-	total Size
-	seen  map[file]struct{}
+	total    Size
+	seen     map[file]struct{}
+	patience time.Duration // with threads
 }
 
 // processes looks at processes, and then at their threads, which may have files of their own. What has ended meanwhile is nothing.
@@ -70,7 +71,7 @@ func (o *open) processes(pids []int) error {
 			return err
 		}
 	}
-	end := time.Now().Add(threadsTime)
+	end := time.Now().Add(o.patience)
 	for _, pid := range pids {
 		threads, err := os.ReadDir("/proc/" + strconv.Itoa(pid) + "/task")
 		if err != nil && !over(err) {

@@ -3,10 +3,12 @@ package kept
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -198,6 +200,46 @@ func TestUnlinked(t *testing.T) {
 	}
 	_ = in.Close()
 	_ = cmd.Wait()
+}
+
+// TestUnlinkedOfAThread finds a file that one thread of a process has, and no other one.
+func TestUnlinkedOfAThread(t *testing.T) {
+	t.Parallel()
+	if fd, err := unix.PidfdOpen(unix.Gettid(), unix.PIDFD_THREAD); err == nil {
+		_ = unix.Close(fd)
+	} else if errors.Is(err, unix.EINVAL) {
+		t.Skip("threads cannot be looked at before Linux 6.9")
+	}
+	path := filepath.Join(t.TempDir(), "file")
+	written, end := make(chan error, 1), make(chan struct{})
+	defer close(end)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with what it has
+		fd := -1
+		err := unix.Unshare(unix.CLONE_FILES)
+		if err == nil {
+			fd, err = unix.Open(path, unix.O_CREAT|unix.O_WRONLY, 0o600)
+		}
+		if err == nil {
+			_, err = unix.Write(fd, make([]byte, 100<<10))
+		}
+		written <- errors.Join(err, os.Remove(path))
+		<-end
+	}()
+	if err := <-written; err != nil {
+		t.Fatal(err)
+	}
+	var system unix.Statfs_t
+	if err := unix.Statfs(filepath.Dir(path), &system); err != nil {
+		t.Fatal(err)
+	}
+	o := open{seen: map[file]struct{}{}, patience: time.Minute}
+	if err := o.processes([]int{os.Getpid()}); err != nil {
+		t.Fatal(err)
+	}
+	if !inMemory(system.Type) && o.total.Bytes < 100<<10 {
+		t.Errorf("%+v", o.total)
+	}
 }
 
 // TestPlaceStays what was opened, when its name is another directory's and nobody may look into what is above it.
