@@ -14,6 +14,7 @@ import (
 
 	"github.com/moby/moby/client"
 
+	"gitlab.com/skerry/skerry/internal/agent/nested"
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
 	"gitlab.com/skerry/skerry/internal/executor/container/slot"
@@ -53,7 +54,7 @@ type environment struct {
 	nixDone  func() // the job does not need its Nix daemon any more; nil: it has none
 	labelled bool   // the build image asks for Nix in PATH
 
-	unbounded bool // nested_disk does not hold: its engine is none of a job's own
+	bound *nested.Bound // what its engine may keep in place of nested_disk; nil: that, for it is a job's own
 
 	heirs   atomic.Bool // the job has succeeded: what it has made may serve later ones
 	offered bool        // a try to copy its images has been made; guarded by closing

@@ -48,6 +48,8 @@ type Host struct {
 	// OfferEvery is how long it is at least between two times that images of jobs' own engines are offered to the jobs of
 	// a trust domain anew; 0: the usual time.
 	OfferEvery time.Duration
+	// OfferReserve is how many bytes copies of images leave alone on the disk; 0: as many as usual.
+	OfferReserve int64
 
 	// SharedSilence is how long an engine that jobs share may not answer before it is made anew; 0: the usual time.
 	SharedSilence time.Duration

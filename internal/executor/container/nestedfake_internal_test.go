@@ -47,6 +47,7 @@ type fakeContainer struct {
 	writable []string // paths of volumes
 	made     container.HostConfig
 	env      []string
+	entry    []string
 	exit     int    // its exit code, when it is stopped
 	sockets  string // the directory of the socket
 	answers  *http.Server
@@ -79,6 +80,7 @@ func (f *fakeEngine) create(w http.ResponseWriter, r *http.Request) {
 	var o struct {
 		Labels     map[string]string
 		Env        []string
+		Entrypoint []string
 		HostConfig container.HostConfig
 	}
 	if err := json.NewDecoder(r.Body).Decode(&o); err != nil {
@@ -88,7 +90,7 @@ func (f *fakeEngine) create(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.n++
-	c := &fakeContainer{id: "id-" + strconv.Itoa(f.n), labels: o.Labels, made: o.HostConfig, env: o.Env}
+	c := &fakeContainer{id: "id-" + strconv.Itoa(f.n), labels: o.Labels, made: o.HostConfig, env: o.Env, entry: o.Entrypoint}
 	for _, m := range o.HostConfig.Mounts {
 		if m.Target == filepath.Dir(image.NestedSocket) {
 			c.sockets = m.Source

@@ -69,10 +69,12 @@ func (l Limits) half() Limits {
 	return l
 }
 
-// diskBound is what the job's own engine may keep. One that jobs share keeps what disk_budget leaves it, and those that copy images are looked
-// after while they do: neither may lose all that it has.
+// diskBound is what an engine may keep. One that jobs share keeps what disk_budget leaves it: it may not lose all that it has.
 func (v *environment) diskBound() nested.Bound {
-	if v.unbounded || v.e.o.Nested == nil {
+	switch {
+	case v.bound != nil:
+		return *v.bound
+	case v.e.o.Nested == nil:
 		return nested.Bound{}
 	}
 	return v.e.o.Nested.Disk
@@ -219,7 +221,18 @@ func (v *environment) nestedLacks(err error, said string) error {
 		err = fmt.Errorf("%w; its last words: %s", err, said)
 	}
 	if advice == "" {
-		return fmt.Errorf("the job's own container engine did not come up: %w", err)
+		return fmt.Errorf("%s did not come up: %w", v.engineWords(), err)
 	}
-	return fmt.Errorf("the job's own container engine did not come up: %s (docs/nested.md): %w", advice, err)
+	return fmt.Errorf("%s did not come up: %s (docs/nested.md): %w", v.engineWords(), advice, err)
+}
+
+// engineWords say whose engine it is.
+func (v *environment) engineWords() string {
+	switch v.b.Nested.Labels[labelPart] {
+	case partShared:
+		return "the container engine that jobs share"
+	case partReader, partMaker:
+		return "a container engine that copies images for later jobs"
+	}
+	return "the job's own container engine"
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"gitlab.com/skerry/skerry/internal/agent/nested"
 	"gitlab.com/skerry/skerry/internal/boottime"
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/container/engineapi"
@@ -27,10 +28,12 @@ const (
 )
 
 const (
-	// offerReserve is what a copy leaves free on the disk.
+	// offerReserve is what does not count as free on the disk.
 	offerReserve = 1 << 30
 	// offerEvery is the time from one generation of a domain to the next: each is a copy of all its images.
 	offerEvery = 5 * time.Minute
+	// copierEnds is how long an engine that has written a generation may take to end: what is killed is for nobody, and disks may be busy.
+	copierEnds = 90 * time.Second
 )
 
 // Bequeath implements executor.Bequeather: the images of the job's own engine may be offered to later jobs of its trust domain.
@@ -102,7 +105,7 @@ func (v *environment) offer(ctx context.Context) error {
 // fill makes a generation of what the job's own engine has kept, if that has something new. Two engines do it, which have nothing of the job
 // but its store and its limits: the first one reads the store, the second one writes the generation.
 func (v *environment) fill(ctx context.Context, volume string) (made bool, err error) {
-	from, err := v.startCopier(ctx, partReader, v.b.Nested.Store, v.b.Nested.Images)
+	from, err := v.startCopier(ctx, partReader, v.b.Nested.Store, v.b.Nested.Images, readerBound(v.diskBound()))
 	if err != nil {
 		return false, err
 	}
@@ -111,17 +114,20 @@ func (v *environment) fill(ctx context.Context, volume string) (made bool, err e
 	if err != nil || !what.Fresh {
 		return false, err
 	}
-	dir, err := v.roomFor(ctx, what.Size)
+	dir, room, err := v.roomFor(ctx, what.Size)
 	if err != nil {
 		return false, err
 	}
 	labels := map[string]string{labelOwner: string(v.b.Ref.Owner), labelPart: partImages}
-	if err := v.engine.VolumeWith(ctx, engineapi.VolumeOptions{Name: volume, Labels: labels}); err != nil {
+	making, cancel := whole(ctx)
+	err = v.engine.VolumeWith(making, engineapi.VolumeOptions{Name: volume, Labels: labels})
+	cancel()
+	if err != nil {
 		return false, err
 	}
-	to, err := v.startCopier(ctx, partMaker, volume, "")
+	to, err := v.startCopier(ctx, partMaker, volume, "", &nested.Bound{Bytes: room.Bytes})
 	if err == nil {
-		err = generations.WhileRoom(ctx, dir, offerReserve, lookForRoom, func(ctx context.Context) error { return copyImages(ctx, from, to, what.Names) })
+		err = generations.WhileRoom(ctx, dir, room.Floor, lookForRoom, func(ctx context.Context) error { return copyImages(ctx, from, to, what.Names) })
 	}
 	if err == nil {
 		err = to.stopCopier(ctx)
@@ -166,7 +172,7 @@ func copyImages(ctx context.Context, from, to *environment, names []string) erro
 // stopCopier ends an engine that has written a generation; an error when it had to be killed: what it has written may not be whole.
 func (v *environment) stopCopier(ctx context.Context) error {
 	name := v.b.Nested.Name
-	if err := v.engine.Stop(ctx, name, 10*time.Second); err != nil {
+	if err := v.engine.Stop(ctx, name, copierEnds); err != nil {
 		return err
 	}
 	s, err := v.engine.State(ctx, name)
@@ -176,10 +182,13 @@ func (v *environment) stopCopier(ctx context.Context) error {
 	return err
 }
 
-// startCopier starts an engine on a store, with a generation or without, that has no network and no volume of the job.
-func (v *environment) startCopier(ctx context.Context, which, store, images string) (*environment, error) {
+// startCopier starts an engine on a store, with a generation or without, that has no network and no volume of the job, and keeps no more than bound.
+func (v *environment) startCopier(ctx context.Context, which, store, images string, bound *nested.Bound) (*environment, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	name := containerName(v.b.Ref, which)
-	view := &environment{unbounded: true, e: v.e, engine: v.engine, dir: filepath.Join(v.dir, which), out: io.Discard, log: v.log, b: &blueprint{
+	view := &environment{bound: bound, e: v.e, engine: v.engine, dir: filepath.Join(v.dir, which), out: io.Discard, log: v.log, b: &blueprint{
 		Ref: v.b.Ref, Network: "none", Agent: v.b.Agent,
 		Nested: &nestedPart{part: part{Name: name, Image: v.b.Nested.Image, Labels: ownLabels(v.b.Ref, which)}, Store: store, Images: images},
 	}}
@@ -192,10 +201,15 @@ func (v *environment) startCopier(ctx context.Context, which, store, images stri
 	}
 	o.HostConfig.VolumesFrom = nil
 	o.Config.Env = append(o.Config.Env, "TMPDIR="+image.NestedStore) // else it is the container's own layer, which no budget counts
-	if _, err := v.engine.Create(ctx, o, labelOwner, labelRef); err != nil {
+	making, cancel := whole(ctx)
+	defer cancel()
+	if _, err := v.engine.Create(making, o, labelOwner, labelRef); err != nil {
 		return nil, err
 	}
-	if err := v.engine.Start(ctx, name); err != nil {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if err := v.engine.Start(making, name); err != nil {
 		return nil, err
 	}
 	return view, view.awaitNested(ctx)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"gitlab.com/skerry/skerry/internal/agent/nested"
 	"gitlab.com/skerry/skerry/internal/executor/container/carrier"
 	"gitlab.com/skerry/skerry/internal/image"
 )
@@ -24,13 +25,16 @@ func TestEnginesThatCopyImages(t *testing.T) {
 	for which, code := range map[string]int{partReader: 137, partMaker: 0} {
 		v := draws(t, e)
 		v.b.Nested.ImageID = "sha256:1"
-		view, err := v.startCopier(t.Context(), which, "store", "")
+		view, err := v.startCopier(t.Context(), which, "store", "", &nested.Bound{Bytes: 1 << 30})
 		if err != nil {
 			t.Fatal(err)
 		}
 		c := f.get(view.b.Nested.Name)
 		if h := c.made; h.NetworkMode != "none" || len(h.VolumesFrom) > 0 || !slices.Contains(c.env, "TMPDIR="+image.NestedStore) {
 			t.Errorf("the network is %q, volumes_from %v, the variables %v", h.NetworkMode, h.VolumesFrom, c.env)
+		}
+		if !slices.Contains(c.entry, "--disk") {
+			t.Errorf("what it may keep is not bounded: %v", c.entry)
 		}
 		c.exit = code
 		if err := view.stopCopier(t.Context()); (err == nil) != (code == 0) {

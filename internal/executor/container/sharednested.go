@@ -14,6 +14,7 @@ import (
 
 	"github.com/moby/moby/client"
 
+	"gitlab.com/skerry/skerry/internal/agent/nested"
 	"gitlab.com/skerry/skerry/internal/agent/netslot"
 	"gitlab.com/skerry/skerry/internal/dockeropt"
 	"gitlab.com/skerry/skerry/internal/executor"
@@ -168,7 +169,7 @@ func (v *environment) sharedElsewhere() error {
 // sharedView is a shared engine as the environment that it would be if it were a job's.
 func (e *Executor) sharedView(engine *engineapi.Engine, owner executor.OwnerID, name string) *environment {
 	labels := map[string]string{labelOwner: string(owner), labelPart: partShared}
-	return &environment{unbounded: true, e: e, engine: engine, dir: e.sharedDir(name), out: io.Discard, log: e.log, b: &blueprint{
+	return &environment{bound: &nested.Bound{}, e: e, engine: engine, dir: e.sharedDir(name), out: io.Discard, log: e.log, b: &blueprint{
 		Ref: executor.Ref{Owner: owner, ID: name}, Network: "none",
 		Nested: &nestedPart{part: part{Name: name, Labels: labels}, Store: sharedStore(name)},
 	}}

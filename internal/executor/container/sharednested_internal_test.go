@@ -201,3 +201,14 @@ func TestSharedEngineIsAnotherWithAnotherProfile(t *testing.T) {
 		t.Errorf("two profiles and %d descriptions: %v", len(specs), specs)
 	}
 }
+
+// TestWhoseEngineDoesNotComeUp is what the job's log says.
+func TestWhoseEngineDoesNotComeUp(t *testing.T) {
+	t.Parallel()
+	f, e := sharing(t)
+	f.ends = func(c *fakeContainer) bool { c.exit = 125; return true }
+	v := draws(t, e)
+	if err := v.shared().ensure(t.Context(), v, thePodman); err == nil || !strings.Contains(err.Error(), "the container engine that jobs share did not come up") {
+		t.Error(err)
+	}
+}

@@ -3,6 +3,7 @@ package generations_test
 import (
 	"context"
 	"errors"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -28,5 +29,27 @@ func TestCopyThatFillsTheDisk(t *testing.T) {
 	cancel(generations.ErrOver)
 	if err := generations.WhileRoom(ctx, t.TempDir(), 0, time.Hour, copies); !errors.Is(err, generations.ErrOver) {
 		t.Errorf("when the runner ends: %v", err)
+	}
+}
+
+// TestRoomOfACopy leaves jobs' engines, which are bounded by what is free, most of it.
+func TestRoomOfACopy(t *testing.T) {
+	t.Parallel()
+	const mib, gib = int64(1 << 20), int64(1 << 30)
+	for _, c := range []struct {
+		free, size, take int64 // 0: it is refused
+	}{
+		{free: 101 * gib, size: gib, take: 5 * gib},
+		{free: 101 * gib, size: 4 * gib, take: 17 * gib},
+		{free: 5 * gib, size: 100 * mib, take: gib},
+		{free: 5 * gib, size: 300 * mib},
+		{free: gib, size: 1},
+		{free: 0, size: 1},
+		{free: 101 * gib, size: math.MaxInt64},
+	} {
+		r, ok := generations.RoomFor(c.free, c.size, gib)
+		if ok != (c.take > 0) || r.Bytes != c.take || ok && r.Floor != c.free-c.take {
+			t.Errorf("%d MiB with %d free: %+v, %v", c.size>>20, c.free>>20, r, ok)
+		}
 	}
 }
