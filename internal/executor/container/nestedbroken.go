@@ -55,6 +55,8 @@ func (v *environment) tryNested(ctx context.Context, i *engineapi.Image) error {
 	if err := await(ctx); err != nil || v.b.Nested.Images == "" {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, nestedTime)
+	defer cancel()
 	// One that is not there: nothing is weighed.
 	r, err := v.callNested(ctx, http.MethodGet, "/v4.0.0/libpod/images/json?"+url.Values{"filters": {`{"reference":["localhost/none:none"]}`}}.Encode(), nil)
 	if err != nil {

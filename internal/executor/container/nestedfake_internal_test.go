@@ -34,6 +34,7 @@ type fakeEngine struct {
 	volumes    map[string]map[string]string // their labels, by name
 	root       string                       // where it keeps everything; empty: nowhere
 	nested     http.HandlerFunc             // what the engines in it answer; nil: nothing that matters
+	silent     bool                         // it answers nothing about containers
 	inUse      string                       // a volume that some container has
 	removing   func(container string)       // called before a container goes
 	ends       func(*fakeContainer) bool    // those that end as soon as they are started; nil: none
@@ -116,6 +117,10 @@ func (f *fakeEngine) of(do func(w http.ResponseWriter, name string, c *fakeConta
 }
 
 func (f *fakeEngine) inspect(w http.ResponseWriter, _ string, c *fakeContainer) {
+	if f.silent {
+		http.Error(w, `{"message":"it has no time"}`, http.StatusInternalServerError)
+		return
+	}
 	status := "created"
 	switch {
 	case c.running:

@@ -116,7 +116,13 @@ func (v *environment) nestedSecurity(h *container.HostConfig) error {
 // removeOwn removes a container of the job, but none that others have made by its name.
 func (v *environment) removeOwn(ctx context.Context, name string) error {
 	s, err := v.engine.State(ctx, name)
-	if mine := v.b.Ref; err == nil && (s.Labels[labelOwner] != string(mine.Owner) || s.Labels[labelRef] != mine.String()) {
+	if engineapi.IsAbsent(err) {
+		return nil
+	}
+	if err != nil { // whose it is cannot be known
+		return err
+	}
+	if mine := v.b.Ref; s.Labels[labelOwner] != string(mine.Owner) || s.Labels[labelRef] != mine.String() {
 		v.log.Warn("A container has the name of a job's own engine and is somebody else's: it is left alone", "container", name)
 		return nil
 	}

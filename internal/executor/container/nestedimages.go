@@ -116,7 +116,13 @@ func (e *Executor) generationUsed(volume string) (used, current bool, err error)
 		return false, false, fmt.Errorf("list environments: %w", err)
 	}
 	for _, entry := range entries {
+		if !entry.IsDir() {
+			continue
+		}
 		b, err := readBlueprint(filepath.Join(e.o.Dir, entry.Name()))
+		if err != nil && !isLost(err) {
+			return false, false, err
+		}
 		used = used || err == nil && b.Nested != nil && b.Nested.Images == volume
 	}
 	return used, offered, nil

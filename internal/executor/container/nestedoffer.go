@@ -59,6 +59,10 @@ func (v *environment) offerKept(ctx context.Context) (tried bool) {
 		}
 		err = v.offer(ctx)
 	}
+	if errors.Is(err, generations.ErrNothing) {
+		end(may, err)
+		return may
+	}
 	if cause := context.Cause(ctx); err != nil && errors.Is(cause, generations.ErrOver) {
 		v.log.Info("The images of a job's own engine are not offered to later jobs: the runner ends", "domain", n.Domain)
 	} else {
@@ -82,7 +86,7 @@ func (v *environment) mayOffer(every time.Duration) (bool, error) {
 	return err == nil && g.Volume == v.b.Nested.Images && (since < 0 || since >= every), err
 }
 
-// offer copies the images into a new generation, and offers that to the next jobs.
+// offer copies the images into a new generation, and offers that to the next jobs; generations.ErrNothing where there are no new ones.
 func (v *environment) offer(ctx context.Context) error {
 	volume := v.b.Nested.Domain + "-" + v.b.Ref.ID
 	// What an earlier process has begun is not gone on with.
@@ -98,6 +102,9 @@ func (v *environment) offer(ctx context.Context) error {
 	}
 	if err != nil || !made {
 		err = errors.Join(err, v.engine.RemoveVolume(ctx, volume))
+	}
+	if err == nil && !made {
+		return generations.ErrNothing
 	}
 	return err
 }

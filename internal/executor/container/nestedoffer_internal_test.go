@@ -152,3 +152,21 @@ func TestWordsOfAnEngineAreFew(t *testing.T) {
 		t.Errorf("it says %.3000v", err)
 	}
 }
+
+// TestNothingNewIsLookedForOnce in a while: it takes an engine.
+func TestNothingNewIsLookedForOnce(t *testing.T) {
+	t.Parallel()
+	f, e := offering(t)
+	f.nested = func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "[]") }
+	for _, want := range []bool{true, false} {
+		v := draws(t, e)
+		v.b.Nested.ImageID = "sha256:1"
+		v.Bequeath()
+		if got := v.offerKept(t.Context()); got != want {
+			t.Errorf("it is looked for: %v, want %v", got, want)
+		}
+	}
+	if len(f.volumes) > 0 || len(f.containers) > 0 {
+		t.Errorf("there are %v, %v", f.volumes, f.containers)
+	}
+}

@@ -94,7 +94,13 @@ func (e *Executor) sharedUsers(name string, besides executor.Ref) (n int, err er
 		return 0, fmt.Errorf("list environments: %w", err)
 	}
 	for _, entry := range entries {
+		if !entry.IsDir() {
+			continue
+		}
 		b, err := readBlueprint(filepath.Join(e.o.Dir, entry.Name()))
+		if err != nil && !isLost(err) {
+			return 0, err
+		}
 		if err == nil && b.Shared != nil && b.Shared.Name == name && b.Ref != besides {
 			n++
 		}
@@ -126,7 +132,9 @@ func (s *sharedEngine) remove(ctx context.Context) error {
 	state, err := engine.State(ctx, s.name)
 	switch {
 	case engineapi.IsAbsent(err):
-	case err == nil && view.checkShared(state) != nil:
+	case err != nil:
+		return err
+	case view.checkShared(state) != nil:
 		s.e.log.Warn("A container has the name of the engine that jobs share and is somebody else's: it is left alone", "container", s.name)
 	default:
 		if err := engine.Remove(ctx, s.name); err != nil {

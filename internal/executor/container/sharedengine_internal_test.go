@@ -2,8 +2,12 @@ package container
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"net/http"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -131,5 +135,99 @@ func TestVolumesFromOfASharedEngine(t *testing.T) {
 	close(v.reached.done)
 	if err := v.useShared(t.Context()); err == nil || !strings.Contains(err.Error(), "jobs can write to /usr/local/bin of the container donor") {
 		t.Error(err)
+	}
+}
+
+// TestWhoHasItIsNotKnown keeps what a job may have whose record cannot be read just now, and what may be somebody else's.
+func TestWhoHasItIsNotKnown(t *testing.T) {
+	t.Parallel()
+	f, e := sharing(t)
+	v := draws(t, e)
+	if err := v.shared().ensure(t.Context(), v, thePodman); err != nil {
+		t.Fatal(err)
+	}
+	record := filepath.Join(v.dir, fileBlueprint)
+	if err := errors.Join(os.Remove(record), os.Mkdir(record, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.shared().retire(t.Context()); err == nil || f.get(v.b.Shared.Name) == nil {
+		t.Errorf("the engine is removed (%v)", err)
+	}
+	if _, ok := e.reserveShared(v.b.Ref.Owner, sharedStore(v.b.Shared.Name)); ok {
+		t.Error("its volume is given away")
+	}
+	if _, _, err := e.generationUsed("x"); err == nil {
+		t.Error("nobody has images")
+	}
+	ended(t, v)
+	f.silent = true
+	if err := v.shared().retire(t.Context()); err == nil || f.get(v.b.Shared.Name) == nil {
+		t.Errorf("an engine of which nothing can be known is removed (%v)", err)
+	}
+	if err := v.removeOwn(t.Context(), v.b.Shared.Name); err == nil || f.get(v.b.Shared.Name) == nil {
+		t.Errorf("a container of which nothing can be known is removed (%v)", err)
+	}
+	f.silent = false
+	release, ok := e.reserveShared(v.b.Ref.Owner, sharedStore(v.b.Shared.Name))
+	if !ok || f.get(v.b.Shared.Name) != nil {
+		t.Fatal("the volume of an engine that nobody has is not given away")
+	}
+	release()
+}
+
+// TestLeftSharedEngine of a runner that was killed is removed if no job has it.
+func TestLeftSharedEngine(t *testing.T) {
+	t.Parallel()
+	f, e := sharing(t)
+	v := draws(t, e)
+	name := v.b.Shared.Name
+	labels := map[string]string{labelOwner: string(v.b.Ref.Owner), labelPart: partShared}
+	f.containers[name] = &fakeContainer{id: "left", running: true, labels: labels}
+	left := []engineapi.Thing{{Name: name, Labels: labels}, {Name: "other"}}
+	for _, gone := range []bool{false, true} {
+		if gone {
+			ended(t, v)
+		}
+		other := New(e.o, &Host{}, e.log)
+		if err := other.adoptShared(t.Context(), v.b.Ref.Owner, left); err != nil || (f.get(name) == nil) != gone {
+			t.Errorf("it is removed: %v, want %v (%v)", f.get(name) == nil, gone, err)
+		}
+		if err := other.host.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestDeadContainersGo when an engine is made anew, also while other jobs have it, and nothing newer.
+func TestDeadContainersGo(t *testing.T) {
+	t.Parallel()
+	f, e := sharing(t)
+	var until []string
+	f.nested = func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/containers/prune") {
+			until = append(until, r.URL.Query().Get("filters"))
+			w.WriteHeader(http.StatusInternalServerError) // which no job has to know
+		}
+	}
+	from := time.Now().Unix()
+	for range 2 {
+		v := draws(t, e)
+		if err := v.shared().ensure(t.Context(), v, thePodman); err != nil {
+			t.Fatal(err)
+		}
+		f.get(v.b.Shared.Name).silence()
+		e.host.SharedSilence = time.Millisecond
+	}
+	if len(until) != 2 {
+		t.Fatalf("removed are %v", until)
+	}
+	for _, text := range until {
+		var filters map[string][]string
+		if err := json.Unmarshal([]byte(text), &filters); err != nil || len(filters["until"]) != 1 {
+			t.Fatalf("%s: %v", text, err)
+		}
+		if at, err := strconv.ParseFloat(filters["until"][0], 64); err != nil || int64(at) < from || int64(at) > time.Now().Unix() {
+			t.Errorf("those before %v are removed (%v)", at, err)
+		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
+	"time"
 
 	"github.com/moby/moby/client"
 
@@ -41,12 +43,11 @@ func (s *sharedEngine) ensure(ctx context.Context, v *environment, i *engineapi.
 		return err
 	}
 	if !state.Running {
+		from := time.Now()
 		if state.ID, err = view.startShared(ctx, o, state.ID); err != nil {
 			return err
 		}
-		if others == 0 {
-			view.forgetContainers(ctx)
-		}
+		view.forgetContainers(ctx, from)
 	}
 	return v.b.note(v.dir, func() { v.b.Shared.Container = state.ID })
 }
@@ -117,14 +118,18 @@ func (v *environment) startShared(ctx context.Context, o client.ContainerCreateO
 // partSharedStore is the value of labelPart of a shared engine's volume.
 const partSharedStore = "nested-store"
 
-// forgetContainers removes the containers of jobs that are over from an engine that has been made anew: they do not run any more, and their
+// forgetTime is how long a job waits for forgetContainers.
+const forgetTime = 20 * time.Second
+
+// forgetContainers removes the containers of before from an engine that has been made anew, whosever they are: they do not run any more, and their
 // names are free again. That it fails is nothing that a job has to know.
-func (v *environment) forgetContainers(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, nestedTime)
+func (v *environment) forgetContainers(ctx context.Context, before time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, forgetTime)
 	defer cancel()
-	r, err := v.callNested(ctx, http.MethodPost, "/v4.0.0/libpod/containers/prune", nil)
+	filters := fmt.Sprintf(`{"until":["%d.%09d"]}`, before.Unix(), before.Nanosecond())
+	r, err := v.callNested(ctx, http.MethodPost, "/v4.0.0/libpod/containers/prune?"+url.Values{"filters": {filters}}.Encode(), nil)
 	if err != nil {
-		v.log.Debug("What jobs left in the shared container engine was not removed", "error", err)
+		v.log.Warn("Containers that ended with the shared container engine could not be removed: their names stay taken", "container", v.b.Nested.Name, "error", err)
 		return
 	}
 	_ = r.Body.Close()

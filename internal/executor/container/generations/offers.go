@@ -34,6 +34,9 @@ const (
 // ErrOver is why copying ends when the runner does.
 var ErrOver = errors.New("the runner ends")
 
+// ErrNothing is what came of it where nothing was to be copied: to find that out takes an engine.
+var ErrNothing = errors.New("there is nothing new")
+
 // Begin reports whether the images of a domain may be copied now. Then ctx is what that may take, and the caller calls end: whether it has tried, and what came of it.
 func (o *Offers) Begin(ctx context.Context, key string, every time.Duration) (_ context.Context, end func(tried bool, err error), ok bool) {
 	o.mu.Lock()
@@ -57,6 +60,8 @@ func (o *Offers) Begin(ctx context.Context, key string, every time.Duration) (_ 
 		defer o.mu.Unlock()
 		delete(o.busy, key)
 		switch {
+		case errors.Is(err, ErrNothing):
+			o.tried[key] = failed{at: time.Now()}
 		case err != nil:
 			o.tried[key] = failed{times: last.times + 1, at: time.Now()}
 		case tried:

@@ -51,6 +51,16 @@ func TestWhenImagesAreCopied(t *testing.T) {
 			}
 			a(true, errors.New("no room"))
 		}
+		b = begin("b")
+		b(true, generations.ErrNothing)
+		time.Sleep(time.Minute - time.Second)
+		if begin("b") != nil {
+			t.Fatal("right after there was nothing new an engine is started to look for it again")
+		}
+		time.Sleep(time.Second)
+		if b = begin("b"); b == nil {
+			t.Fatal("where there was nothing new once, nothing is looked for any more")
+		}
 	})
 }
 
