@@ -4,12 +4,14 @@ import (
 	"context"
 	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"gitlab.com/skerry/skerry/internal/executor"
 	"gitlab.com/skerry/skerry/internal/executor/fake"
+	"gitlab.com/skerry/skerry/internal/gitlab"
 	"gitlab.com/skerry/skerry/internal/job"
 	"gitlab.com/skerry/skerry/internal/journal"
 	"gitlab.com/skerry/skerry/internal/stage"
@@ -35,21 +37,27 @@ func (w closeWatcher) watch(env executor.Environment) executor.Environment {
 	if env == nil || w.closing == nil {
 		return env
 	}
-	return watchedEnvironment{env, w.closing, w.bequeath}
+	return watchedEnvironment{env, w.closing, w.bequeath, new(atomic.Pointer[func()])}
 }
 
 type watchedEnvironment struct {
 	executor.Environment
 	closing, bequeath func()
+
+	free *atomic.Pointer[func()]
 }
 
-func (w watchedEnvironment) Bequeath() {
+func (w watchedEnvironment) Bequeath(free func()) {
 	if w.bequeath != nil {
 		w.bequeath()
 	}
+	w.free.Store(&free)
 }
 
 func (w watchedEnvironment) Close(ctx context.Context) error {
+	if free := w.free.Load(); free != nil {
+		(*free)() // before the rest, as where something is kept
+	}
 	w.closing()
 	return w.Environment.Close(ctx)
 }
@@ -107,4 +115,23 @@ func TestOnlySuccessIsBequeathed(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A job's numbers are another's before what it leaves is kept, which may take ten minutes, and are given back once.
+func TestNumbersAreFreeBeforeSomethingIsKept(t *testing.T) {
+	t.Parallel()
+	bubble(t, one(scripted(fake.Claim(stage.Result{Reason: stage.Success}))), func(b *bench) {
+		a, c := b.job(minimal())
+		var times, before atomic.Int32
+		a.Closed = func() { times.Add(1) }
+		b.closing = func() { before.Store(times.Load()) }
+		c.update = func(gitlab.Update) (gitlab.UpdateResult, error) { return accepted() }
+		if err := b.engine.Run(b.t.Context(), a); err != nil {
+			t.Fatal(err)
+		}
+		b.engine.Wait(b.t.Context())
+		if times.Load() != 1 || before.Load() != 1 {
+			t.Errorf("they are given back %d times, %d of them before the rest is closed", times.Load(), before.Load())
+		}
+	})
 }

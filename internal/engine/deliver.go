@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"gitlab.com/skerry/skerry/internal/executor"
@@ -174,8 +175,12 @@ func (x *execution) closeEnvironment(ctx context.Context) {
 	if env == nil {
 		return
 	}
+	closed := func() {}
+	if x.holds.Closed != nil {
+		closed = sync.OnceFunc(x.holds.Closed)
+	}
 	if heir, ok := env.(executor.Bequeather); ok && x.rec.Result != nil && x.rec.Result.State == job.Success {
-		heir.Bequeath()
+		heir.Bequeath(closed)
 	}
 	x.e.closing.Go(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWithin)
@@ -184,9 +189,7 @@ func (x *execution) closeEnvironment(ctx context.Context) {
 			x.log.Error("The job's environment could not be removed; it is tried again when the runner starts", "error", err)
 			return
 		}
-		if x.holds.Closed != nil {
-			x.holds.Closed()
-		}
+		closed()
 	})
 }
 

@@ -135,7 +135,7 @@ type Assignment struct {
 type Holds struct {
 	// Idle: all that is left to do is to deliver the result, and the coordinator has not taken it for a while.
 	Idle func()
-	// Closed: the job's environment is closed, so that its numbers, and the directories that are named after
+	// Closed: the job's environment is closed, but for what is kept of it for later jobs (executor.Bequeather), so that its numbers, and the directories that are named after
 	// them, can be another's. A coordinator hands out a pipeline's next job while it takes the result of the
 	// one before, which is sooner than Run returns.
 	Closed func()

@@ -107,8 +107,9 @@ type Companion interface {
 
 // Bequeather is an Environment of which something may serve later jobs. One that does not implement it leaves nothing.
 type Bequeather interface {
-	// Bequeath says, before Close, that the job has succeeded: what is worth it may be kept then.
-	Bequeath()
+	// Bequeath says, before Close, that the job has succeeded: what is worth it may be kept then. As that may take long, Close calls free,
+	// perhaps more than once, as soon as its numbers, and the directories that are named after them, can be another job's.
+	Bequeath(free func())
 }
 
 // Failure is an error with a reason other than the runner's own fault.

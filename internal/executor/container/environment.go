@@ -56,8 +56,8 @@ type environment struct {
 
 	bound *nested.Bound // what its engine may keep in place of nested_disk; nil: that, for it is a job's own
 
-	heirs   atomic.Bool // the job has succeeded: what it has made may serve later ones
-	offered bool        // a try to copy its images has been made; guarded by closing
+	heirs   atomic.Pointer[func()] // not nil: the job has succeeded: what it has made may serve later ones; to be called before that takes time
+	offered bool                   // a try to copy its images has been made; guarded by closing
 }
 
 // step is a piece of the making that others wait for.

@@ -24,7 +24,7 @@ func copying(t *testing.T, meanwhile func()) (*fakeEngine, *environment) {
 	f.nested = copied(func(http.ResponseWriter, *http.Request) { meanwhile() })
 	v := draws(t, e)
 	v.fresh, v.b.Nested.ImageID = true, "sha256:1"
-	v.Bequeath()
+	v.Bequeath(func() {})
 	return f, v
 }
 
@@ -57,16 +57,27 @@ func TestNobodyWaitsForACopy(t *testing.T) {
 func TestVolumesGoBeforeACopy(t *testing.T) {
 	t.Parallel()
 	var f *fakeEngine
-	asked := false
+	asked, freed := false, false
 	f, v := copying(t, func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if _, there := f.volumes["temporary"]; there {
 			t.Error("a volume of the job is there as long as its images are copied")
 		}
+		if !freed {
+			t.Error("its numbers are no other job's as long as its images are copied")
+		}
 		asked = true
 	})
 	f.volumes["temporary"] = nil
+	v.Bequeath(func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if _, there := f.volumes["temporary"]; there {
+			t.Error("its numbers are another job's while it has its volumes")
+		}
+		freed = true
+	})
 	v.b.Volumes = []volume{{Name: "temporary", Path: "/x", Temporary: true}}
 	if err := v.close(t.Context()); err != nil {
 		t.Error(err)

@@ -32,7 +32,7 @@ func TestNestedImages(t *testing.T) {
 			return b.prepare(t, b.o, j)
 		}
 		succeed := func(r *run) {
-			r.env.(executor.Bequeather).Bequeath()
+			r.env.(executor.Bequeather).Bequeath(func() {})
 			r.close()
 		}
 		first := begin(true)

@@ -37,13 +37,13 @@ const (
 )
 
 // Bequeath implements executor.Bequeather: the images of the job's own engine may be offered to later jobs of its trust domain.
-func (v *environment) Bequeath() { v.heirs.Store(true) }
+func (v *environment) Bequeath(free func()) { v.heirs.Store(&free) }
 
 // offerKept offers what the job's own engine has kept to later jobs, and reports whether it has tried. Nothing of the job runs any more, and its
 // volumes may be another one's.
 func (v *environment) offerKept(ctx context.Context) (tried bool) {
 	n, h := v.b.Nested, v.e.host
-	if n == nil || n.Domain == "" || n.ImageID == "" || v.b.Agent == nil || v.remote() || !v.heirs.Load() || v.spent() {
+	if n == nil || n.Domain == "" || n.ImageID == "" || v.b.Agent == nil || v.remote() || v.heirs.Load() == nil || v.spent() {
 		return false
 	}
 	every := cmp.Or(h.OfferEvery, offerEvery)
@@ -57,6 +57,7 @@ func (v *environment) offerKept(ctx context.Context) (tried bool) {
 		if v.pool != nil {
 			v.pool.Stays(v.b.Slot) // nobody should wait for the network so long
 		}
+		(*v.heirs.Load())()
 		err = v.offer(ctx)
 	}
 	if errors.Is(err, generations.ErrNothing) {

@@ -67,7 +67,7 @@ func TestImagesAreCopied(t *testing.T) {
 	if v.offerKept(t.Context()) {
 		t.Error("images of a job that has failed are copied")
 	}
-	v.Bequeath()
+	v.Bequeath(func() {})
 	v.b.Agent = &carrier.Way{Volume: "agent"}
 	if v.offerKept(t.Context()) {
 		t.Error("images of an engine that shares no directories with the runner are copied")
@@ -106,7 +106,7 @@ func TestCopyEndsWithTheRunner(t *testing.T) {
 	})
 	v := draws(t, e)
 	v.b.Nested.ImageID = "sha256:1"
-	v.Bequeath()
+	v.Bequeath(func() {})
 	over := make(chan bool)
 	go func() { over <- v.offerKept(t.Context()) }()
 	<-asked
@@ -161,7 +161,7 @@ func TestNothingNewIsLookedForOnce(t *testing.T) {
 	for _, want := range []bool{true, false} {
 		v := draws(t, e)
 		v.b.Nested.ImageID = "sha256:1"
-		v.Bequeath()
+		v.Bequeath(func() {})
 		if got := v.offerKept(t.Context()); got != want {
 			t.Errorf("it is looked for: %v, want %v", got, want)
 		}
