@@ -122,7 +122,7 @@ func (a *Agent) Install(dir string) (string, error) {
 // openDir lets every user who can reach a directory enter it.
 func openDir(dir string) error {
 	i, err := os.Stat(dir)
-	if err != nil || i.Mode().Perm() == 0o755 {
+	if err != nil || i.Mode().Perm()&0o005 == 0o005 { // perhaps one of somebody else's, or one that cannot be changed
 		return err
 	}
 	return os.Chmod(dir, 0o755)

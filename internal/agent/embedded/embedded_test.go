@@ -82,6 +82,17 @@ func TestInstallOnce(t *testing.T) {
 	if i, err := os.Stat(filepath.Dir(path)); err != nil || i.Mode().Perm() != 0o755 {
 		t.Errorf("other users than the runner's cannot start the agent: %v, %v", i.Mode(), err)
 	}
+	for _, mode := range []os.FileMode{0o555, 0o775} { // as somebody else has made it, whose it may be
+		if err := os.Chmod(filepath.Dir(path), mode); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.Install(dir); err != nil {
+			t.Fatal(err)
+		}
+		if i, err := os.Stat(filepath.Dir(path)); err != nil || i.Mode().Perm() != mode {
+			t.Errorf("the mode %o, with which every user can start the agent, is now %v (%v)", mode, i.Mode(), err)
+		}
+	}
 	if err := os.WriteFile(path, make([]byte, a.Size), 0o755); err != nil { // as a loss of power may leave it
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ func TestNestedImages(t *testing.T) {
 	}
 	enginetest.Each(t, func(t *testing.T, e enginetest.Engine) {
 		b, image := nestedBench(t, e)
-		b.o.Nested.Images, b.host.OfferEvery = domain.Project, 1
+		b.o.Nested.Images, b.host.OfferEvery, b.host.OfferReserve = domain.Project, 1, 8<<20
 		begin := func(protected bool) *run {
 			j := theJob(image)
 			j.Git = job.Git{Protected: protected}
@@ -39,6 +39,9 @@ func TestNestedImages(t *testing.T) {
 		first.script(executor.Helper, projectDir)
 		first.script(executor.Build, imported+` && podman --remote create -q --name left -v kept:/kept box busybox true >/dev/null`)
 		succeed(first)
+		if made := generationsOf(t, b); len(made) != 1 {
+			t.Fatalf("a job that has succeeded has left the generations %v: the log above says why, as without room on the disk", made)
+		}
 
 		open, second := begin(false), begin(true)
 		for _, r := range []*run{open, second} {
@@ -56,8 +59,12 @@ func TestNestedImages(t *testing.T) {
 		if got, want := third.script(executor.Build, listsAll+` && podman --remote run --rm more busybox ls -d /built /more`), "localhost/box\nlocalhost/more\n/built\n/more"; got != want {
 			t.Errorf("the next job finds %q, want %q", got, want)
 		}
-		third.script(executor.Build, `podman --remote tag box bad`)
+		before := generationsOf(t, b)
+		third.script(executor.Build, `mkdir /tmp/bad && touch /tmp/bad/x && busybox tar -c -C /tmp/bad . | podman --remote import -q - bad >/dev/null`)
 		third.close() // it has failed
+		if after := generationsOf(t, b); !slices.Equal(after, before) {
+			t.Errorf("after a job that has failed the generations are %v, and were %v", after, before)
+		}
 		testGenerations(t, b)
 	})
 }
@@ -79,16 +86,7 @@ func testOfferedImages(t *testing.T, r *run) {
 // testGenerations has one generation of a domain, and nothing that a runner which was killed has left of another.
 func testGenerations(t *testing.T, b *bench) {
 	t.Helper()
-	api := b.e.Client(t)
-	list := func() (names []string) {
-		for _, name := range b.volumes(t, api) {
-			if strings.Contains(name, "-images-") {
-				names = append(names, name)
-			}
-		}
-		slices.Sort(names)
-		return names
-	}
+	api, list := b.e.Client(t), func() []string { return generationsOf(t, b) }
 	whole := list()
 	if len(whole) != 1 {
 		t.Fatalf("the generations of a domain are %v", whole)
@@ -104,4 +102,16 @@ func testGenerations(t *testing.T, b *bench) {
 	if got := list(); !slices.Equal(got, whole) {
 		t.Errorf("after a start there are %v, want %v", got, whole)
 	}
+}
+
+// generationsOf are all that there are.
+func generationsOf(t *testing.T, b *bench) (names []string) {
+	t.Helper()
+	for _, name := range b.volumes(t, b.e.Client(t)) {
+		if strings.Contains(name, "-images-") {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }

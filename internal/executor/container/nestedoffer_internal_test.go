@@ -107,9 +107,13 @@ func TestCopyEndsWithTheRunner(t *testing.T) {
 	v := draws(t, e)
 	v.b.Nested.ImageID = "sha256:1"
 	v.Bequeath(func() {})
-	over := make(chan bool)
+	over := make(chan bool, 1)
 	go func() { over <- v.offerKept(t.Context()) }()
-	<-asked
+	select {
+	case <-asked:
+	case tried := <-over:
+		t.Fatalf("no engine is asked for the images; tried: %v", tried)
+	}
 	e.host.StopOffers()
 	if !<-over {
 		t.Error("it says that it has not tried")

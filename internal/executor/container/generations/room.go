@@ -15,7 +15,7 @@ type Room struct {
 	Floor int64 // are to stay free
 }
 
-// slack is what a copy may take beyond what its images should: they may have many small files, and others write meanwhile.
+// slack is what a copy may take beyond what its images should, which may have many small files.
 const slack = 1 << 30
 
 // RoomFor is what a copy of images of size bytes may take where free bytes are: four times as much, since both engines write them into a file
@@ -26,8 +26,7 @@ func RoomFor(free, size, reserve int64) (r Room, ok bool) {
 	if most <= 0 || size > most/4 {
 		return Room{}, false
 	}
-	take := min(4*size+slack, most)
-	return Room{Bytes: take, Floor: free - take}, true
+	return Room{Bytes: min(4*size+slack, most), Floor: free - most}, true // others write meanwhile
 }
 
 // WhileRoom does work as long as there are floor bytes free at dir: how large images are is the job's word, and files with holes in them are
