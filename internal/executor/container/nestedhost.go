@@ -227,18 +227,18 @@ func (v *environment) nestedLacks(err error, said string) error {
 		err = fmt.Errorf("%w; its last words: %s", err, said)
 	}
 	if advice == "" {
-		return fmt.Errorf("%s did not come up: %w", v.engineWords(), err)
+		return fmt.Errorf("%s %w", v.notUp(), err)
 	}
-	return fmt.Errorf("%s did not come up: %s (docs/nested.md): %w", v.engineWords(), advice, err)
+	return fmt.Errorf("%s %s (docs/nested.md): %w", v.notUp(), advice, err)
 }
 
-// engineWords say whose engine it is.
-func (v *environment) engineWords() string {
+// notUp says whose engine is not there; the reason follows.
+func (v *environment) notUp() string {
 	switch v.b.Nested.Labels[labelPart] {
 	case partShared:
-		return "the container engine that jobs share"
+		return "the container engine that jobs share did not come up:"
 	case partReader, partMaker:
-		return "a container engine that copies images for later jobs"
+		return "a container engine that copies images for later jobs did not come up:"
 	}
-	return "the job's own container engine"
+	return "the job's own container engine did not come up:"
 }
