@@ -129,15 +129,7 @@ func TestCopyEndsWithTheRunner(t *testing.T) {
 // TestWordsOfAnEngineAreFew has the runner's log not filled by what a job's engine answers.
 func TestWordsOfAnEngineAreFew(t *testing.T) {
 	t.Parallel()
-	_, e := offering(t)
-	v := draws(t, e)
-	if err := v.openNested(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("unix", filepath.Join(v.engineDir(), nestedSocket))
-	if err != nil {
-		t.Fatal(err)
-	}
+	v, l := answering(t)
 	done := make(chan struct{})
 	t.Cleanup(func() { _ = l.Close(); <-done })
 	go func() {
@@ -151,7 +143,7 @@ func TestWordsOfAnEngineAreFew(t *testing.T) {
 			_, _ = c.Write([]byte("HTTP/1.1 500 " + strings.Repeat("x", 32<<10) + "\r\nConnection: close\r\n\r\n\x1b[31m" + strings.Repeat("y", 32<<10)))
 		}
 	}()
-	_, err = v.callNested(t.Context(), http.MethodGet, "/", nil)
+	_, err := v.callNested(t.Context(), http.MethodGet, "/", nil)
 	if err == nil || len(err.Error()) > 2<<10 || strings.Contains(err.Error(), "\x1b") || !strings.Contains(err.Error(), "500 Internal Server Error") {
 		t.Errorf("it says %.3000v", err)
 	}
@@ -173,4 +165,19 @@ func TestNothingNewIsLookedForOnce(t *testing.T) {
 	if len(f.volumes) > 0 || len(f.containers) > 0 {
 		t.Errorf("there are %v, %v", f.volumes, f.containers)
 	}
+}
+
+// answering is a job's environment with a socket in the place of its engine's. The caller closes it.
+func answering(t *testing.T) (*environment, net.Listener) {
+	t.Helper()
+	_, e := offering(t)
+	v := draws(t, e)
+	if err := v.openNested(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", filepath.Join(v.engineDir(), nestedSocket))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v, l
 }

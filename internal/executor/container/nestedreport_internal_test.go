@@ -1,9 +1,7 @@
 package container
 
 import (
-	"net"
 	"net/http"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -13,15 +11,7 @@ import (
 // TestWhyAnEngineWasEnded is what the agent says, and nothing that does something to a log.
 func TestWhyAnEngineWasEnded(t *testing.T) {
 	t.Parallel()
-	_, e := offering(t)
-	v := draws(t, e)
-	if err := v.openNested(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("unix", filepath.Join(v.engineDir(), nestedSocket))
-	if err != nil {
-		t.Fatal(err)
-	}
+	v, l := answering(t)
 	said := make(chan string, 1)
 	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set(nested.HeaderEnded, <-said)
